@@ -1,0 +1,1 @@
+"""Thin pykka shells around the core: one thread an actor."""

@@ -1,0 +1,36 @@
+"""What is due when: a heap of things with the monotonic second at which each is due."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
+
+__all__ = ["Agenda"]
+
+T = TypeVar("T")
+
+
+class Agenda(Generic[T]):
+    """Things to do later, the earliest first; things due at the same moment, in the order they were noted."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._order = count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, at: float, thing: T) -> None:
+        """Note that ``thing`` is due at ``at``."""
+        heappush(self._heap, (at, next(self._order), thing))
+
+    def next_at(self) -> float | None:
+        """When the earliest thing is due; None when nothing is."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float) -> T | None:
+        """The earliest thing that is due at ``now``, taken off the agenda; None when nothing is due yet."""
+        if self._heap and self._heap[0][0] <= now:
+            return heappop(self._heap)[2]
+        return None

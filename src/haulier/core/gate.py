@@ -1,0 +1,89 @@
+"""When may the next download of a source start? Delay, jitter, suspension, pause: all on the monotonic clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Literal
+
+from haulier.policies import SourcePolicy
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """The one place that knows a source's spacing. It outlives the actors that wait at it.
+
+    ``draw(low, high)`` gives a factor between the two (``random.uniform``); it comes in from outside.
+    """
+
+    __slots__ = (
+        "_draw", "_floor", "_from_end", "_gap", "_jitter", "_last_end", "_last_start",
+        "delay", "paused", "probing", "suspended_until",
+    )  # fmt: skip
+
+    def __init__(self, policy: SourcePolicy, draw: Callable[[float, float], float]) -> None:
+        self._draw = draw
+        self._last_end = self._last_start = -inf
+        self.paused = False
+        self.suspended_until = -inf
+        self.probing = False
+        """Whether the source was suspended and has not yet shown, with one download alone, that it is well again."""
+        self.apply(policy)
+
+    def apply(self, policy: SourcePolicy) -> None:
+        """Take over the spacing of ``policy``. What has ended and started so far is not forgotten."""
+        self._from_end = policy.delay_from == "end"
+        self._jitter = policy.jitter
+        self._floor = policy.delay_floor
+        self.set_delay(policy.delay)
+
+    def set_delay(self, seconds: float) -> None:
+        """Change the delay, also for the download that waits for it now."""
+        self.delay = seconds
+        self._gap = self._drawn()
+
+    def _drawn(self) -> float:
+        if self._jitter is None:
+            return max(self.delay, self._floor)
+        return max(self.delay * self._draw(*self._jitter), self._floor)
+
+    def opens_at(self) -> float:
+        """The monotonic second from which the next download may start; ``inf`` while paused, ``-inf`` for at once."""
+        if self.paused:
+            return inf
+        since = max(self._last_start, self._last_end) if self._from_end else self._last_start
+        return max(since + self._gap, self.suspended_until)
+
+    def limit(self, concurrency: int) -> int:
+        """How many may run at once: one alone while the source is on probation."""
+        return 1 if self.probing else concurrency
+
+    def started(self, now: float) -> None:
+        """A download started."""
+        self._last_start = now
+        if not self._from_end and self._jitter is not None:
+            self._gap = self._drawn()
+
+    def ended(self, now: float) -> None:
+        """A download that ran has ended, however it ended."""
+        self._last_end = now
+        if self._from_end and self._jitter is not None:
+            self._gap = self._drawn()
+
+    def suspend(self, until: float) -> None:
+        """Nothing starts before ``until``; then one download is tried alone."""
+        self.suspended_until = max(self.suspended_until, until)
+        self.probing = True
+
+    def proved(self) -> None:
+        """A download got through: the probation is over."""
+        self.probing = False
+
+    def closed_by(self, now: float) -> Literal["pause", "suspension", "delay"] | None:
+        """What keeps the gate closed at ``now``; None when it is open."""
+        if self.paused:
+            return "pause"
+        if now < self.suspended_until:
+            return "suspension"
+        return "delay" if now < self.opens_at() else None

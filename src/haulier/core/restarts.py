@@ -1,0 +1,61 @@
+"""May a crashed source be started again, and when? Restart intensity and back-off, after Erlang/OTP's supervisor."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import tenacity
+
+from haulier.core.retry import call_state
+from haulier.policies import RestartPolicy
+
+__all__ = ["GiveUp", "RestartAt", "Restarts"]
+
+
+class RestartAt(NamedTuple):
+    """Start it again at ``at`` (monotonic seconds)."""
+
+    at: float
+
+
+class GiveUp(NamedTuple):
+    """It crashed too often: the source is down."""
+
+    reason: str
+
+
+class Restarts:
+    """The crashes of one source, and the verdict on the next one."""
+
+    def __init__(self, policy: RestartPolicy) -> None:
+        self.policy = policy
+        self.total = 0
+        """Restarts so far, over the source's whole life."""
+        self._recent: deque[float] = deque()
+        self._in_a_row = 0
+        self._last = float("-inf")
+
+    def crashed(self, now: float, cause: BaseException) -> RestartAt | GiveUp:
+        """The verdict on a crash at ``now``."""
+        policy = self.policy
+        while self._recent and self._recent[0] <= now - policy.period:
+            self._recent.popleft()
+        if len(self._recent) >= policy.intensity:
+            return GiveUp(f"more than {policy.intensity} restarts within {policy.period:g} s")
+        self._in_a_row = 1 if now - self._last > policy.calm else self._in_a_row + 1
+        self._last = now
+        self._recent.append(now)
+        self.total += 1
+        return RestartAt(now + _wait_s(policy, self._in_a_row, cause))
+
+    def forget(self) -> None:
+        """Start counting anew: somebody mended the source."""
+        self._recent.clear()
+        self._in_a_row = 0
+
+
+def _wait_s(policy: RestartPolicy, in_a_row: int, cause: BaseException) -> float:
+    outcome: tenacity.Future = tenacity.Future(in_a_row)
+    outcome.set_exception(cause)
+    return max(0.0, float(policy.wait(call_state(outcome, in_a_row, 0.0, 0.0, 0.0))))

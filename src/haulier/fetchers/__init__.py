@@ -1,0 +1,1 @@
+"""Impls ready to use."""

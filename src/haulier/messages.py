@@ -1,0 +1,166 @@
+"""Every message, grouped by who receives it, with its reply.
+
+A message is told (no reply) unless its docstring names a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from haulier.records import Record
+from haulier.transfer import Transfer
+
+__all__ = [
+    "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Listen", "Moved", "Patch", "PatchUnless",
+    "Put", "Remove", "Retry", "Sync", "Ticket", "Wake", "Watch",
+]  # fmt: skip
+
+Impl: TypeAlias = Callable[..., Any]
+"""``impl(download_id, target_id, display_name) -> path or None``; see ``register_source`` for the other forms."""
+
+Ticket: TypeAlias = tuple[
+    str, str, Any, str, str, str, Impl | None, str | None, tuple[Any, ...] | None, float
+]
+"""A queued download, from dispatch until it ends: ``download_id, source, target_id, display_name, filename, username,
+impl`` (None: the source's own), ``thread_name``, extra fields as a flat ``(key, value, …)``, ``queued_at`` (UTC).
+
+A plain tuple, and the same one is the message to the store, the record while nobody looks at it and the entry in the
+mailbox: the cycle collector forgets plain tuples of atoms, so that a million queued downloads cost it nothing.
+"""
+
+# ---- to the record store ---------------------------------------------------------------------------------------------
+
+
+class Moved(NamedTuple):
+    """A download goes through one row of ``core.lifecycle.TABLE``.
+
+    ``event`` names the row. ``transfer``: the attempt that reports, None for a download that is not running. ``patch``:
+    what the record says from then on. ``on``: UTC seconds.
+    """
+
+    event: str
+    source: str
+    download_id: str
+    transfer: Transfer | None
+    patch: Record | None
+    on: float
+
+
+class Put(NamedTuple):
+    """Set a record as it is (``add_record``)."""
+
+    source: str
+    download_id: str
+    record: Record
+
+
+class Patch(NamedTuple):
+    """Lay ``patch`` over a record, if there is one."""
+
+    source: str
+    download_id: str
+    patch: Mapping[str, Any]
+
+
+class PatchUnless(NamedTuple):
+    """The same, unless the record's state is one of ``states``. Reply: whether it was applied."""
+
+    source: str
+    download_id: str
+    patch: Mapping[str, Any]
+    states: frozenset[Any]
+
+
+class Cancel(NamedTuple):
+    """Cancel a record that no source has in hand (``add_record`` made it). Reply: whether it was cancelled."""
+
+    source: str | None
+    download_id: str
+    on: float
+
+
+class Remove(NamedTuple):
+    """Take a record out. Reply: the record, or None."""
+
+    source: str | None
+    download_id: str
+    on: float
+
+
+class Forget(NamedTuple):
+    """A dispatch was refused after its record was told of: take it back without a trace."""
+
+    source: str
+    download_id: str
+
+
+class Clear(NamedTuple):
+    """Remove all terminal records. Reply: how many."""
+
+    on: float
+
+
+class Sync(NamedTuple):
+    """Reply None: whatever was told before has been applied."""
+
+
+class Watch(NamedTuple):
+    """Call ``callback(record)`` once when the download is terminal (or removed). Reply: the record as it is, or None.
+
+    Where the record is already terminal, or there is none, the callback is not kept.
+    """
+
+    download_id: str
+    callback: Callable[[Record], None]
+
+
+class Listen(NamedTuple):
+    """From now on hand every event to ``listener``; with ``on=False`` no longer. Reply None."""
+
+    listener: Callable[[Any], None]
+    active: bool
+
+
+# ---- to the supervisor -----------------------------------------------------------------------------------------------
+
+
+class Hire(NamedTuple):
+    """Start one source actor at ``mailbox``; its place is already reserved."""
+
+    mailbox: Any
+
+
+class Ended(NamedTuple):
+    """A source actor's thread ended without leaving its mailbox in order: it crashed. ``cause``: why, if known."""
+
+    mailbox: Any
+    transfer: Transfer | None
+    cause: BaseException | None
+
+
+class Retry(NamedTuple):
+    """Put a download that backs off into its queue again at ``at`` (monotonic)."""
+
+    mailbox: Any
+    download_id: str
+    at: float
+
+
+class Guard(NamedTuple):
+    """Watch this attempt's time-outs; look for the first time at ``at`` (monotonic)."""
+
+    mailbox: Any
+    transfer: Transfer
+    at: float
+
+
+class Wake(NamedTuple):
+    """At ``at`` (monotonic) a suspension or a rest is over: see that somebody works at ``mailbox``."""
+
+    mailbox: Any
+    at: float
+
+
+Due: TypeAlias = Retry | Guard | Wake
+"""What the supervisor's agenda holds."""

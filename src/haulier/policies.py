@@ -1,0 +1,189 @@
+"""How a source is treated: frozen values, checked where they are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import tenacity
+
+from haulier.errors import DownloadCancelled, PermanentError
+
+__all__ = ["RestartPolicy", "RetryPolicy", "Retention", "SourcePolicy"]
+
+TenacityRule: TypeAlias = Callable[[tenacity.RetryCallState], Any]
+"""A tenacity stop, wait or retry object, or any function of a ``RetryCallState``."""
+
+
+def check_int(name: str, value: object, at_least: int) -> int:
+    """``value``, if it is an int (not a bool) of at least ``at_least``; else TypeError or ValueError naming it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, not {value!r}")
+    return value
+
+
+def check_seconds(name: str, value: object, *, above_zero: bool = False) -> float:
+    """``value`` as a float, if it is a finite number of seconds, not negative; else TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+        raise ValueError(
+            f"{name} must be finite and {'above' if above_zero else 'at least'} 0, not {value!r}"
+        )
+    return float(value)
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(
+            f"{name} must be a tenacity object (or a function of a RetryCallState), not {value!r}"
+        )
+
+
+def _failed_or_empty(state: tenacity.RetryCallState) -> bool:
+    outcome = state.outcome
+    return outcome is not None and (outcome.failed or not outcome.result())
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another one, in tenacity's vocabulary. Default: one attempt.
+
+    - ``stop``: e.g. ``tenacity.stop_after_attempt(3)``. Attempts are counted from 1.
+    - ``wait``: seconds until the next attempt, e.g. ``tenacity.wait_exponential_jitter(initial=1, max=60)``.
+    - ``retry``: what counts as a failure worth another attempt; by default every exception and every empty result.
+      ``PermanentError`` and a cancel are never retried, whatever it says.
+    """
+
+    stop: TenacityRule = field(default_factory=lambda: tenacity.stop_after_attempt(1))
+    wait: TenacityRule = field(default_factory=lambda: tenacity.wait_exponential_jitter(initial=1, max=60))
+    retry: TenacityRule = _failed_or_empty
+
+    NEVER: Final = (PermanentError, DownloadCancelled)
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "wait", "retry"):
+            _check_callable(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class RestartPolicy:
+    """How often, and how soon, a crashed source is started again (Erlang/OTP's restart intensity and period).
+
+    More than ``intensity`` restarts within ``period`` seconds bring the source down. Before each restart it rests for
+    ``wait`` (a tenacity wait object that sees the restarts since the last ``calm`` seconds without a crash as attempts).
+    """
+
+    intensity: int = 3
+    period: float = 5.0
+    wait: TenacityRule = field(
+        default_factory=lambda: tenacity.wait_exponential_jitter(initial=0.1, max=30, jitter=0.1)
+    )
+    calm: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_int("intensity", self.intensity, 0)
+        check_seconds("period", self.period, above_zero=True)
+        check_seconds("calm", self.calm)
+        _check_callable("wait", self.wait)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How many terminal records stay in memory, and for how long; the oldest leave first.
+
+    ``max_terminal`` records per engine; ``max_age`` in seconds since the end, None for no limit.
+    """
+
+    max_terminal: int = 10_000
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        check_int("max_terminal", self.max_terminal, 0)
+        if self.max_age is not None:
+            check_seconds("max_age", self.max_age)
+
+
+@dataclass(frozen=True)
+class SourcePolicy:
+    """The manners of one source. Every field has a default: ``SourcePolicy()`` is what an unregistered source gets.
+
+    Serialization:
+
+    - ``concurrency``: impls that may run at once, at least 1.
+    - ``delay``: least seconds from the end of one download to the start of the next (and between two starts, where
+      concurrency is above 1). ``delay_from='start'`` measures from start to start only.
+    - ``jitter``: a pair of factors, e.g. ``(0.5, 1.5)``, of which one between them is drawn for each delay; the result
+      is never below ``delay_floor`` seconds.
+    - ``max_queued``: downloads that may wait; ``dispatch`` raises ``QueueFull`` beyond. None: no limit.
+
+    Failure:
+
+    - ``retry``, ``restart``: see ``RetryPolicy`` and ``RestartPolicy``.
+    - ``on_crash``: what a crash does to the queued downloads: ``'keep_queued'`` or ``'error_queued'``.
+    - ``timeout``: seconds that one attempt may take in all; ``stall_timeout``: seconds it may go without progress
+      (``transferred`` unchanged). An impl that exceeds one is given up on; its thread is a zombie until it returns.
+    - ``max_zombies``: more than so many bring the source down.
+    - ``discard_cancelled``: delete the file of a download that was cancelled and landed all the same.
+
+    What its records say from the start:
+
+    - ``username``: instead of the source's name.
+    - ``thread_name``: of the thread while an impl runs, with ``{target_id}`` and ``{download_id}`` filled in.
+    - ``record_fields``: further keys, each mapped to ``'target_id'``, ``'display_name'`` or None: what fills it where
+      ``extra_record_fields`` does not.
+
+    Raises ``ValueError`` or ``TypeError``, naming the field.
+    """
+
+    concurrency: int = 1
+    delay: float = 0.0
+    delay_from: Literal["end", "start"] = "end"
+    jitter: tuple[float, float] | None = None
+    delay_floor: float = 0.0
+    max_queued: int | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    on_crash: Literal["keep_queued", "error_queued"] = "keep_queued"
+    timeout: float | None = None
+    stall_timeout: float | None = None
+    max_zombies: int = 3
+    discard_cancelled: bool = False
+    username: str | None = None
+    thread_name: str | None = None
+    record_fields: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_int("concurrency", self.concurrency, 1)
+        check_seconds("delay", self.delay)
+        check_seconds("delay_floor", self.delay_floor)
+        check_int("max_zombies", self.max_zombies, 0)
+        if self.max_queued is not None:
+            check_int("max_queued", self.max_queued, 1)
+        for name in ("timeout", "stall_timeout"):
+            if getattr(self, name) is not None:
+                check_seconds(name, getattr(self, name), above_zero=True)
+        if self.delay_from not in ("end", "start"):
+            raise ValueError(f"delay_from must be 'end' or 'start', not {self.delay_from!r}")
+        if self.on_crash not in ("keep_queued", "error_queued"):
+            raise ValueError(f"on_crash must be 'keep_queued' or 'error_queued', not {self.on_crash!r}")
+        if not isinstance(self.retry, RetryPolicy):
+            raise TypeError(f"retry must be a RetryPolicy, not {self.retry!r}")
+        if not isinstance(self.restart, RestartPolicy):
+            raise TypeError(f"restart must be a RestartPolicy, not {self.restart!r}")
+        if self.jitter is not None:
+            self._check_jitter(self.jitter)
+        if self.thread_name is not None:
+            self.thread_name.format(target_id="", download_id="")
+
+    @staticmethod
+    def _check_jitter(jitter: object) -> None:
+        if not isinstance(jitter, tuple) or len(jitter) != 2:
+            raise TypeError(f"jitter must be a pair of factors such as (0.5, 1.5), not {jitter!r}")
+        low, high = (check_seconds("jitter", factor) for factor in jitter)
+        if low > high:
+            raise ValueError(f"jitter must go from the lower factor to the higher, not {jitter!r}")

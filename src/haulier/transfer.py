@@ -1,0 +1,113 @@
+"""What an impl is given of the download that it runs."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any
+
+from haulier.errors import DownloadCancelled
+from haulier.progress import SAMPLE_S, Meter
+from haulier.records import Record
+
+__all__ = ["Transfer", "current_transfer"]
+
+_current: ContextVar[Transfer | None] = ContextVar("haulier_transfer", default=None)
+
+
+class Transfer:
+    """One attempt at one download: what is wanted, whether it still is, and how far it has come.
+
+    The object is also the fencing token: a report counts only while this very transfer is the one that the record
+    is run by.
+    """
+
+    __slots__ = ("_meter", "_sample_at", "attempt", "cancelled", "cell", "deadline", "started_at", "ticket")
+
+    def __init__(
+        self, ticket: Any, attempt: int, cell: Record, started_at: float, deadline: float | None = None
+    ) -> None:
+        self.ticket = ticket
+        self.attempt = attempt
+        """Starts at 1."""
+        self.cell = cell
+        """The latest progress, which readers lay over the record: writing it needs no message."""
+        self.started_at = started_at
+        """When this attempt started, in ``time.monotonic()`` seconds."""
+        self.deadline = deadline
+        """When the engine will give this attempt up, in ``time.monotonic()`` seconds; None for never."""
+        self.cancelled = False
+        """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
+        self._meter: Meter | None = None
+        self._sample_at = 0.0
+
+    @property
+    def download_id(self) -> str:
+        """The id of the download, a UUID4 string."""
+        return str(self.ticket[0])
+
+    @property
+    def source(self) -> str:
+        """The name of the source."""
+        return str(self.ticket[1])
+
+    @property
+    def target_id(self) -> Any:
+        """What to download: the very object that was dispatched."""
+        return self.ticket[2]
+
+    @property
+    def display_name(self) -> str:
+        """The name for people."""
+        return str(self.ticket[3])
+
+    @property
+    def filename(self) -> str:
+        """``original_filename``, as dispatched."""
+        return str(self.ticket[4])
+
+    def progress(self, transferred: int, size: int | None = None) -> None:
+        """Say that ``transferred`` bytes of ``size`` (None: unknown) are here.
+
+        Cheap enough for every 16 KiB: the numbers go into a cell that readers look into; speed (bytes per second) and
+        time remaining (seconds) are computed four times a second.
+        """
+        cell = self.cell
+        cell["transferred"] = transferred
+        if size:
+            cell["size"] = size
+            cell["progress"] = min(100.0, 100.0 * transferred / size)
+        now = monotonic()
+        if now >= self._sample_at:
+            self._sample(transferred, size, now)
+
+    def _sample(self, transferred: int, size: int | None, now: float) -> None:
+        self._sample_at = now + SAMPLE_S
+        if self._meter is None:
+            self._meter = Meter(transferred, now)
+            return
+        speed = self._meter.sample(transferred, now)
+        remaining = self._meter.remaining(transferred, size) if size else None
+        self.cell.update(speed=speed, time_remaining=remaining)
+
+    def raise_if_cancelled(self) -> None:
+        """Raise ``DownloadCancelled`` if the result is no longer wanted. Let the exception pass through the impl."""
+        if self.cancelled:
+            raise DownloadCancelled(f"{self.display_name} is no longer wanted")
+
+    def __repr__(self) -> str:
+        return f"<Transfer {self.download_id} of {self.source}, attempt {self.attempt}>"
+
+
+def current_transfer() -> Transfer:
+    """The transfer that the calling impl runs, on the impl's own thread.
+
+    Raises ``LookupError`` elsewhere: on a thread that the impl started, hand the transfer over.
+    """
+    transfer = _current.get()
+    if transfer is None:
+        raise LookupError("no download runs on this thread: current_transfer() is for impls")
+    return transfer
+
+
+set_current = _current.set
