@@ -41,9 +41,9 @@ class Discarded(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """This subscriber was too slow: ``count`` events before the next one were dropped for it, and only for it."""
+    """This subscriber was too slow: ``events`` of its events before the next one were dropped, and only its own."""
 
-    count: int
+    events: int
 
 
 Event: TypeAlias = Changed | Removed | Discarded | Missed

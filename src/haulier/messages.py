@@ -12,18 +12,16 @@ from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
-    "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Listen", "Moved", "Patch", "PatchUnless",
-    "Put", "Remove", "Retry", "Sync", "Ticket", "Wake", "Watch",
+    "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Listen", "Moved", "Patch",
+    "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch",
 ]  # fmt: skip
 
 Impl: TypeAlias = Callable[..., Any]
 """``impl(download_id, target_id, display_name) -> path or None``; see ``register_source`` for the other forms."""
 
-Ticket: TypeAlias = tuple[
-    str, str, Any, str, str, str, Impl | None, str | None, tuple[Any, ...] | None, float
-]
+Ticket: TypeAlias = tuple[str, str, Any, str, str, str, Impl | None, str | None, tuple[Any, ...] | None, float]
 """A queued download, from dispatch until it ends: ``download_id, source, target_id, display_name, filename, username,
-impl`` (None: the source's own), ``thread_name``, extra fields as a flat ``(key, value, …)``, ``queued_at`` (UTC).
+impl`` (None: the source's own), ``thread_name``, extra fields as a flat ``(*keys, *values)``, ``queued_at`` (UTC).
 
 A plain tuple, and the same one is the message to the store, the record while nobody looks at it and the entry in the
 mailbox: the cycle collector forgets plain tuples of atoms, so that a million queued downloads cost it nothing.
@@ -69,7 +67,7 @@ class PatchUnless(NamedTuple):
     source: str
     download_id: str
     patch: Mapping[str, Any]
-    states: frozenset[Any]
+    states: tuple[Any, ...]
 
 
 class Cancel(NamedTuple):
@@ -77,7 +75,6 @@ class Cancel(NamedTuple):
 
     source: str | None
     download_id: str
-    on: float
 
 
 class Remove(NamedTuple):
@@ -85,7 +82,6 @@ class Remove(NamedTuple):
 
     source: str | None
     download_id: str
-    on: float
 
 
 class Forget(NamedTuple):
@@ -98,27 +94,31 @@ class Forget(NamedTuple):
 class Clear(NamedTuple):
     """Remove all terminal records. Reply: how many."""
 
-    on: float
-
 
 class Sync(NamedTuple):
     """Reply None: whatever was told before has been applied."""
 
 
 class Watch(NamedTuple):
-    """Call ``callback(record)`` once when the download is terminal (or removed). Reply: the record as it is, or None.
+    """Call ``callback(record)`` once when the download is terminal (or removed).
 
-    Where the record is already terminal, or there is none, the callback is not kept.
+    Reply: the record and whether it is terminal already, so that nothing will be called; None where there is none.
     """
 
     download_id: str
     callback: Callable[[Record], None]
 
 
-class Listen(NamedTuple):
-    """From now on hand every event to ``listener``; with ``on=False`` no longer. Reply None."""
+class Unwatch(NamedTuple):
+    """Nobody waits with ``callback`` any longer."""
 
-    listener: Callable[[Any], None]
+    download_id: str
+    callback: Callable[[Record], None]
+
+
+class Listen(NamedTuple):
+    """``active``: from now on note what happens, since somebody subscribed; otherwise no longer. Reply: None."""
+
     active: bool
 
 
@@ -156,11 +156,18 @@ class Guard(NamedTuple):
 
 
 class Wake(NamedTuple):
-    """At ``at`` (monotonic) a suspension or a rest is over: see that somebody works at ``mailbox``."""
+    """At ``at`` (monotonic) see that somebody works at ``mailbox``; ``restart``: its rest after a crash is over."""
 
     mailbox: Any
     at: float
+    restart: bool = False
 
 
-Due: TypeAlias = Retry | Guard | Wake
+class Abandon(NamedTuple):
+    """Nobody holds the engine any longer: finish what is queued, then end. Looked after again at ``at`` (monotonic)."""
+
+    at: float
+
+
+Due: TypeAlias = Retry | Guard | Wake | Abandon
 """What the supervisor's agenda holds."""

@@ -11,10 +11,13 @@ import tenacity
 
 from haulier.errors import DownloadCancelled, PermanentError
 
-__all__ = ["RestartPolicy", "RetryPolicy", "Retention", "SourcePolicy"]
+__all__ = ["RestartPolicy", "Retention", "RetryPolicy", "SourcePolicy"]
 
 TenacityRule: TypeAlias = Callable[[tenacity.RetryCallState], Any]
 """A tenacity stop, wait or retry object, or any function of a ``RetryCallState``."""
+
+
+NEVER_RETRIED: Final[tuple[type[Exception], ...]] = (PermanentError, DownloadCancelled)
 
 
 def check_int(name: str, value: object, at_least: int) -> int:
@@ -31,17 +34,13 @@ def check_seconds(name: str, value: object, *, above_zero: bool = False) -> floa
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-        raise ValueError(
-            f"{name} must be finite and {'above' if above_zero else 'at least'} 0, not {value!r}"
-        )
+        raise ValueError(f"{name} must be finite and {'above' if above_zero else 'at least'} 0, not {value!r}")
     return float(value)
 
 
 def _check_callable(name: str, value: object) -> None:
     if not callable(value):
-        raise TypeError(
-            f"{name} must be a tenacity object (or a function of a RetryCallState), not {value!r}"
-        )
+        raise TypeError(f"{name} must be a tenacity object (or a function of a RetryCallState), not {value!r}")
 
 
 def _failed_or_empty(state: tenacity.RetryCallState) -> bool:
@@ -63,8 +62,6 @@ class RetryPolicy:
     wait: TenacityRule = field(default_factory=lambda: tenacity.wait_exponential_jitter(initial=1, max=60))
     retry: TenacityRule = _failed_or_empty
 
-    NEVER: Final = (PermanentError, DownloadCancelled)
-
     def __post_init__(self) -> None:
         for name in ("stop", "wait", "retry"):
             _check_callable(name, getattr(self, name))
@@ -75,7 +72,7 @@ class RestartPolicy:
     """How often, and how soon, a crashed source is started again (Erlang/OTP's restart intensity and period).
 
     More than ``intensity`` restarts within ``period`` seconds bring the source down. Before each restart it rests for
-    ``wait`` (a tenacity wait object that sees the restarts since the last ``calm`` seconds without a crash as attempts).
+    ``wait`` (a tenacity wait object that sees the restarts since the last ``calm`` seconds without one as attempts).
     """
 
     intensity: int = 3
@@ -177,6 +174,11 @@ class SourcePolicy:
             raise TypeError(f"restart must be a RestartPolicy, not {self.restart!r}")
         if self.jitter is not None:
             self._check_jitter(self.jitter)
+        for filler in self.record_fields.values():
+            if filler not in ("target_id", "display_name", None):
+                raise ValueError(
+                    f"record_fields: a key is filled with 'target_id', 'display_name' or None, not {filler!r}"
+                )
         if self.thread_name is not None:
             self.thread_name.format(target_id="", download_id="")
 

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-__all__ = ["TERMINAL_PHASES", "TERMINAL_STATES", "Phase", "Record", "State", "first_record"]
+__all__ = [
+    "FIRST_KEYS",
+    "STATE_OF_PHASE",
+    "TERMINAL_PHASES",
+    "TERMINAL_STATES",
+    "Phase",
+    "Record",
+    "State",
+    "first_record",
+]
 
 Record: TypeAlias = dict[str, Any]
 
@@ -73,3 +82,7 @@ def first_record(download_id: str, source: str, filename: str, username: str, qu
         "error_type": None,
         "reason": None,
     }
+
+
+FIRST_KEYS: Final = frozenset(first_record("", "", "", "", 0.0))
+"""The keys that every dispatched record has."""

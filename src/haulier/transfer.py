@@ -22,7 +22,10 @@ class Transfer:
     is run by.
     """
 
-    __slots__ = ("_meter", "_sample_at", "attempt", "cancelled", "cell", "deadline", "started_at", "ticket")
+    __slots__ = (
+        "_meter", "_sample_at", "attempt", "cancelled", "cell", "deadline", "fenced", "first_start", "idle_s",
+        "moved", "moved_at", "started_at", "ticket",
+    )  # fmt: skip
 
     def __init__(
         self, ticket: Any, attempt: int, cell: Record, started_at: float, deadline: float | None = None
@@ -38,6 +41,14 @@ class Transfer:
         """When the engine will give this attempt up, in ``time.monotonic()`` seconds; None for never."""
         self.cancelled = False
         """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
+        self.fenced = False
+        """Whether the record has ended without waiting for this attempt: its report no longer counts."""
+        self.first_start = started_at
+        """When the first attempt at the download started, in ``time.monotonic()`` seconds."""
+        self.idle_s = 0.0
+        """Seconds of back-off between the attempts so far."""
+        self.moved: Any = None
+        self.moved_at = started_at
         self._meter: Meter | None = None
         self._sample_at = 0.0
 
@@ -111,3 +122,9 @@ def current_transfer() -> Transfer:
 
 
 set_current = _current.set
+
+
+def running_id() -> str | None:
+    """The id of the download that the calling thread runs; None outside impls."""
+    transfer = _current.get()
+    return None if transfer is None else transfer.download_id

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tenacity
 
-from haulier.policies import RetryPolicy, check_seconds
+from haulier.policies import NEVER_RETRIED, RetryPolicy, check_seconds
 
 __all__ = ["GiveUp", "RetryIn", "call_state", "decide"]
 
@@ -29,7 +29,7 @@ def decide(
     ``elapsed_s``: since the first attempt started. ``idle_s``: waited between attempts so far. Raises what the policy's
     own objects raise, and ``ValueError`` where the wait is not a finite number.
     """
-    if isinstance(error, policy.NEVER):
+    if isinstance(error, NEVER_RETRIED):
         return GiveUp()
     outcome: tenacity.Future = tenacity.Future(attempt)
     if error is None:

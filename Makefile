@@ -1,0 +1,79 @@
+# `make demo` shows haulier at work, `make test` runs every test. Both first make an environment of their own in
+# .venv; nothing outside this directory is touched. It is made once, and again when pyproject.toml changes.
+
+# The first Python that is new enough. Another one: make test PYTHON=/path/to/python
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+
+# Handed on to what the target runs: make test ARGS="-k cancel"
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    a look at haulier at work"
+	@echo "make test    all tests                                    make test ARGS='-k cancel'"
+	@echo "make lint    format, lint, types and the order of imports"
+	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
+	@echo "make clean   remove .venv and what the tools leave behind"
+
+demo: .venv/.demo
+	@$(BIN)/haulier demo $(ARGS)
+
+test: .venv/.test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.demo
+	@set -e; for workload in benchmarks/w[0-9]*.py; do $(BIN)/python "$$workload" $(ARGS); done
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .made holds the directory that the environment was made in: a moved or copied .venv would import the old place's code,
+# and one whose Python has gone would not run at all. Both are made anew.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat .venv/.made 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.made
+endif
+
+# Debian and Ubuntu ship Python without ensurepip, which venv needs; a pip outside can fill an environment as well.
+.venv/.made: pyproject.toml
+	@test -n "$(PYTHON)" || { \
+		echo "haulier needs Python 3.11 or newer, and there is none on the PATH."; \
+		echo "Debian 12 or Ubuntu 24.04, or newer: apt install python3 python3-venv"; \
+		echo "Elsewhere: make <target> PYTHON=/path/to/python"; exit 1; } >&2
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "haulier needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" -V 2>&1)."; exit 1; } >&2
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || "$(PYTHON)" -m pip --version >/dev/null 2>&1 || { \
+		echo "$$("$(PYTHON)" -V) cannot make an environment: its venv package is not installed. As root:"; \
+		echo "    apt install python3-venv"; \
+		echo "Then run make again."; exit 1; } >&2
+	@echo "Making .venv with $$("$(PYTHON)" -V): once, a minute or less."
+	@if "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then "$(PYTHON)" -m venv --clear .venv; \
+	else "$(PYTHON)" -m venv --clear --without-pip .venv \
+		&& "$(PYTHON)" -m pip --quiet --python $(BIN)/python install pip; fi
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@printf '%s' "$(CURDIR)" > $@
+
+.venv/.demo: .venv/.made
+	@$(PIP) install --editable '.[cli]'
+	@touch $@
+
+.venv/.test: .venv/.demo
+	@$(PIP) install --group test
+	@touch $@
+
+.venv/.lint: .venv/.test
+	@$(PIP) install --group lint
+	@touch $@

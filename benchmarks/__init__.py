@@ -1,0 +1,1 @@
+"""Benchmarks: one file per workload, contenders side by side. See README.md."""

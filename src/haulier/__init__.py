@@ -1,0 +1,65 @@
+"""haulier: a background download engine for long-running daemons.
+
+One polite actor per source, one record store, and a supervisor: nothing is lost, nothing overlaps, nothing hangs.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from haulier.actors.subscription import Subscription
+from haulier.core.status import Explanation, SourceStatus
+from haulier.engine import DownloadEngine
+from haulier.errors import (
+    DownloadCancelled,
+    EngineClosed,
+    ForkedEngine,
+    HaulierError,
+    PermanentError,
+    QueueFull,
+    SourceCrashed,
+    SourceDown,
+    StoreUnavailable,
+    Throttled,
+    UnknownDownload,
+)
+from haulier.events import Changed, Discarded, Event, Missed, Removed
+from haulier.policies import RestartPolicy, Retention, RetryPolicy, SourcePolicy
+from haulier.records import Phase, Record, State
+from haulier.transfer import Transfer, current_transfer
+from haulier.worker import BackgroundDownloadWorker
+
+__all__ = [
+    "BackgroundDownloadWorker",
+    "Changed",
+    "Discarded",
+    "DownloadCancelled",
+    "DownloadEngine",
+    "EngineClosed",
+    "Event",
+    "Explanation",
+    "ForkedEngine",
+    "HaulierError",
+    "Missed",
+    "PermanentError",
+    "Phase",
+    "QueueFull",
+    "Record",
+    "Removed",
+    "RestartPolicy",
+    "Retention",
+    "RetryPolicy",
+    "SourceCrashed",
+    "SourceDown",
+    "SourcePolicy",
+    "SourceStatus",
+    "State",
+    "StoreUnavailable",
+    "Subscription",
+    "Throttled",
+    "Transfer",
+    "UnknownDownload",
+    "current_transfer",
+]
+
+logging.getLogger("haulier").addHandler(logging.NullHandler())

@@ -1,0 +1,96 @@
+"""What haulier's three kinds of pykka actor have in common: nobody outside can stop them, and none dies in silence."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from abc import ABC, abstractmethod
+from typing import Any
+
+import pykka
+
+__all__ = ["EngineActor", "Inbox", "Mail"]
+
+logger = logging.getLogger("haulier.actors")
+
+
+class Mail:
+    """What pykka's loop takes from an inbox; never with anybody to reply to: asks are answered by the shells."""
+
+    __slots__ = ("message", "reply_to")
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+        self.reply_to = None
+
+
+class Inbox(ABC):
+    """A pykka inbox that is fed by the engine alone.
+
+    What arrives through pykka is from elsewhere in the program (``pykka.ActorRegistry.broadcast`` or ``stop_all``): a
+    dead letter, answered so that whoever asked does not hang.
+    """
+
+    thread: threading.Thread | None = None
+    """The thread of the actor that reads it, once that runs."""
+
+    def put(self, envelope: Any) -> None:
+        """Refuse a message from outside."""
+        logger.warning("dead letter: %s is no message for an actor of haulier", type(envelope.message).__name__)
+        if envelope.reply_to is not None:
+            dead = pykka.ActorDeadError("haulier's actors take no messages from outside")
+            envelope.reply_to.set_exception((type(dead), dead, None))
+
+    def empty(self) -> bool:
+        """Always True: pykka's teardown is to leave alone what is queued."""
+        return True
+
+    @abstractmethod
+    def get(self) -> Mail:
+        """Wait for the next message."""
+
+
+class EngineActor(pykka.ThreadingActor):
+    """A daemon thread that is in no registry, so that ``stop_all`` does not reach it."""
+
+    use_daemon_thread = True
+
+    def __init__(self, name: str, inbox: Inbox) -> None:
+        super().__init__()
+        self._inbox = inbox
+        self.actor_inbox = inbox  # type: ignore[assignment]  # a Mail is all that the loop needs of an Envelope
+        self._name = name
+        self.failure: BaseException | None = None
+        self.thread: threading.Thread
+
+    def _start_actor_loop(self) -> None:
+        pykka.ActorRegistry.unregister(self.actor_ref)
+        super()._start_actor_loop()
+
+    def _actor_loop(self) -> None:
+        self.thread = self._inbox.thread = threading.current_thread()
+        self.thread.name = self._name
+        try:
+            super()._actor_loop()
+        except BaseException as failure:  # even a thread that is torn down is reported
+            self.failure = failure
+            if not sys.is_finalizing():
+                logger.exception("%s died", self._name)
+        finally:
+            self.on_end()
+
+    def on_failure(self, _type: Any, value: BaseException | None, _traceback: Any) -> None:
+        """Keep the cause for ``on_end``."""
+        self.failure = value
+
+    def _handle_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        self.failure = self.failure or exception_value
+        super()._handle_failure(exception_type, exception_value, traceback)
+
+    def leave(self) -> None:
+        """End after this message."""
+        self.actor_stopped.set()
+
+    def on_end(self) -> None:
+        """Run last on the actor's thread, however it ends."""

@@ -1,0 +1,219 @@
+"""The mailbox of a source: it outlives the actors that take from it, so a crash loses nothing that is queued.
+
+As many source actors as the source has slots take from one mailbox (Akka's balancing pool). One of those that wait is
+the leader: it alone watches the gate and the queue, the others wait for its place. So a ring wakes one, not all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from math import inf
+from random import uniform
+from threading import Lock
+from time import monotonic, time
+from typing import Any, Final, NamedTuple
+
+from haulier import messages as m
+from haulier.actors.bell import Bell
+from haulier.core.outcome import Landed, Outcome
+from haulier.core.source import Source
+from haulier.errors import QueueFull
+from haulier.events import Discarded
+from haulier.policies import SourcePolicy
+from haulier.transfer import Transfer
+
+__all__ = ["HANDOFF_S", "Done", "Mailbox"]
+
+logger = logging.getLogger("haulier.source")
+
+HANDOFF_S: Final = 0.010
+"""The longest that a dispatch waits for an idle source to pick its download up."""
+
+IDLE_S: Final = 0.001
+"""A source that has had nothing to do for so long counts as idle."""
+
+
+class Done(NamedTuple):
+    """A run that has ended, for its slot to report with the next turn."""
+
+    transfer: Transfer
+    outcome: Outcome
+
+
+class Mailbox:
+    """The shell around ``core.Source``: its lock, its bell, its waiting slots."""
+
+    def __init__(
+        self,
+        name: str,
+        policy: SourcePolicy,
+        tell_store: Callable[[Any], None],
+        tell_supervisor: Callable[[Any], None],
+        patience_s: float,
+    ) -> None:
+        self.source = Source(name, policy, uniform, tell_store, tell_supervisor)
+        self.source.owner = self
+        self.lock = Lock()
+        self.impl: m.Impl | None = None
+        """What ``register_source`` gave."""
+        self.common: m.Impl | None = None
+        """The first impl that was dispatched here. A ticket leaves it out: with a function in it, it would be one more
+        object for the cycle collector to visit."""
+        self._tell_store = tell_store
+        self.handoffs: dict[str, Lock] = {}
+        """Dispatches that wait for their start, each at a lock that the slot releases."""
+        self.slots: set[Any] = set()
+        """The source actors that live."""
+        self.tell_supervisor = tell_supervisor
+        self._patience_s = patience_s
+        self._leader = Lock()
+        self._bell = Bell()
+        self._last_end = -inf
+
+    # ---- on the callers' threads -------------------------------------------------------------------------------------
+
+    def put(self, ticket: m.Ticket) -> None:
+        """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
+        source = self.source
+        self._check_open()
+        most = source.policy.max_queued
+        if most is None:
+            source.put(ticket)
+        else:
+            with self.lock:
+                if len(source.pending) >= most:
+                    raise QueueFull(f"{most} downloads wait at source {source.name!r} already")
+                source.put(ticket)
+        if source.refusal is not None:
+            with self.lock:
+                refused = source.take_back(ticket[0])
+            if refused:
+                self._check_open()
+        self.wake()
+
+    def put_and_wait(self, ticket: m.Ticket) -> None:
+        """The same, and come back once a slot is about to call the impl, in ``HANDOFF_S`` at the latest."""
+        started = self.handoffs[ticket[0]] = Lock()
+        started.acquire()
+        try:
+            self.put(ticket)
+            started.acquire(timeout=HANDOFF_S)
+        finally:
+            self.handoffs.pop(ticket[0], None)
+
+    def _check_open(self) -> None:
+        refusal = self.source.refusal
+        if refusal is not None:
+            raise refusal.error(self.source.name)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a download that came now would start at once, and none has ended just before."""
+        source = self.source
+        if source.pending or source.in_flight or source.resting:
+            return False
+        now = monotonic()
+        return now - self._last_end > IDLE_S and source.gate.closed_by(now) is None
+
+    def wake(self) -> None:
+        """See that somebody works here, if there is work."""
+        if self._bell.armed:
+            self._bell.ring()
+        elif self.source.live < self.source.limit:
+            self.staff()
+
+    def staff(self) -> None:
+        """Have slots hired up to the limit, as far as there is work."""
+        with self.lock:
+            hired = 0
+            while self.source.reserve():
+                hired += 1
+        for _ in range(hired):
+            self.tell_supervisor(m.Hire(self))
+
+    def changed(self) -> None:
+        """The limit, the gate or the refusal changed: have everybody who waits look again."""
+        self._bell.ring()
+        self.staff()
+
+    def bury(self, ended: m.Ended) -> None:
+        """A slot died: what it had in hand fails, and its place is free."""
+        with self.lock:
+            self.source.crashed(ended.transfer, ended.cause or RuntimeError("it ended"), monotonic(), time())
+
+    # ---- on the slots' threads ---------------------------------------------------------------------------------------
+
+    def next_turn(self, done: Done | None) -> Transfer | None:
+        """Report the last run, then wait for the next download. None: the slot was counted off and is to end."""
+        alive = True
+        taken: Transfer | float = inf
+        with self.lock:
+            now, on = monotonic(), time()
+            if done is not None:
+                self._last_end = now
+                alive = self.source.settle(done.transfer, done.outcome, now, on)
+            if alive:
+                taken = self.source.take(now, on)
+        if done is not None and done.transfer.fenced and isinstance(done.outcome, Landed):
+            self._discard(done.transfer, done.outcome.path)
+        if not alive:
+            return None
+        if isinstance(taken, Transfer):
+            return self._taken(taken)
+        if done is not None:
+            self._bell.ring()  # the leader may have waited for this slot
+        return self._wait()
+
+    def _wait(self) -> Transfer | None:
+        while not self._leader.acquire(timeout=self._patience_s):
+            with self.lock:
+                if self.source.leave(inf, monotonic(), self._patience_s):
+                    return None
+        try:
+            taken = self._lead()
+        finally:
+            self._leader.release()
+        return None if taken is None else self._taken(taken)
+
+    def _lead(self) -> Transfer | None:
+        """Watch the gate and the queue until a download may start."""
+        until = monotonic() + self._patience_s
+        while True:
+            self._bell.armed = True  # before looking: what is put after this look rings
+            with self.lock:
+                now = monotonic()
+                taken = self.source.take(now, time())
+                if isinstance(taken, Transfer):
+                    self._bell.armed = False
+                    return taken
+                if (now >= until or self.source.is_overstaffed) and self.source.leave(taken, now, self._patience_s):
+                    self._bell.armed = False
+                    return None
+                if now >= until:
+                    until = now + self._patience_s
+            self._bell.wait(min(taken, until) - now)
+
+    def _taken(self, transfer: Transfer) -> Transfer:
+        """One download has its slot; see that the next one has, too."""
+        if self.source.queue and self.source.live < self.source.limit:
+            self.staff()
+        return transfer
+
+    def _discard(self, transfer: Transfer, path: str) -> None:
+        """A file landed for a download that had ended before."""
+        deleted = False
+        if self.source.policy.discard_cancelled:
+            try:
+                os.unlink(path)
+                deleted = True
+            except OSError as error:
+                logger.warning("could not delete a discarded file: %s", error.strerror)
+        self._tell_store(Discarded(transfer.download_id, transfer.source, path, deleted, time()))
+
+    def started(self, download_id: str) -> None:
+        """The impl is about to be called: let the dispatch that waits for it go."""
+        waiting = self.handoffs.pop(download_id, None)
+        if waiting is not None:
+            waiting.release()

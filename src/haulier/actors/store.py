@@ -1,0 +1,166 @@
+"""The record store: the one writer of records.
+
+Its mailbox is a deque, and a message leaves it only after it was applied: an empty deque means that what readers see
+is current. The actor is woken only where somebody listens, asks, or much has come together: a record whose start is
+imminent, and which nobody looks at, is worth no wake-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Lock
+from time import time
+from typing import Any, Final, NamedTuple
+
+from haulier.actors.actor import EngineActor, Inbox, Mail
+from haulier.actors.bell import Bell
+from haulier.core.ledger import Ledger
+from haulier.errors import ForkedEngine
+from haulier.events import Event
+
+__all__ = ["Store", "StoreActor"]
+
+logger = logging.getLogger("haulier.store")
+
+BACKLOG: Final = 256
+"""Messages that may come together before the actor is woken: what the next reader would have to wait for."""
+
+
+class _Ask(NamedTuple):
+    message: Any
+    reply: Callable[[tuple[Any, Exception | None]], None]
+
+
+class Store(Inbox):
+    """The store's mailbox: where messages are told and asked."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.backlog: deque[Any] = deque()
+        self.dead_letters = 0
+        self.publish: Callable[[Event], None] = lambda _: None
+        self.eager = ledger.has_max_age
+        """Whether each message is worth a wake-up."""
+        self.running = False
+        self.stopping = False
+        self.forked = False
+        """This is a copy in a forked child: the actor's thread is not here."""
+        self._bell = Bell()
+        self._writing = Lock()
+        self._mail = Mail(self)
+
+    def tell(self, message: Any) -> None:
+        """Have ``message`` applied after all that was told before."""
+        self.backlog.append(message)
+        if self.eager or len(self.backlog) >= BACKLOG:
+            self._bell.ring()
+            if not self.running:
+                self.drain()
+
+    def ask(self, message: Any) -> Any:
+        """The reply to ``message``, once it and all that was told before have been applied."""
+        if self.forked:
+            raise ForkedEngine("this engine was made before the fork")
+        answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+        self.backlog.append(_Ask(message, answers.put))
+        self._bell.ring()
+        while True:
+            if not self.running:
+                self.drain()
+            try:
+                reply, error = answers.get(timeout=1.0)
+            except Empty:
+                # A reader at the interpreter's very end finds the actor's thread frozen.
+                self.running = self.running and not sys.is_finalizing()
+                continue
+            if error is not None:
+                raise error
+            return reply
+
+    def get(self) -> Mail:
+        """Wait until there is something to apply, or a record grows too old."""
+        while not self.backlog and not self.stopping:
+            self._bell.armed = True
+            if self.backlog or self.stopping:
+                break
+            expiry = self.ledger.next_expiry()
+            self._bell.wait(None if expiry is None else expiry - time())
+            if expiry is not None and expiry <= time():
+                break
+        return self._mail
+
+    def stop(self) -> None:
+        """Have the actor end once all is applied; from then on whoever asks applies."""
+        self.stopping = True
+        self._bell.armed = True
+        self._bell.ring()
+
+    def drain(self) -> None:
+        """Apply what has come together, in order."""
+        with self._writing:
+            ledger, backlog = self.ledger, self.backlog
+            ledger.now = time()
+            while backlog:
+                message = backlog[0]
+                if type(message) is _Ask:
+                    reply = self._answer(message.message)
+                    backlog.popleft()
+                    message.reply(reply)
+                else:
+                    try:
+                        ledger.apply(message)
+                    except Exception:
+                        self.dead_letters += 1
+                        logger.exception("dead letter: %s could not be applied", type(message).__name__)
+                    backlog.popleft()
+                if ledger.calls or ledger.events or ledger.dead_letters:
+                    self._carry_out()
+            ledger.expire()
+            self._carry_out()
+
+    def _answer(self, message: Any) -> tuple[Any, Exception | None]:
+        try:
+            return self.ledger.apply(message), None
+        except Exception as error:
+            return None, error
+
+    def _carry_out(self) -> None:
+        ledger = self.ledger
+        for callback, record in ledger.calls:
+            try:
+                callback(record)
+            except Exception:
+                logger.exception("a callback failed")
+        ledger.calls.clear()
+        for reason in ledger.dead_letters:
+            self.dead_letters += 1
+            logger.debug("dead letter: %s", reason)
+        ledger.dead_letters.clear()
+        if ledger.events:
+            for event in ledger.events:
+                self.publish(event)
+            ledger.events.clear()
+
+
+class StoreActor(EngineActor):
+    """The thread that applies."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__("haulier-store", store)
+        self._store = store
+        store.running = True
+
+    def on_receive(self, _: Any) -> None:
+        """Apply what is there."""
+        self._store.drain()
+        if self._store.stopping and not self._store.backlog:
+            self.leave()
+
+    def on_end(self) -> None:
+        """Leave the rest, and what is still to come, to whoever asks."""
+        self._store.running = False
+        self._store.drain()

@@ -1,0 +1,171 @@
+"""The actors of one engine: started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic, time
+
+from haulier import messages as m
+from haulier.actors.mailbox import Mailbox
+from haulier.actors.store import Store, StoreActor
+from haulier.actors.subscription import Subscription
+from haulier.actors.supervisor import Supervisor, SupervisorActor
+from haulier.core.ledger import Ledger
+from haulier.errors import EngineClosed, StoreUnavailable
+from haulier.events import Event
+from haulier.policies import Retention, SourcePolicy
+
+__all__ = ["System"]
+
+JOIN_S = 2.0
+"""The longest that ``close`` waits for haulier's own threads once their work is over."""
+
+
+class System:
+    """The store, the supervisor, and a mailbox for each source; nothing here refers to the engine that owns it."""
+
+    def __init__(self, retention: Retention, patience_s: float) -> None:
+        self.ledger = Ledger(retention)
+        self.store = Store(self.ledger)
+        self.supervisor = Supervisor()
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.aliases: dict[str, str] = {}
+        self.closing = False
+        """From here on ``dispatch`` is refused."""
+        self._stopping = False
+        self._patience_s = patience_s
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self.store.publish = self._publish
+        StoreActor.start(self.store)
+        SupervisorActor.start(self.supervisor, self._abandoned)
+
+    # ---- sources -----------------------------------------------------------------------------------------------------
+
+    def name_of(self, source_name: object) -> str:
+        """The name of a source, also under an alias. Raises ``TypeError`` or ``ValueError`` for what is no name."""
+        if not isinstance(source_name, str):
+            raise TypeError(f"source_name must be a str, not {source_name!r}")
+        if not source_name:
+            raise ValueError("source_name must not be empty")
+        return self.aliases.get(source_name, source_name)
+
+    def mailbox(self, source_name: object) -> Mailbox:
+        """The mailbox of a source, made where nobody has asked for it before."""
+        name = self.name_of(source_name)
+        mailbox = self.mailboxes.get(name)
+        if mailbox is not None:
+            return mailbox
+        with self._lock:
+            self.check_open()
+            if name not in self.mailboxes:
+                tell = (self.store.tell, self.supervisor.tell)
+                self.mailboxes[name] = Mailbox(name, SourcePolicy(), *tell, self._patience_s)
+            return self.mailboxes[name]
+
+    def alias(self, name: str, aliases: tuple[str, ...]) -> None:
+        """Have each of ``aliases`` name the source ``name``. Raises ``ValueError`` where one is a source of its own."""
+        with self._lock:
+            for alias in aliases:
+                if alias == name or self.aliases.get(alias, name) != name or alias in self.mailboxes:
+                    raise ValueError(f"{alias!r} is the name of a source, or of another one's alias, already")
+            self.aliases.update(dict.fromkeys(aliases, name))
+
+    def check_open(self) -> None:
+        """Raise ``EngineClosed`` or ``StoreUnavailable`` where no work is taken."""
+        if self.closing:
+            raise EngineClosed("the engine is closed: it takes no more downloads")
+        if not self.store.running:
+            raise StoreUnavailable("the record store has died")
+
+    # ---- who listens -------------------------------------------------------------------------------------------------
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Have events handed to ``subscription``."""
+        with self._lock:
+            self._subscriptions += (subscription,)
+        self.store.eager = True
+        self.store.ask(m.Listen(active=True))
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """No longer, once what was told so far has been handed over."""
+        self.store.ask(m.Sync())
+        with self._lock:
+            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+            if not self._subscriptions:
+                self.store.eager = self.ledger.has_max_age
+                self.store.tell(m.Listen(active=False))
+
+    def _publish(self, event: Event) -> None:
+        for subscription in self._subscriptions:
+            subscription.offer(event)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self, deadline: float | None) -> None:
+        """Stop everything; see ``DownloadEngine.close``."""
+        with self._lock:
+            first, self._stopping, self.closing = not self._stopping, True, True
+        mine = threading.current_thread()
+        if not first:
+            if not self._is_ours(mine):
+                self._closed.wait(_left(deadline))
+            return
+        mailboxes = list(self.mailboxes.values())
+        for mailbox in mailboxes:
+            with mailbox.lock:
+                mailbox.source.close(time())
+            mailbox.changed()
+        for mailbox in mailboxes:
+            for slot in list(mailbox.slots):
+                if slot.thread is not mine and not slot.is_zombie:
+                    slot.thread.join(_left(deadline))
+        for mailbox in mailboxes:
+            self._give_up(mailbox, mine)
+        self._stop_actors(mine)
+        self._closed.set()
+
+    @staticmethod
+    def _give_up(mailbox: Mailbox, mine: threading.Thread) -> None:
+        """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
+        own = [slot.in_hand for slot in list(mailbox.slots) if slot.thread is mine]
+        with mailbox.lock:
+            for transfer in list(mailbox.source.in_flight.values()):
+                if transfer not in own:
+                    mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
+
+    def _stop_actors(self, mine: threading.Thread) -> None:
+        threads = [self.supervisor.thread, self.store.thread]
+        self.supervisor.stop()
+        for subscription in self._subscriptions:
+            subscription.close(0.0 if self._is_ours(mine) else JOIN_S)
+        self.store.stop()
+        for thread in threads:
+            if thread is not None and thread is not mine:
+                thread.join(JOIN_S)
+
+    def _is_ours(self, thread: threading.Thread) -> bool:
+        """Whether waiting on this thread could be waiting for itself."""
+        if any(subscription.thread is thread for subscription in self._subscriptions):
+            return True
+        return any(slot.thread is thread for mailbox in list(self.mailboxes.values()) for slot in list(mailbox.slots))
+
+    def _abandoned(self) -> bool:
+        """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
+        sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
+        if any(source.pending or source.in_flight for source in sources):
+            return False
+        self._stopping = self.closing = True
+        for mailbox in list(self.mailboxes.values()):
+            with mailbox.lock:
+                mailbox.source.close(time())
+            mailbox.changed()
+        self.supervisor.stop()
+        self.store.stop()
+        self._closed.set()
+        return True
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - monotonic())

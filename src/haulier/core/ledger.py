@@ -1,0 +1,353 @@
+"""All records: one message in, the records changed, a reply and effects out.
+
+The ledger is written by one thread and read by all: a reader copies a record without a lock, since each step that a
+reader could see half done is one C call (``dict.update``, ``dict.copy``). That is also why a record is two dicts:
+``record``, which only the ledger writes, and ``overlay``, the latest progress, into which impls and callers write
+directly. Readers lay the second over the first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+from haulier import messages as m
+from haulier.core.lifecycle import TABLE
+from haulier.events import Changed, Discarded, Event, Removed
+from haulier.policies import Retention
+from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, State, first_record
+from haulier.transfer import Transfer
+
+__all__ = ["Entry", "Ledger", "record_of", "view"]
+
+NO_FILE: Final = "the impl returned no file path"
+_COVERED: Final = ("error", "error_type", "file_path", "progress", "transferred", "time_remaining")
+"""What the end of a download sets, and an overlay must not hide."""
+
+
+class Entry:
+    """A record that has been looked at, changed or started; until then its ticket stands for it."""
+
+    __slots__ = ("fixed", "overlay", "phase", "record", "transfer")
+
+    def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
+        self.record = record
+        self.overlay = overlay
+        """None until the download starts: nobody writes past the ledger before."""
+        self.phase = phase
+        """None for a record that ``add_record`` made: no engine runs it, its state is its callers'."""
+        self.transfer: Transfer | None = None
+        """The attempt that runs it now. A report from any other is late."""
+        self.fixed = False
+        """Ended by the engine or cancelled: its state never changes again."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it is over."""
+        if self.phase is not None:
+            return self.phase in TERMINAL_PHASES
+        state = self.record.get("state")
+        return isinstance(state, str) and state in TERMINAL_STATES
+
+
+def record_of(ticket: m.Ticket) -> Record:
+    """The first record of a dispatched download."""
+    download_id, source, _, _, filename, username, _, _, extras, queued_at = ticket
+    record = first_record(download_id, source, filename, username, queued_at)
+    if extras is not None:
+        half = len(extras) // 2
+        record.update(zip(extras[:half], extras[half:], strict=True))
+    return record
+
+
+def view(held: m.Ticket | Entry) -> Record:
+    """A copy of the record, with the latest progress."""
+    if type(held) is tuple:
+        return record_of(held)
+    assert isinstance(held, Entry)
+    record = held.record.copy()
+    if held.overlay:
+        record.update(held.overlay)
+    return record
+
+
+class Ledger:
+    """Every record of an engine, by source and id."""
+
+    def __init__(self, retention: Retention) -> None:
+        self.buckets: dict[str, dict[str, m.Ticket | Entry]] = {}
+        self.counts: dict[str, dict[str, int]] = {}
+        """How many downloads of a source have ended so far, by phase."""
+        self.dead_letters: list[str] = []
+        """Messages that came too late or made no sense, for the shell to log and count."""
+        self.now = 0.0
+        """UTC seconds, set by the shell before it applies messages."""
+        self.events: list[Event] | None = None
+        """What happened since the shell last looked; None while nobody listens."""
+        self.calls: list[tuple[Callable[[Record], None], Record]] = []
+        """Callbacks of ``Watch`` that are due."""
+        self._retention = retention
+        self._watches: dict[str, list[Callable[[Record], None]]] = {}
+        self._over: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            tuple: self._added,
+            m.Moved: self._moved,
+            m.Patch: self._patch,
+            m.PatchUnless: self._patch_unless,
+            m.Put: self._put,
+            m.Remove: self._remove,
+            m.Cancel: self._cancel,
+            m.Forget: self._forget,
+            m.Clear: self._clear,
+            m.Watch: self._watch,
+            m.Listen: self._listen,
+            m.Unwatch: self._unwatch,
+            Discarded: self._discarded,
+            m.Sync: lambda _: None,
+        }
+
+    def apply(self, message: Any) -> Any:
+        """Carry out one message; its reply."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self.dead_letters.append(f"no such message: {type(message).__name__}")
+            return None
+        return handler(message)
+
+    def find(self, source: str | None, download_id: str) -> tuple[str, m.Ticket | Entry] | None:
+        """Where a record is; every source is asked where ``source`` is None."""
+        for name in list(self.buckets) if source is None else (source,):
+            held = self.buckets.get(name, {}).get(download_id)
+            if held is not None:
+                return name, held
+        return None
+
+    # ---- a download's life -------------------------------------------------------------------------------------------
+
+    def _added(self, ticket: m.Ticket) -> None:
+        source = ticket[1]
+        bucket = self.buckets.get(source)
+        if bucket is None:
+            bucket = self.buckets[source] = {}
+        bucket[ticket[0]] = ticket
+        if self.events is not None:
+            self.events.append(Changed(ticket[0], source, Phase.QUEUED, record_of(ticket), ticket[9]))
+
+    def _moved(self, message: m.Moved) -> None:
+        event, source, download_id, transfer, patch, on = message
+        entry = self._entry(source, download_id)
+        if entry is None or entry.phase is None:
+            return self._late(message)
+        phase = TABLE[entry.phase].get(event)
+        if phase is None or (event != "take" and transfer is not entry.transfer):
+            return self._late(message, entry)
+        record = entry.record
+        changes: Record = {"state": STATE_OF_PHASE[phase], "phase": phase}
+        if event == "take":
+            assert transfer is not None
+            entry.transfer, entry.overlay = transfer, transfer.cell
+            changes["attempt"], changes["started_at"] = transfer.attempt, on
+            record.pop("next_attempt_at", None)
+        else:
+            entry.transfer = None
+            if entry.overlay:
+                record.update(entry.overlay)
+                for key in _COVERED:
+                    entry.overlay.pop(key, None)
+            if patch is not None:
+                changes.update(patch)
+            if phase in TERMINAL_PHASES:
+                self._conclude(record, changes, phase, on)
+        record.update(changes)
+        entry.phase = phase
+        if phase in TERMINAL_PHASES:
+            entry.fixed = True
+            counts = self.counts.get(source)
+            if counts is None:
+                counts = self.counts[source] = {Phase.SUCCEEDED: 0, Phase.FAILED: 0, Phase.CANCELLED: 0}
+            counts[phase] += 1
+            self._terminated(source, download_id, entry, on)
+        if self.events is not None:
+            self.events.append(Changed(download_id, source, phase, view(entry), on))
+        return None
+
+    @staticmethod
+    def _conclude(record: Record, changes: Record, phase: str, on: float) -> None:
+        changes["finished_at"] = on
+        changes["time_remaining"] = None
+        record.pop("next_attempt_at", None)
+        if phase == Phase.SUCCEEDED:
+            changes["progress"] = 100.0
+            changes["error_type"] = None
+            if "error" in record:
+                changes["error"] = None
+            if record.get("size"):
+                changes["transferred"] = record["size"]
+        elif phase == Phase.FAILED and not changes.get("error"):
+            changes["error"] = record.get("error") or NO_FILE
+
+    def _late(self, message: m.Moved, entry: Entry | None = None) -> None:
+        if entry is not None and message.event == "take" and entry.phase == Phase.CANCELLED:
+            # The cancel overtook the news of the start: the state stays, the rest is true.
+            assert message.transfer is not None
+            entry.record.update(attempt=message.transfer.attempt, started_at=message.on)
+            return
+        where = "no record" if entry is None else f"it is {entry.phase}"
+        self.dead_letters.append(f"{message.event} of {message.download_id} at {message.source}: {where}")
+
+    # ---- what callers write ------------------------------------------------------------------------------------------
+
+    def _put(self, message: m.Put) -> None:
+        source, download_id, record = message
+        bucket = self.buckets.setdefault(source, {})
+        held = self._entry(source, download_id)
+        if held is not None and held.phase is not None and held.phase not in TERMINAL_PHASES:
+            # What the engine runs it goes on running: only what the record says is replaced.
+            held.record = {**record, "phase": held.phase}
+            if held.overlay is not None:
+                held.overlay.clear()
+            return
+        self._over.pop((source, download_id), None)
+        entry = bucket[download_id] = Entry(record, None, {})
+        self._look_again(source, download_id, entry)
+
+    def _patch(self, message: m.Patch) -> None:
+        source, download_id, patch = message
+        entry = self._entry(source, download_id)
+        if entry is None:
+            return
+        patch = dict(patch)
+        if entry.phase is not None:
+            patch.pop("phase", None)
+        if "state" in patch:
+            state = patch.pop("state")
+            if not entry.fixed:
+                entry.record["state"] = state
+                entry.fixed = entry.phase is None and state == State.CANCELLED
+        (entry.record if entry.overlay is None else entry.overlay).update(patch)
+        self._look_again(source, download_id, entry)
+
+    def _patch_unless(self, message: m.PatchUnless) -> bool:
+        entry = self._entry(message.source, message.download_id)
+        if entry is None or view(entry).get("state") in message.states:
+            return False
+        self._patch(m.Patch(message.source, message.download_id, message.patch))
+        return True
+
+    def _cancel(self, message: m.Cancel) -> bool:
+        found = self.find(message.source, message.download_id)
+        if found is None:
+            return False
+        source, _ = found
+        entry = self._entry(source, message.download_id)
+        assert entry is not None
+        if entry.phase is not None or entry.is_terminal:
+            return False  # what the engine runs is cancelled at its source; what is over is over
+        entry.record["state"] = State.CANCELLED
+        entry.fixed = True
+        self._look_again(source, message.download_id, entry)
+        return True
+
+    def _remove(self, message: m.Remove) -> Record | None:
+        found = self.find(message.source, message.download_id)
+        return None if found is None else self._drop(found[0], message.download_id)
+
+    def _forget(self, message: m.Forget) -> None:
+        self.buckets.get(message.source, {}).pop(message.download_id, None)
+
+    def _clear(self, _: m.Clear) -> int:
+        over = [
+            (source, download_id)
+            for source, bucket in self.buckets.items()
+            for download_id, held in bucket.items()
+            if isinstance(held, Entry) and held.is_terminal
+        ]
+        for source, download_id in over:
+            self._drop(source, download_id)
+        return len(over)
+
+    # ---- who watches -------------------------------------------------------------------------------------------------
+
+    def _watch(self, message: m.Watch) -> tuple[Record, bool] | None:
+        found = self.find(None, message.download_id)
+        if found is None:
+            return None
+        held = found[1]
+        is_terminal = isinstance(held, Entry) and held.is_terminal
+        if not is_terminal:
+            self._watches.setdefault(message.download_id, []).append(message.callback)
+        return view(held), is_terminal
+
+    def _unwatch(self, message: m.Unwatch) -> None:
+        callbacks = self._watches.get(message.download_id, [])
+        if message.callback in callbacks:
+            callbacks.remove(message.callback)
+        if not callbacks:
+            self._watches.pop(message.download_id, None)
+
+    def _discarded(self, event: Discarded) -> None:
+        if self.events is not None:
+            self.events.append(event)
+
+    def _listen(self, message: m.Listen) -> None:
+        self.events = [] if message.active else None
+
+    def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
+        """A record that ``add_record`` made is over when its callers say so."""
+        if entry.phase is None and entry.is_terminal:
+            self._terminated(source, download_id, entry, self.now)
+
+    # ---- what is over ------------------------------------------------------------------------------------------------
+
+    def _terminated(self, source: str, download_id: str, entry: Entry, on: float) -> None:
+        if self._watches:
+            for callback in self._watches.pop(download_id, ()):
+                self.calls.append((callback, view(entry)))
+        self._over.setdefault((source, download_id), on)
+        if len(self._over) > self._retention.max_terminal:
+            self.expire()
+
+    def expire(self) -> None:
+        """Let go of terminal records that are too many or too old by now, oldest first."""
+        max_terminal, max_age = self._retention.max_terminal, self._retention.max_age
+        while self._over:
+            (source, download_id), on = next(iter(self._over.items()))
+            too_old = max_age is not None and on <= self.now - max_age
+            if len(self._over) <= max_terminal and not too_old:
+                return
+            del self._over[source, download_id]
+            entry = self._entry(source, download_id)
+            if entry is not None and entry.is_terminal:
+                self._drop(source, download_id)
+
+    @property
+    def has_max_age(self) -> bool:
+        """Whether records leave by age."""
+        return self._retention.max_age is not None
+
+    def next_expiry(self) -> float | None:
+        """When (UTC seconds) the next record is too old; None when none will be."""
+        if self._retention.max_age is None or not self._over:
+            return None
+        return next(iter(self._over.values())) + self._retention.max_age
+
+    def _drop(self, source: str, download_id: str) -> Record | None:
+        held = self.buckets.get(source, {}).pop(download_id, None)
+        if held is None:
+            return None
+        self._over.pop((source, download_id), None)
+        record = view(held)
+        for callback in self._watches.pop(download_id, ()):
+            self.calls.append((callback, record))
+        if self.events is not None:
+            self.events.append(Removed(download_id, source, self.now))
+        return record
+
+    def _entry(self, source: str, download_id: str) -> Entry | None:
+        bucket = self.buckets.get(source)
+        held = bucket.get(download_id) if bucket is not None else None
+        if type(held) is tuple:
+            assert bucket is not None
+            held = bucket[download_id] = Entry(record_of(held), Phase.QUEUED, None)
+        return held  # type: ignore[return-value]  # a ticket was replaced above

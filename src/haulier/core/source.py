@@ -1,0 +1,357 @@
+"""One source: its queue, its slots, what it has in flight, and when the next download may start.
+
+The shell calls every method under the source's one lock, but for ``put``, which any thread calls without: each of its
+steps is one atomic operation on a dict or a deque, and their order is what makes the races harmless.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Any, Literal, NamedTuple
+
+from haulier import messages as m
+from haulier.core.gate import Gate
+from haulier.core.outcome import Again, Failed, Landed, Outcome, PutBack, Stopped, text_of
+from haulier.core.restarts import GiveUp, Restarts
+from haulier.errors import EngineClosed, HaulierError, SourceDown
+from haulier.policies import SourcePolicy
+from haulier.transfer import Transfer
+
+__all__ = ["Refusal", "Source"]
+
+
+class Refusal(NamedTuple):
+    """Why a source takes nothing: ``kind`` is ``'down'`` or ``'closed'``."""
+
+    kind: Literal["down", "closed"]
+    reason: str
+
+    def error(self, source: str) -> HaulierError:
+        """The exception for whoever dispatches to it."""
+        if self.kind == "closed":
+            return EngineClosed("the engine is closed")
+        return SourceDown(f"source {source!r} is down ({self.reason}); mend it, then revive({source!r})")
+
+
+class Tried(NamedTuple):
+    """What is kept of the earlier attempts at a download that waits for another one."""
+
+    attempts: int
+    first_start: float
+    idle_s: float
+    cell: dict[str, Any]
+    due_at: float
+
+
+class Source:
+    """The rules of one source. ``tell_store`` and ``tell_supervisor`` send messages that name it by ``owner``."""
+
+    def __init__(
+        self,
+        name: str,
+        policy: SourcePolicy,
+        draw: Callable[[float, float], float],
+        tell_store: Callable[[Any], None],
+        tell_supervisor: Callable[[Any], None],
+    ) -> None:
+        self.name = name
+        self.owner: Any = self
+        self.policy = policy
+        self.limit = policy.concurrency
+        self.gate = Gate(policy, draw)
+        self.restarts = Restarts(policy.restart)
+        self.queue: deque[str] = deque()
+        """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
+        self.pending: dict[str, m.Ticket] = {}
+        """Downloads that wait, for their turn or for their next attempt. Whoever pops one has it, and nobody else."""
+        self.tried: dict[str, Tried] = {}
+        self.in_flight: dict[str, Transfer] = {}
+        self.live = 0
+        """Slots that are hired: source actors that live or are about to."""
+        self.zombies = 0
+        """Impls that were given up on and have not returned."""
+        self.resting = False
+        """A crashed source waits before it is started again."""
+        self.refusal: Refusal | None = None
+        self._tell_store = tell_store
+        self._tell_supervisor = tell_supervisor
+
+    def apply(self, policy: SourcePolicy) -> None:
+        """Take over another policy, at once."""
+        self.policy = policy
+        self.limit = policy.concurrency
+        self.gate.apply(policy)
+        self.restarts.policy = policy.restart
+
+    # ---- the queue ---------------------------------------------------------------------------------------------------
+
+    def put(self, ticket: m.Ticket) -> None:
+        """Queue a download; without the lock.
+
+        It is pending before the store hears of it, so that whoever reads of it can cancel it; and the store hears of
+        it before it is in the queue, so that its start is news of a record that is there. Look at ``refusal``
+        afterwards, and ``take_back``.
+        """
+        download_id = ticket[0]
+        self.pending[download_id] = ticket
+        self._tell_store(ticket)
+        self.queue.append(download_id)
+
+    def take_back(self, download_id: str) -> bool:
+        """Undo a ``put`` that came too late; False where the download is already somebody's."""
+        if self.pending.pop(download_id, None) is None:
+            return False
+        self._tell_store(m.Forget(self.name, download_id))
+        return True
+
+    def cancel(self, download_id: str, on: float) -> bool:
+        """Cancel a download that waits (it never starts) or runs (its result no longer counts)."""
+        if self.pending.pop(download_id, None) is not None:
+            self.tried.pop(download_id, None)
+            self._compact()
+            self._tell_store(m.Moved("cancel", self.name, download_id, None, None, on))
+            return True
+        transfer = self.in_flight.get(download_id)
+        if transfer is None or transfer.fenced:
+            return False
+        transfer.fenced = transfer.cancelled = True
+        self._tell_store(m.Moved("cancel", self.name, download_id, transfer, None, on))
+        return True
+
+    def _compact(self) -> None:
+        """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
+        if len(self.queue) > 2 * len(self.pending) + 64:
+            kept = [i for i in (self.queue.popleft() for _ in range(len(self.queue))) if i in self.pending]
+            self.queue.extendleft(reversed(kept))
+
+    def retry_due(self, download_id: str) -> None:
+        """The back-off of a download is over: it is next."""
+        if download_id in self.pending and download_id in self.tried:
+            self.queue.appendleft(download_id)
+
+    def sweep(self, error: str, error_type: str, on: float) -> None:
+        """Fail everything that waits."""
+        waiting = [*(self.queue.popleft() for _ in range(len(self.queue))), *self.tried]
+        self.tried.clear()
+        for download_id in waiting:
+            if self.pending.pop(download_id, None) is not None:
+                patch = {"error": error, "error_type": error_type}
+                self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
+
+    # ---- one download ------------------------------------------------------------------------------------------------
+
+    def take(self, now: float, on: float) -> Transfer | float:
+        """Start the next download, if one may start; else the monotonic second at which to ask again.
+
+        ``inf``: when something changes. ``on`` is ``now`` in UTC seconds.
+        """
+        if not self.queue or self.refusal is not None or len(self.in_flight) >= self.gate.limit(self.limit):
+            return inf
+        opens_at = self.gate.opens_at()
+        if now < opens_at:
+            return opens_at
+        ticket = None
+        while ticket is None:
+            if not self.queue:
+                return inf
+            ticket = self.pending.pop(self.queue.popleft(), None)
+        return self._start(ticket, now, on)
+
+    def _start(self, ticket: m.Ticket, now: float, on: float) -> Transfer:
+        download_id, policy = ticket[0], self.policy
+        deadline = None if policy.timeout is None else now + policy.timeout
+        tried = self.tried.pop(download_id, None) if self.tried else None
+        if tried is None:
+            transfer = Transfer(ticket, 1, {}, now, deadline)
+        else:
+            # The same cell, so that no patch is written to one that nobody reads any more.
+            transfer = Transfer(ticket, tried.attempts + 1, tried.cell, now, deadline)
+            transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
+            tried.cell.update(progress=0.0, transferred=0, speed=0, time_remaining=None)
+        self.in_flight[download_id] = transfer
+        self.gate.started(now)
+        self._tell_store(m.Moved("take", self.name, download_id, transfer, None, on))
+        if deadline is not None or policy.stall_timeout is not None:
+            transfer.moved_at = now
+            self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
+        return transfer
+
+    def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
+        """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
+        download_id = transfer.ticket[0]
+        if self.in_flight.get(download_id) is not transfer:
+            self.zombies -= 1
+            return False
+        del self.in_flight[download_id]
+        self.gate.ended(now)
+        if self.gate.probing and not isinstance(outcome, PutBack):
+            self.gate.proved()
+        if isinstance(outcome, PutBack):
+            self.gate.suspend(now + outcome.seconds)
+        if not transfer.fenced:
+            self._conclude(transfer, outcome, now, on)
+        return True
+
+    def _conclude(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> None:
+        event = "fail"
+        patch: dict[str, Any] | None
+        if isinstance(outcome, Landed):
+            event, patch = "succeed", {"file_path": outcome.path}
+        elif isinstance(outcome, Failed):
+            patch = {"error_type": outcome.error_type}
+            if outcome.error is not None:
+                patch["error"] = outcome.error
+        elif self.refusal is not None:
+            patch = self._last_words(outcome, self.refusal)
+        elif isinstance(outcome, Stopped):
+            event = "cancel"
+        else:
+            event, patch = self._keep(transfer, outcome, now, on)
+        self._tell_store(m.Moved(event, self.name, transfer.ticket[0], transfer, patch, on))
+
+    @staticmethod
+    def _last_words(outcome: Again | PutBack | Stopped, refusal: Refusal) -> dict[str, Any]:
+        """What a record says where only the source's end keeps it from another attempt."""
+        if isinstance(outcome, Again) and outcome.error is not None:
+            return {"error": outcome.error, "error_type": outcome.error_type}
+        if refusal.kind == "down":
+            return {"error": f"source down: {refusal.reason}", "error_type": "SourceDown"}
+        return {"error": "engine closed", "error_type": "EngineClosed"}
+
+    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> tuple[str, Any]:
+        """Keep a download for another attempt: after its back-off, or as the first once the suspension is over."""
+        download_id = transfer.ticket[0]
+        spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
+        due_at = now + outcome.seconds
+        idle_s = transfer.idle_s + outcome.seconds
+        self.tried[download_id] = Tried(spent, transfer.first_start, idle_s, transfer.cell, due_at)
+        self.pending[download_id] = transfer.ticket
+        if isinstance(outcome, PutBack):
+            self.queue.appendleft(download_id)
+            return "put_back", {"attempt": spent}
+        self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
+        patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
+        if outcome.error is not None:
+            patch["error"] = outcome.error
+        return "back_off", patch
+
+    # ---- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def crashed(self, transfer: Transfer | None, cause: BaseException, now: float, on: float) -> None:
+        """A slot died, with ``transfer`` in hand or between two."""
+        reason = f"worker crash: {text_of(cause)}"
+        patch = {"error": reason, "error_type": type(cause).__name__}
+        if transfer is not None:
+            if self.in_flight.get(transfer.ticket[0]) is not transfer:
+                self.zombies -= 1  # given up on before; its slot was counted off then
+                return
+            del self.in_flight[transfer.ticket[0]]
+            self.gate.ended(now)
+            if not transfer.fenced:
+                transfer.fenced = transfer.cancelled = True
+                self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
+        self.live -= 1
+        if self.refusal is not None:
+            return
+        if self.policy.on_crash == "error_queued":
+            self.sweep(reason, type(cause).__name__, on)
+        verdict = self.restarts.crashed(now, cause)
+        if isinstance(verdict, GiveUp):
+            self.go_down(verdict.reason, on)
+        else:
+            self.resting = True
+            self._tell_supervisor(m.Wake(self.owner, verdict.at, restart=True))
+
+    def go_down(self, reason: str, on: float) -> None:
+        """Take nothing any more until ``revive``."""
+        self.refusal = Refusal("down", reason)
+        self.sweep(f"source down: {reason}", "SourceDown", on)
+
+    def close(self, on: float) -> None:
+        """The engine closes: what waits is failed, what runs is asked to stop."""
+        self.refusal = Refusal("closed", "the engine is closed")
+        self.sweep("engine closed", "EngineClosed", on)
+        for transfer in self.in_flight.values():
+            transfer.cancelled = True
+
+    def revive(self) -> None:
+        """Take downloads again after having been down."""
+        if self.refusal is not None and self.refusal.kind == "down":
+            self.refusal = None
+            self.resting = False
+            self.restarts.forget()
+
+    def overdue(self, transfer: Transfer, now: float) -> str | float | None:
+        """Whether an attempt took too long: the reason, or when to look again, or None when it is over."""
+        if self.in_flight.get(transfer.ticket[0]) is not transfer:
+            return None
+        if transfer.deadline is not None and now >= transfer.deadline:
+            return f"timed out after {transfer.deadline - transfer.started_at:g} s"
+        stall = self.policy.stall_timeout
+        moved = (transfer.cell.get("transferred"), transfer.cell.get("progress"))
+        if moved != transfer.moved:
+            transfer.moved, transfer.moved_at = moved, now
+        elif stall is not None and now - transfer.moved_at >= stall:
+            return f"stalled: no progress for {stall:g} s"
+        return self._look_at(transfer, now)
+
+    def _look_at(self, transfer: Transfer, now: float) -> float:
+        """When to look after an attempt next: often enough to see a stall within a quarter of its time."""
+        stall = self.policy.stall_timeout
+        return min(transfer.deadline or inf, inf if stall is None else now + stall / 4)
+
+    def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
+        """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
+        del self.in_flight[transfer.ticket[0]]
+        self.gate.ended(now)
+        self.zombies += 1
+        self.live -= 1
+        if not transfer.fenced:
+            transfer.fenced = transfer.cancelled = True
+            patch = {"error": reason, "error_type": error_type}
+            self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
+        transfer.cell = {}
+        if self.refusal is None and self.zombies > self.policy.max_zombies:
+            self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
+
+    # ---- slots -------------------------------------------------------------------------------------------------------
+
+    def reserve(self) -> bool:
+        """Count one more slot, if there is work for one more; the caller then has it hired."""
+        if self.resting or self.refusal is not None or self.gate.paused:
+            return False
+        if self.live >= min(self.limit, len(self.in_flight) + len(self.queue)):
+            return False
+        self.live += 1
+        return True
+
+    def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
+        """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then."""
+        self.live -= 1
+        if self.is_overstaffed or self.live >= self.limit:
+            return True
+        if self.queue and now + patience_s < opens_at < inf:
+            self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+            return True
+        # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
+        return not self.reserve()
+
+    def why(self, download_id: str, now: float) -> str | None:
+        """What keeps a waiting download from starting now; None where it is about to start."""
+        tried = self.tried.get(download_id)
+        if tried is not None and now < tried.due_at:
+            return "back-off"
+        if self.refusal is not None:
+            return self.refusal.kind
+        if self.resting:
+            return "restart"
+        if len(self.in_flight) >= self.gate.limit(self.limit):
+            return "slot"
+        return self.gate.closed_by(now)
+
+    @property
+    def is_overstaffed(self) -> bool:
+        """Whether a slot that is free is one too many."""
+        return self.refusal is not None or self.live > self.limit

@@ -1,0 +1,399 @@
+"""``DownloadEngine``: what a daemon embeds. It asks and tells, and decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from queue import Empty, SimpleQueue
+from time import monotonic, sleep, time
+from types import EllipsisType
+from typing import Any, Final
+
+from haulier import messages as m
+from haulier.actors.mailbox import Mailbox
+from haulier.actors.subscription import Subscription
+from haulier.actors.system import System
+from haulier.core.ledger import Entry, view
+from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
+from haulier.errors import ForkedEngine, UnknownDownload
+from haulier.events import Event
+from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
+from haulier.records import Phase, Record, State
+from haulier.transfer import running_id
+from haulier.worker import BackgroundDownloadWorker
+
+__all__ = ["DownloadEngine"]
+
+CLOSE_S: Final = 10.0
+"""How long ``close()`` lets running impls come to an end, where its caller does not say."""
+
+
+class DownloadEngine:
+    """A background download engine, usable from any thread, also from inside its own impls.
+
+    - ``retention``: how many terminal records stay in memory, and for how long.
+    - ``idle_timeout``: seconds after which a source without work gives its threads back.
+
+    A context manager: leaving it closes it. An engine that nobody closes keeps no interpreter alive.
+    """
+
+    def __init__(self, *, retention: Retention | None = None, idle_timeout: float = 30.0) -> None:
+        patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
+        self._system = System(retention or Retention(), patience_s)
+        self._patches = 0
+        self.worker = BackgroundDownloadWorker(self)
+        _engines.add(self)
+        finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
+        finalizer.atexit = False
+
+    def __enter__(self) -> DownloadEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- records -----------------------------------------------------------------------------------------------------
+
+    def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
+        """Set a record as it is, e.g. of a download that the caller runs itself. An older one is replaced (logged)."""
+        system = self._system
+        source = system.name_of(source_name)
+        copy = _copied("record", record)
+        if self.get_record(source, download_id) is not None:
+            _logger.warning("record %s of %s is replaced", download_id, source)
+        system.store.tell(m.Put(source, download_id, copy))
+
+    def update_record(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> None:
+        """Lay ``patch`` over a record; without a record, do nothing.
+
+        A ``state`` is taken as it is, but a live download with ``state='Cancelled'`` is cancelled in full, and that of
+        a download which has ended is dropped. Progress costs no message: it may be written every 2 KiB.
+        """
+        system = self._system
+        source = system.name_of(source_name)
+        if not isinstance(patch, Mapping):
+            raise TypeError(f"patch must be a mapping, not {patch!r}")
+        if not system.store.backlog and self._write_through(source, download_id, patch):
+            return
+        copy = dict(patch)
+        if copy.get("state") == State.CANCELLED:
+            mailbox = system.mailboxes.get(source)
+            if mailbox is not None:
+                _cancel_at(mailbox, download_id)
+        system.store.tell(m.Patch(source, download_id, copy))
+
+    def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """Write progress past the store, into the overlay that readers lay over the record.
+
+        Only while the store has applied all it was told, so that no older message overtakes it; and only what is no
+        matter of life and death: a change of state goes to the store.
+        """
+        entry = self._system.ledger.buckets.get(source, _NOTHING).get(download_id)
+        if entry is None:
+            return True
+        if not isinstance(entry, Entry) or entry.overlay is None or "phase" in patch:
+            return False
+        if "state" in patch:
+            if not entry.fixed and patch["state"] != entry.record.get("state"):
+                return False
+            patch = {key: value for key, value in patch.items() if key != "state"}
+        entry.overlay.update(patch)
+        self._patches += 1
+        if not self._patches & 63:
+            sleep(0)  # a writer that never blocks would keep readers from the interpreter
+        return True
+
+    def update_record_unless_state(
+        self, source_name: str, download_id: str, patch: Mapping[str, Any], skip_if_state_in: Collection[Any] = ()
+    ) -> bool:
+        """The same in one step with a look at the state: False, and no change, where it is in ``skip_if_state_in``.
+
+        False also where there is no record.
+        """
+        system = self._system
+        source = system.name_of(source_name)
+        states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
+        copy = _copied("patch", patch)
+        if copy.get("state") == State.CANCELLED and source in system.mailboxes:
+            record = self.get_record(source, download_id)
+            if record is None or record.get("state") in states:
+                return False
+            if _cancel_at(system.mailboxes[source], download_id):
+                states = ()  # cancelled: what is left of the patch belongs to it
+        return bool(system.store.ask(m.PatchUnless(source, download_id, copy, states)))
+
+    def remove_record(self, source_name: str, download_id: str) -> Record | None:
+        """Take a record out and return it; a live download is cancelled first. None where there is none."""
+        system = self._system
+        source = system.name_of(source_name)
+        mailbox = system.mailboxes.get(source)
+        if mailbox is not None:
+            _cancel_at(mailbox, download_id)
+        removed: Record | None = system.store.ask(m.Remove(source, download_id))
+        return removed
+
+    def get_record(self, source_name: str, download_id: str) -> Record | None:
+        """A copy of a record; None where there is none."""
+        system = self._system
+        source = system.name_of(source_name)
+        self._catch_up()
+        held = system.ledger.buckets.get(source, _NOTHING).get(download_id)
+        return None if held is None else self._told(source, view(held))
+
+    def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
+        """Copies of a source's records, as of the moment of the call, in the order in which they came."""
+        source = self._system.name_of(source_name)
+        self._catch_up()
+        return iter(self._views(source))
+
+    def get_download_status(self, download_id: str) -> Record | None:
+        """A copy of the record of a download, wherever it is; None where there is none."""
+        self._catch_up()
+        found = self._system.ledger.find(None, download_id)
+        return None if found is None else self._told(found[0], view(found[1]))
+
+    def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
+        """Copies of all records but those of the sources in ``exclude``."""
+        system = self._system
+        names = (exclude,) if isinstance(exclude, str) else exclude
+        without = {system.aliases.get(name, name) for name in names}
+        self._catch_up()
+        return [
+            record for source in list(system.ledger.buckets) if source not in without for record in self._views(source)
+        ]
+
+    def clear_all_completed_downloads(self) -> int:
+        """Remove all terminal records; how many."""
+        return int(self._system.store.ask(m.Clear()))
+
+    def _catch_up(self) -> None:
+        """Wait until all that was told before is applied; mostly it is, and costs nothing."""
+        if self._system.store.backlog:
+            self._system.store.ask(m.Sync())
+
+    def _views(self, source: str) -> list[Record]:
+        held = list(self._system.ledger.buckets.get(source, _NOTHING).values())
+        return [self._told(source, view(each)) for each in held]
+
+    def _told(self, source: str, record: Record) -> Record:
+        """Add why it is not running, where it is not."""
+        if record.get("phase") in _WAITING:
+            mailbox = self._system.mailboxes.get(source)
+            if mailbox is not None:
+                record["reason"] = mailbox.source.why(record["id"], monotonic())
+        return record
+
+    # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
+
+    def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
+        """Cancel a download that waits (its impl is never called) or runs (its result no longer counts).
+
+        False where it is over already or unknown. ``source_hint``: where to look first. ``remove``: take the record
+        out as well, also where it was over already.
+        """
+        system = self._system
+        first = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
+        mailboxes = list(system.mailboxes.values())
+        if first is not None:
+            mailboxes.insert(0, first)
+        cancelled = any(_cancel_at(mailbox, download_id) for mailbox in mailboxes)
+        if not cancelled:
+            cancelled = bool(system.store.ask(m.Cancel(None, download_id)))
+        if remove:
+            system.store.ask(m.Remove(None, download_id))
+        return cancelled
+
+    def wait(self, download_id: str, timeout: float | None = None) -> Record:
+        """Wait until a download is over; its record. One that is removed meanwhile is over, too.
+
+        Raises ``UnknownDownload`` where there is no record, ``TimeoutError`` after ``timeout`` seconds, and
+        ``RuntimeError`` in the download's own impl.
+        """
+        return next(self.as_completed((download_id,), timeout))
+
+    def as_completed(self, download_ids: Iterable[str], timeout: float | None = None) -> Iterator[Record]:
+        """The records of downloads, each as soon as it is over. Raises what ``wait`` raises; ``timeout`` is for all."""
+        ids = list(dict.fromkeys(download_ids))
+        deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
+        if running_id() in ids:
+            raise RuntimeError("an impl cannot wait for the end of its own download")
+        answers, unknown = self._watch(ids)
+        if unknown:
+            self._unwatch(ids, answers)
+            raise UnknownDownload(f"no record of download {unknown[0]!r}")
+        return self._arrivals(ids, answers, deadline)
+
+    def _watch(self, ids: Iterable[str]) -> tuple[SimpleQueue[Record], list[str]]:
+        """Where the records of ``ids`` will arrive, and those ids that have none."""
+        answers: SimpleQueue[Record] = SimpleQueue()
+        unknown = []
+        for download_id in ids:
+            found = self._system.store.ask(m.Watch(download_id, answers.put))
+            if found is None:
+                unknown.append(download_id)
+            elif found[1]:
+                answers.put(found[0])
+        return answers, unknown
+
+    def _arrivals(self, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
+        try:
+            for _ in ids:
+                yield answers.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
+        except Empty:
+            raise TimeoutError("not all of the downloads are over yet") from None
+        finally:
+            self._unwatch(ids, answers)
+
+    def _unwatch(self, ids: list[str], answers: SimpleQueue[Record]) -> None:
+        for download_id in ids:
+            self._system.store.tell(m.Unwatch(download_id, answers.put))
+
+    def subscribe(self, callback: Callable[[Event], Any], *, capacity: int = 10_000) -> Subscription:
+        """Have ``callback(event)`` called for each event from now on, on a thread of its own; see ``haulier.events``.
+
+        In order for each download. A callback that is more than ``capacity`` events behind misses some, and hears a
+        ``Missed`` that says how many. ``close()`` the subscription, or use it in a ``with``.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self._system.check_open()
+        system = self._system
+        subscription = Subscription(callback, check_int("capacity", capacity, 1), system.unsubscribe)
+        system.subscribe(subscription)
+        return subscription
+
+    # ---- sources -----------------------------------------------------------------------------------------------------
+
+    def register_source(
+        self,
+        name: str,
+        policy: SourcePolicy | None = None,
+        impl: m.Impl | None = None,
+        aliases: Iterable[str] = (),
+    ) -> None:
+        """Give a source its manners (default: those it has), an impl of its own, and other names.
+
+        ``impl(download_id, target_id, display_name)``, or with a further parameter ``transfer``, or with ``transfer``
+        alone; it gets a ``Transfer`` there. Registering again replaces what is given, at once.
+
+        Raises ``TypeError`` or ``ValueError`` for arguments that are none.
+        """
+        system = self._system
+        if policy is not None and not isinstance(policy, SourcePolicy):
+            raise TypeError(f"policy must be a SourcePolicy, not {policy!r}")
+        if impl is not None and not callable(impl):
+            raise TypeError(f"impl must be callable, not {impl!r}")
+        names = tuple(aliases) if not isinstance(aliases, str) else (aliases,)
+        for alias in names:
+            system.name_of(alias)
+        mailbox = system.mailbox(name)
+        system.alias(mailbox.source.name, names)
+        with mailbox.lock:
+            if policy is not None:
+                mailbox.source.apply(policy)
+            if impl is not None:
+                mailbox.impl = impl
+        mailbox.changed()
+
+    def pause(self, source_name: str) -> None:
+        """Start nothing new at a source; what runs goes on."""
+        self._set_paused(source_name, True)
+
+    def resume(self, source_name: str) -> None:
+        """Go on after ``pause``."""
+        self._set_paused(source_name, False)
+
+    def _set_paused(self, source_name: str, paused: bool) -> None:
+        mailbox = self._system.mailbox(source_name)
+        with mailbox.lock:
+            mailbox.source.gate.paused = paused
+        mailbox.changed()
+
+    def revive(self, source_name: str) -> None:
+        """Open a source that is down; one that is not is left as it is."""
+        mailbox = self._system.mailbox(source_name)
+        with mailbox.lock:
+            mailbox.source.revive()
+        mailbox.changed()
+
+    def stats(self) -> dict[str, SourceStatus]:
+        """What each source is doing, by its name."""
+        self._catch_up()
+        counts, now, on = self._system.ledger.counts, monotonic(), time()
+        mailboxes = list(self._system.mailboxes.items())
+        return {name: status_of(mailbox.source, counts.get(name, {}), now, on) for name, mailbox in mailboxes}
+
+    def explain(self, download_id: str) -> Explanation:
+        """Why a download is not running. Raises ``UnknownDownload`` where there is no record."""
+        record = self.get_download_status(download_id)
+        if record is None:
+            raise UnknownDownload(f"no record of download {download_id!r}")
+        mailbox = self._system.mailboxes.get(str(record.get("source")))
+        return explanation_of(record, None if mailbox is None else mailbox.source, monotonic(), time())
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self, drain: bool = False, timeout: float | EllipsisType | None = ...) -> None:
+        """Take no more downloads, and end: queued ones fail, running ones are asked to stop.
+
+        ``drain=True`` lets the queues run dry first. What still runs after ``timeout`` seconds fails with the error
+        ``engine closed``, and its late report is fenced; by default that is 10 s, and without limit where it drains
+        (None: without limit). Records can still be read. Twice is fine, also at once, or from an impl.
+        """
+        if isinstance(timeout, EllipsisType):
+            timeout = None if drain else CLOSE_S
+        deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
+        if drain and not self._system.closing:
+            self._system.closing = True
+            self._drain(deadline)
+        self._system.close(deadline)
+
+    def _drain(self, deadline: float | None) -> None:
+        """Wait for everything that is not over, but for the caller's own download and what a pause holds back."""
+        ids: list[str] = []
+        for mailbox in list(self._system.mailboxes.values()):
+            with mailbox.lock:
+                source = mailbox.source
+                ids += [*source.in_flight, *(() if source.gate.paused else source.pending)]
+        ids = [download_id for download_id in ids if download_id != running_id()]
+        answers, unknown = self._watch(ids)
+        try:
+            for _ in self._arrivals([i for i in ids if i not in set(unknown)], answers, deadline):
+                pass
+        except TimeoutError:
+            _logger.warning("close: the queues did not run dry in time")
+
+
+def _cancel_at(mailbox: Mailbox, download_id: str) -> bool:
+    with mailbox.lock:
+        return mailbox.source.cancel(download_id, time())
+
+
+def _copied(name: str, value: Mapping[str, Any]) -> Record:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {value!r}")
+    return dict(value)
+
+
+class _Forked:
+    """What a forked child finds in place of its parent's actors."""
+
+    def __getattr__(self, _: str) -> Any:
+        raise ForkedEngine("this engine was made before the fork, and its threads are not here: make a new one")
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine._system.store.forked = True
+        engine._system = _Forked()  # type: ignore[assignment]
+
+
+_engines: weakref.WeakSet[DownloadEngine] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+_logger = logging.getLogger("haulier.engine")
+_NOTHING: Final[dict[str, Any]] = {}
+_WAITING: Final = (Phase.QUEUED, Phase.BACKING_OFF)

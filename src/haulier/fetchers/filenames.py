@@ -1,0 +1,105 @@
+"""File names out of hostile hands: from servers, from URLs, from metadata."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+__all__ = ["MAX_NAME_BYTES", "PART_SUFFIX", "disposition_filename", "last_component", "numbered", "safe_filename"]
+
+PART_SUFFIX: Final = ".part"
+"""What a file is called until it is complete, after its name. No name that is made here ends with it."""
+
+MAX_NAME_BYTES: Final = 255 - len(PART_SUFFIX)
+"""Of UTF-8. Most file systems allow 255 bytes or 255 UTF-16 units in one name."""
+
+_LONGEST_EXTENSION: Final = 24
+"""Bytes: beyond it, what follows the last dot is prose ('Vol. 2 of the collected letters'), not an extension."""
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|clock\$|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+_EXTENSION = re.compile(r"(\.tar)?\.[^.\s]+$", re.IGNORECASE)
+_PARAMETER = re.compile(r"""(?:^|;)\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""", re.ASCII)
+_CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
+
+
+def safe_filename(name: str) -> str:
+    """``name`` as one that is safe on every common system, '' if nothing is left of it.
+
+    The result has no separator, no control, bidirectional or other invisible character, none that Windows refuses, no
+    leading dot, no trailing dot or space, is no device of Windows, does not end with ``.part`` and has at most
+    ``MAX_NAME_BYTES`` bytes; the extension survives the cut.
+    """
+    kept = (" " if char.isspace() else char for char in name if char.isspace() or _visible(char))
+    name = unicodedata.normalize("NFC", "".join(kept))
+    name = _FORBIDDEN.sub("_", name)
+    name = " ".join(name.split()).strip(". ")
+    if _RESERVED.fullmatch(name):
+        name = "_" + name
+    name = _cut(name, "")
+    if name.lower().endswith(PART_SUFFIX):
+        name = name[: -len(PART_SUFFIX)] + PART_SUFFIX.replace(".", "_")
+    return name
+
+
+def _visible(char: str) -> bool:
+    # Format characters (Cf) hide, or turn 'gpj.exe' around on the screen; lone surrogates (Cs) cannot be encoded.
+    return unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+
+
+def numbered(name: str, number: int) -> str:
+    """The ``number``th way to call the file: ``NAME.ext``, ``NAME (1).ext``, ``NAME (2).ext`` …, never too long."""
+    return _cut(name, f" ({number})") if number else name
+
+
+def last_component(path: str) -> str:
+    """What follows the last slash or backslash: a server may name a file, not choose its folder."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def disposition_filename(header: str) -> str:
+    """The file name that a ``Content-Disposition`` header gives (RFC 6266), '' if it gives none.
+
+    ``filename*`` goes before ``filename``. The name is as the server wrote it: not safe yet.
+    """
+    parameters: dict[str, str] = {}
+    for key, value in _PARAMETER.findall(header):
+        parameters.setdefault(key.lower(), value.strip())
+    extended = _extended_value(parameters.get("filename*", ""))
+    return last_component(extended) or last_component(_plain_value(parameters.get("filename", "")))
+
+
+def _extended_value(value: str) -> str:
+    """``UTF-8''na%C3%AFve.txt`` (RFC 8187); '' where it is broken or in another character set."""
+    charset, _, rest = value.strip('"').partition("'")
+    encoding = _CHARSETS.get(charset.lower())
+    if encoding is None:
+        return ""
+    try:
+        return unquote_to_bytes(rest.partition("'")[2]).decode(encoding)
+    except UnicodeDecodeError:
+        return ""
+
+
+def _plain_value(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        # Only these two: some servers write Windows paths without doubling the backslashes.
+        value = re.sub(r'\\(["\\])', r"\1", value[1:-1])
+    try:
+        # Headers arrive decoded as Latin-1; what was sent is UTF-8 more often than not.
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
+
+
+def _cut(name: str, ending: str) -> str:
+    """``name`` with ``ending`` before its extension, its stem shortened until all fits."""
+    match = _EXTENSION.search(name, 1)
+    extension = match[0] if match and len(match[0].encode()) <= _LONGEST_EXTENSION else ""
+    room = MAX_NAME_BYTES - len((ending + extension).encode())
+    stem = name.removesuffix(extension)
+    if len(stem.encode()) > room:
+        stem = stem.encode()[:room].decode(errors="ignore").rstrip(". ")
+    return stem + ending + extension

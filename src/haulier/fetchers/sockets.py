@@ -1,0 +1,149 @@
+"""Connections that notice a cancel while they wait, and logs of urllib3 without secrets."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from haulier.fetchers.urls import redacted
+from haulier.transfer import Transfer
+
+__all__ = ["SLICE_S", "Watch", "pool_manager", "watching"]
+
+SLICE_S: Final = 0.25
+"""Seconds between two looks at the transfer while nothing arrives: how long a stalled server can delay a cancel."""
+
+_T = TypeVar("_T")
+
+
+class Watch:
+    """What the connections of one fetch, all on its thread, share with it."""
+
+    __slots__ = ("connected", "transfer")
+
+    def __init__(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+        self.connected = False
+        """Whether a new connection was tried since the fetch last set this to False; else an old one was used again."""
+
+
+_current: ContextVar[Watch | None] = ContextVar("haulier_http_watch", default=None)
+
+
+@contextmanager
+def watching(transfer: Transfer) -> Iterator[Watch]:
+    """Within it, this thread's waits end with ``DownloadCancelled`` soon after ``transfer`` is cancelled."""
+    watch = Watch(transfer)
+    token = _current.set(watch)
+    try:
+        yield watch
+    finally:
+        _current.reset(token)
+
+
+class _Socket(socket.socket):
+    """A socket that waits in slices of ``SLICE_S`` and looks at the transfer between them.
+
+    Its time-out is kept beside the one that the system knows, which is the slice.
+    """
+
+    _timeout_s: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        self._timeout_s = value
+        super().settimeout(SLICE_S if value is None else min(value, SLICE_S))
+
+    def gettimeout(self) -> float | None:
+        return self._timeout_s
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        receive = super().recv_into
+        return self._in_slices(lambda: receive(buffer, nbytes or 0, flags))
+
+    def _in_slices(self, step: Callable[[], _T]) -> _T:
+        until = None if self._timeout_s is None else monotonic() + self._timeout_s
+        while True:
+            try:
+                return step()
+            except TimeoutError:
+                watch = _current.get()
+                if watch is not None:
+                    watch.transfer.raise_if_cancelled()
+                if until is not None and monotonic() >= until:
+                    raise
+
+
+class _TLSSocket(_Socket, ssl.SSLSocket):
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        receive = super(_Socket, self).recv_into
+        return self._in_slices(lambda: receive(buffer, nbytes, flags))
+
+    def do_handshake(self, block: bool = False) -> None:
+        shake = super().do_handshake
+        try:
+            self._in_slices(lambda: shake(block))
+        except BaseException:
+            self.close()  # the ssl module closes it after an OSError only, and a cancel is none
+            raise
+
+
+def _note_connect() -> None:
+    watch = _current.get()
+    if watch is not None:
+        watch.connected = True
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        _note_connect()
+        super().connect()
+        plain = self.sock
+        timeout = plain.gettimeout()
+        self.sock = _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        self.sock.settimeout(timeout)
+
+
+class _TLSConnection(HTTPSConnection):
+    def connect(self) -> None:
+        _note_connect()
+        super().connect()  # wraps the socket in the context's sslsocket_class
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+def pool_manager(timeout_s: float, context: ssl.SSLContext) -> urllib3.PoolManager:
+    """Connections that any thread may use, kept alive between downloads; ``context`` is changed to make ours."""
+    context.sslsocket_class = _TLSSocket
+    pools = urllib3.PoolManager(
+        num_pools=32, maxsize=64, ssl_context=context, timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s)
+    )
+    pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    return pools
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """A filter: of what urllib3 logs for our fetches, the URLs are redacted; nobody else's records are touched."""
+    if _current.get() is not None and isinstance(record.args, tuple):
+        record.args = tuple(
+            redacted(arg) if isinstance(arg, str) and ("/" in arg or "?" in arg) else arg for arg in record.args
+        )
+    return True
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.response"):
+    logging.getLogger(_name).addFilter(_without_secrets)

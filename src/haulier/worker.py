@@ -1,0 +1,166 @@
+"""The worker: dispatch, and the two settings that the first programs had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from haulier.actors.ids import new_id
+from haulier.actors.mailbox import Mailbox
+from haulier.messages import Impl, Ticket
+from haulier.policies import SourcePolicy, check_int, check_seconds
+from haulier.records import FIRST_KEYS
+
+if TYPE_CHECKING:
+    from haulier.engine import DownloadEngine
+
+__all__ = ["BackgroundDownloadWorker"]
+
+
+class BackgroundDownloadWorker:
+    """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
+
+    def __init__(self, engine: DownloadEngine) -> None:
+        self._engine = engine
+
+    def dispatch(
+        self,
+        source_name: str,
+        target_id: Any,
+        display_name: str,
+        original_filename: str,
+        impl_callable: Impl | None = None,
+        extra_record_fields: Mapping[str, Any] | None = None,
+        username_override: str | None = None,
+        thread_name: str | None = None,
+    ) -> str:
+        """Queue a download at a source and return its id, a UUID4 string. Its impl runs in the background.
+
+        - ``target_id`` reaches the impl untouched, as the same object.
+        - ``impl_callable(download_id, target_id, display_name)`` blocks until the file is there and returns its path;
+          None or an empty string is a failure. Not needed where ``register_source`` gave the source one.
+        - ``extra_record_fields``: further keys of the record, laid over its first values; not ``id`` or ``state``.
+        - ``username_override``: what the record says under ``username`` in place of the source's name.
+        - ``thread_name``: of the thread while the impl runs.
+
+        Never blocks on a download. Where the source was idle, it comes back once the impl is about to be called (10 ms
+        at most).
+
+        Raises ``ValueError`` or ``TypeError`` for arguments that are none, ``EngineClosed``, ``SourceDown``,
+        ``QueueFull`` or ``StoreUnavailable``; then nothing was stored.
+        """
+        mailbox, ticket = self._ticket(
+            source_name, target_id, display_name, original_filename, impl_callable,
+            extra_record_fields, username_override, thread_name,
+        )  # fmt: skip
+        if mailbox.is_idle:
+            mailbox.put_and_wait(ticket)
+        else:
+            mailbox.put(ticket)
+        return ticket[0]
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> str:
+        """As ``dispatch``, but never wait for an idle source to pick the download up."""
+        mailbox, ticket = self._ticket(*args, **kwargs)
+        mailbox.put(ticket)
+        return ticket[0]
+
+    def _ticket(
+        self,
+        source_name: str,
+        target_id: Any,
+        display_name: str,
+        original_filename: str,
+        impl_callable: Impl | None = None,
+        extra_record_fields: Mapping[str, Any] | None = None,
+        username_override: str | None = None,
+        thread_name: str | None = None,
+    ) -> tuple[Mailbox, Ticket]:
+        """Check everything, and make the ticket."""
+        system = self._engine._system
+        if system.closing or not system.store.running:
+            system.check_open()
+        mailbox = system.mailboxes.get(source_name) if type(source_name) is str else None
+        if mailbox is None:
+            mailbox = system.mailbox(source_name)
+        impl = mailbox.impl if impl_callable is None else impl_callable
+        if not callable(impl):
+            raise TypeError(
+                f"impl_callable must be callable, not {impl!r}: source {source_name!r} has no impl of its own"
+            )
+        source = mailbox.source
+        policy = source.policy
+        download_id = new_id()
+        extras = extra_record_fields
+        if policy.record_fields:
+            extras = _filled(policy, target_id, display_name, extras)
+        if policy.thread_name is not None and not thread_name:
+            thread_name = policy.thread_name.format(target_id=target_id, download_id=download_id)
+        return mailbox, (
+            download_id,
+            source.name,
+            target_id,
+            display_name,
+            original_filename,
+            username_override or policy.username or source.name,
+            None if mailbox.common is impl or _is_common(mailbox, impl) else impl,
+            thread_name,
+            None if extras is None else _flat(extras),
+            time(),
+        )
+
+    def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
+        """Let at most ``max_concurrent`` impls of a source run at once, from now on; those that run finish.
+
+        Raises ``TypeError`` where that is no int, ``ValueError`` where it is below 1.
+        """
+        check_int("max_concurrent", max_concurrent, 1)
+        mailbox = self._engine._system.mailbox(source_name)
+        with mailbox.lock:
+            mailbox.source.limit = max_concurrent
+        mailbox.changed()
+
+    def set_delay(self, source_name: str, seconds: float) -> None:
+        """Leave at least ``seconds`` between the end of one download of a source and the start of the next.
+
+        Raises ``TypeError`` where that is no number, ``ValueError`` where it is negative, NaN or infinite.
+        """
+        seconds = check_seconds("seconds", seconds)
+        mailbox = self._engine._system.mailbox(source_name)
+        with mailbox.lock:
+            mailbox.source.gate.set_delay(seconds)
+        mailbox.changed()
+
+
+def _is_common(mailbox: Mailbox, impl: Impl) -> bool:
+    """Whether ``impl`` need not be on the ticket, being the one that this source's downloads mostly have."""
+    if mailbox.common is None:
+        with mailbox.lock:
+            if mailbox.common is None:
+                mailbox.common = impl
+    # Two bound methods of one object are equal, not identical; of anything else, == may be anybody's code.
+    return mailbox.common is impl or (type(impl) is MethodType and impl == mailbox.common)
+
+
+def _flat(extras: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    if not isinstance(extras, Mapping):
+        raise TypeError(f"extra_record_fields must be a mapping, not {extras!r}")
+    for key in extras:
+        if not isinstance(key, str):
+            raise TypeError(f"extra_record_fields: a key must be a str, not {key!r}")
+    if "id" in extras or "state" in extras:
+        raise ValueError("extra_record_fields must not set 'id' or 'state': they are the engine's")
+    return (*extras, *extras.values()) if extras else None
+
+
+def _filled(
+    policy: SourcePolicy, target_id: Any, display_name: str, extras: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """The fields that each record of this source has, with the caller's laid over them."""
+    have = {"target_id": target_id, "display_name": display_name, None: None}
+    fields = {key: have[filler] for key, filler in policy.record_fields.items() if key not in FIRST_KEYS}
+    if extras is None:
+        return fields
+    return {**fields, **extras} if isinstance(extras, Mapping) else extras
