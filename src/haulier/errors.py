@@ -51,7 +51,7 @@ class ForkedEngine(EngineClosed):
 
 
 class SourceDown(HaulierError):
-    """The source was given up on (too many restarts, or too many hung threads). ``engine.revive(source)`` reopens it."""
+    """The source was given up on (too many restarts or hung threads). ``engine.revive(source)`` reopens it."""
 
 
 class QueueFull(HaulierError):

@@ -36,7 +36,7 @@ def caller_of(impl: Impl) -> Caller:
     """
     function: Any = impl
     if not isinstance(function, (FunctionType, MethodType)):
-        function = getattr(type(impl), "__call__", None)
+        function = type(impl).__call__
     bound = not isinstance(impl, FunctionType)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return _caller(code, bound) if type(code) is CodeType else _plain

@@ -108,7 +108,7 @@ class SupervisorActor(EngineActor):
                 with mailbox.lock:
                     mailbox.source.retry_due(download_id)
                 mailbox.changed()
-            case m.Guard(mailbox, transfer, _):
+            case m.Guard(mailbox):
                 self._guard(mailbox, message)
             case m.Wake(mailbox, _, restart):
                 if restart:

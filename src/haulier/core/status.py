@@ -42,7 +42,7 @@ class Explanation(TypedDict):
     phase: str | None
     """None for a record that ``add_record`` made: no source has it."""
     reason: str | None
-    """``slot``, ``delay``, ``pause``, ``suspension``, ``back-off``, ``restart``, ``down``, ``closed``; None: nothing."""
+    """``slot``, ``delay``, ``pause``, ``suspension``, ``back-off``, ``restart``, ``down``, ``closed``; or None."""
     position: int | None
     """In the queue of its source; 0 is next. None where it is not in the queue."""
     earliest_start: float | None
