@@ -73,7 +73,7 @@ class PoolPerSource:
             return
         try:
             path = impl(download_id, target_id, display_name)
-        except Exception as exc:  # noqa: BLE001 - whatever the plugin raises is a failed download
+        except Exception as exc:
             self._move(source, download_id, {"state": "Errored", "error": str(exc)})
         else:
             if path:

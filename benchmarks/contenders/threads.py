@@ -101,7 +101,7 @@ class ThreadPerDownload:
                 return
             try:
                 path = impl(download_id, target_id, display_name)
-            except Exception as exc:  # noqa: BLE001 - whatever the plugin raises is a failed download
+            except Exception as exc:
                 patch: Record = {"state": "Errored", "error": str(exc)}
             else:
                 if path:

@@ -15,7 +15,7 @@ from haulier import messages as m
 from haulier.actors.mailbox import Mailbox
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
-from haulier.core.ledger import Entry, view
+from haulier.core.entry import Entry, view
 from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
 from haulier.errors import ForkedEngine, UnknownDownload
 from haulier.events import Event
@@ -308,7 +308,7 @@ class DownloadEngine:
     def _set_paused(self, source_name: str, paused: bool) -> None:
         mailbox = self._system.mailbox(source_name)
         with mailbox.lock:
-            mailbox.source.gate.paused = paused
+            mailbox.source.gate.set_paused(paused)
         mailbox.changed()
 
     def revive(self, source_name: str) -> None:

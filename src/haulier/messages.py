@@ -6,6 +6,7 @@ A message is told (no reply) unless its docstring names a reply.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from haulier.records import Record
@@ -30,8 +31,9 @@ mailbox: the cycle collector forgets plain tuples of atoms, so that a million qu
 # ---- to the record store ---------------------------------------------------------------------------------------------
 
 
-class Moved(NamedTuple):
-    """A download goes through one row of ``core.lifecycle.TABLE``.
+@dataclass(slots=True)
+class Moved:
+    """A download goes through one row of ``core.lifecycle.TABLE``, but for ``take``: that is the ``Transfer`` itself.
 
     ``event`` names the row. ``transfer``: the attempt that reports, None for a download that is not running. ``patch``:
     what the record says from then on. ``on``: UTC seconds.

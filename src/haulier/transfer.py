@@ -22,14 +22,24 @@ class Transfer:
     is run by.
     """
 
-    __slots__ = (
-        "_meter", "_sample_at", "attempt", "cancelled", "cell", "deadline", "fenced", "first_start", "idle_s",
-        "moved", "moved_at", "started_at", "ticket",
-    )  # fmt: skip
+    deadline: float | None = None
+    """When the engine will give this attempt up, in ``time.monotonic()`` seconds; None for never."""
+    cancelled = False
+    """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
+    fenced = False
+    """Whether the record has ended without waiting for this attempt: its report no longer counts."""
+    first_start: float | None = None
+    """When the first attempt at the download started; None where this is the first."""
+    idle_s = 0.0
+    """Seconds of back-off between the attempts so far."""
+    moved: Any = None
+    """The progress that was seen last, and ``moved_at``, since when, by whoever looks for stalls."""
+    moved_at = 0.0
+    _meter: Meter | None = None
+    _sample_at = 0.0
 
-    def __init__(
-        self, ticket: Any, attempt: int, cell: Record, started_at: float, deadline: float | None = None
-    ) -> None:
+    # Defaults above, on the class: nine values that mostly stay as they are need not be set for each attempt.
+    def __init__(self, ticket: Any, attempt: int, cell: Record, started_at: float, started_on: float = 0.0) -> None:
         self.ticket = ticket
         self.attempt = attempt
         """Starts at 1."""
@@ -37,20 +47,8 @@ class Transfer:
         """The latest progress, which readers lay over the record: writing it needs no message."""
         self.started_at = started_at
         """When this attempt started, in ``time.monotonic()`` seconds."""
-        self.deadline = deadline
-        """When the engine will give this attempt up, in ``time.monotonic()`` seconds; None for never."""
-        self.cancelled = False
-        """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
-        self.fenced = False
-        """Whether the record has ended without waiting for this attempt: its report no longer counts."""
-        self.first_start = started_at
-        """When the first attempt at the download started, in ``time.monotonic()`` seconds."""
-        self.idle_s = 0.0
-        """Seconds of back-off between the attempts so far."""
-        self.moved: Any = None
-        self.moved_at = started_at
-        self._meter: Meter | None = None
-        self._sample_at = 0.0
+        self.started_on = started_on
+        """The same in UTC seconds since the epoch."""
 
     @property
     def download_id(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -38,7 +38,7 @@ class Exchange(BaseHTTPRequestHandler):
     timeout = GUARD_S
     server: Any
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         site: Site = self.server.site
         site.asked.append(Asked(self.path, dict(self.headers.items()), self.client_address))
         site.routes.get(urlsplit(self.path).path, answer(404))(self)
@@ -171,45 +171,67 @@ def make_fetcher(dest: Path) -> Iterator[Callable[..., HttpFetcher]]:
         fetcher.close()
 
 
+class Fetch(Protocol):
+    def __call__(self, url: object, filename: str = "", transfer: Transfer | None = None) -> Path: ...
+
+
 @pytest.fixture
-def fetch(make_fetcher: Callable[..., HttpFetcher]) -> Callable[..., Path]:
-    """``fetch(url, filename='', transfer=None)`` by one fetcher with the defaults."""
-    return fetching(make_fetcher())
+def fetch_by() -> Callable[[HttpFetcher], Fetch]:
+    """``fetch_by(fetcher)(url, filename='', transfer=None)``: as the engine calls it."""
+
+    def fetch_by(fetcher: HttpFetcher) -> Fetch:
+        def fetch(url: object, filename: str = "", transfer: Transfer | None = None) -> Path:
+            transfer = transfer or new_transfer(url, filename)
+            return Path(fetcher(transfer.download_id, url, "a file", transfer=transfer))
+
+        return fetch
+
+    return fetch_by
 
 
-def fetching(fetcher: HttpFetcher) -> Callable[..., Path]:
-    def fetch(url: object, filename: str = "", transfer: Transfer | None = None) -> Path:
-        transfer = transfer or make_transfer(url, filename)
-        return Path(fetcher(transfer.download_id, url, "a file", transfer=transfer))
-
-    return fetch
+@pytest.fixture
+def fetch(make_fetcher: Callable[..., HttpFetcher], fetch_by: Callable[[HttpFetcher], Fetch]) -> Fetch:
+    """The same, by one fetcher with the defaults."""
+    return fetch_by(make_fetcher())
 
 
-def make_transfer(url: object = "", filename: str = "") -> Transfer:
+def new_transfer(url: object = "", filename: str = "") -> Transfer:
     ticket = ("an-id", "example", url, "a file", filename, "example", None, None, None, 0.0)
     return Transfer(ticket=ticket, attempt=1, cell={}, started_at=0.0)
+
+
+@pytest.fixture
+def transfer() -> Transfer:
+    """A transfer of a download without a name of its own."""
+    return new_transfer()
 
 
 class Background:
     """A call on a thread of its own, and what came of it."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
         self._call = call
+        self._result: Any = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self.result = self._call()
+            self._result = self._call()
         except BaseException as exc:
-            self.error = exc
+            self._error = exc
 
     def wait(self, timeout_s: float = GUARD_S) -> Any:
         """The result; or raises what the call raised."""
         self._thread.join(timeout_s)
         assert not self._thread.is_alive(), f"still running after {timeout_s} s"
-        if self.error is not None:
-            raise self.error
-        return self.result
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+@pytest.fixture
+def in_background() -> type[Background]:
+    """``in_background(call)`` runs it on a thread; ``.wait()`` on what it returns."""
+    return Background

@@ -9,7 +9,7 @@ from typing import Any
 from haulier.messages import Impl
 from haulier.transfer import Transfer
 
-__all__ = ["caller_of"]
+__all__ = ["Caller", "caller_of"]
 
 Caller = Callable[[Impl, Transfer], Any]
 

@@ -12,6 +12,8 @@ from typing import Final
 __all__ = ["new_id"]
 
 _BATCH: Final = 64
+_VERSION_4: Final = bytes(octet & 0x0F | 0x40 for octet in range(256))
+_VARIANT: Final = bytes(octet & 0x3F | 0x80 for octet in range(256))
 _pool: list[str] = []
 
 
@@ -26,13 +28,12 @@ def new_id() -> str:
 
 
 def _some_ids() -> list[str]:
-    digits = os.urandom(16 * _BATCH).hex()
-    ids = []
-    for i in range(0, len(digits), 32):
-        d = digits[i : i + 32]
-        variant = "89ab"[int(d[16], 16) & 3]
-        ids.append(f"{d[:8]}-{d[8:12]}-4{d[13:16]}-{variant}{d[17:20]}-{d[20:]}")
-    return ids
+    octets = bytearray(os.urandom(16 * _BATCH))
+    octets[6::16] = octets[6::16].translate(_VERSION_4)
+    octets[8::16] = octets[8::16].translate(_VARIANT)
+    h = octets.hex()
+    return [f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-{h[i + 12 : i + 16]}-{h[i + 16 : i + 20]}-{h[i + 20 : i + 32]}"
+            for i in range(0, len(h), 32)]  # fmt: skip
 
 
 if hasattr(os, "register_at_fork"):

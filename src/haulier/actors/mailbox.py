@@ -13,7 +13,7 @@ from math import inf
 from random import uniform
 from threading import Lock
 from time import monotonic, time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Self
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
@@ -24,7 +24,7 @@ from haulier.events import Discarded
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
-__all__ = ["HANDOFF_S", "Done", "Mailbox"]
+__all__ = ["HANDOFF_S", "Mailbox"]
 
 logger = logging.getLogger("haulier.source")
 
@@ -33,13 +33,6 @@ HANDOFF_S: Final = 0.010
 
 IDLE_S: Final = 0.001
 """A source that has had nothing to do for so long counts as idle."""
-
-
-class Done(NamedTuple):
-    """A run that has ended, for its slot to report with the next turn."""
-
-    transfer: Transfer
-    outcome: Outcome
 
 
 class Mailbox:
@@ -145,28 +138,25 @@ class Mailbox:
 
     # ---- on the slots' threads ---------------------------------------------------------------------------------------
 
-    def next_turn(self, done: Done | None) -> Transfer | None:
-        """Report the last run, then wait for the next download. None: the slot was counted off and is to end."""
-        alive = True
+    def report(self, transfer: Transfer, outcome: Outcome) -> Transfer | Self | None:
+        """An impl returned. What its slot does next: a download that may start at once, or wait (this mailbox), or leave
+        (None: it has been counted off)."""
         taken: Transfer | float = inf
         with self.lock:
             now, on = monotonic(), time()
-            if done is not None:
-                self._last_end = now
-                alive = self.source.settle(done.transfer, done.outcome, now, on)
+            self._last_end = now
+            alive = self.source.settle(transfer, outcome, now, on)
             if alive:
                 taken = self.source.take(now, on)
-        if done is not None and done.transfer.fenced and isinstance(done.outcome, Landed):
-            self._discard(done.transfer, done.outcome.path)
-        if not alive:
-            return None
-        if isinstance(taken, Transfer):
+        if transfer.fenced and isinstance(outcome, Landed):
+            self._discard(transfer, outcome.path)
+        if type(taken) is Transfer:
             return self._taken(taken)
-        if done is not None:
-            self._bell.ring()  # the leader may have waited for this slot
-        return self._wait()
+        self._bell.ring()  # the leader may have waited for this slot to be free
+        return self if alive else None
 
-    def _wait(self) -> Transfer | None:
+    def next_download(self) -> Transfer | None:
+        """Wait for a download that may start. None: the slot has been counted off and is to end."""
         while not self._leader.acquire(timeout=self._patience_s):
             with self.lock:
                 if self.source.leave(inf, monotonic(), self._patience_s):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from time import monotonic, sleep
 from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.actor import EngineActor, Inbox, Mail
-from haulier.actors.calling import caller_of
-from haulier.actors.mailbox import Done, Mailbox
+from haulier.actors.calling import Caller, caller_of
+from haulier.actors.mailbox import Mailbox
 from haulier.core.outcome import Failed, Landed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
 from haulier.transfer import Transfer, set_current
@@ -30,22 +29,15 @@ class SlotCrashed(Exception):
 
 
 class _Turns(Inbox):
-    """The inbox of one slot: each ``get`` is a turn at the mailbox."""
+    """The inbox of one slot: a ``get`` waits at the source's mailbox for the next download; None means 'leave'."""
 
     def __init__(self, mailbox: Mailbox) -> None:
-        self.done: Done | None = None
-        self.in_hand: Transfer | None = None
-        self.left = False
         self._mailbox = mailbox
         self._mail = Mail(None)
 
     def get(self) -> Mail:
-        """Report the last download and wait for the next one; None for 'leave'."""
-        done, self.done = self.done, None
-        transfer = self._mailbox.next_turn(done)
-        self.in_hand = transfer
-        self.left = transfer is None
-        self._mail.message = transfer
+        """Wait for a download."""
+        self._mail.message = self._mailbox.next_download()
         return self._mail
 
 
@@ -53,53 +45,65 @@ class SourceActor(EngineActor):
     """One slot of a source."""
 
     def __init__(self, mailbox: Mailbox, number: int) -> None:
-        self._turns = _Turns(mailbox)
-        super().__init__(f"haulier-{mailbox.source.name}-{number}", self._turns)
+        super().__init__(f"haulier-{mailbox.source.name}-{number}", _Turns(mailbox))
         self._mailbox = mailbox
-        self._running = False
+        self._left = False
         self._busy_since = 0.0
+        self._impl: m.Impl | None = None
+        self._call: Caller = caller_of(len)
+        self.in_hand: Transfer | None = None
+        """The download that it runs, until its end is reported."""
 
     def on_start(self) -> None:
         """Be counted."""
         self._mailbox.slots.add(self)
 
     @property
-    def in_hand(self) -> Transfer | None:
-        """The download that it runs, or reported last."""
-        return self._turns.in_hand
-
-    @property
     def is_zombie(self) -> bool:
         """Whether it runs something that was given up on."""
-        transfer = self._turns.in_hand
-        in_flight = self._mailbox.source.in_flight
-        return self._running and transfer is not None and in_flight.get(transfer.ticket[0]) is not transfer
+        transfer = self.in_hand
+        return transfer is not None and self._mailbox.source.in_flight.get(transfer.ticket[0]) is not transfer
 
     def on_receive(self, transfer: Transfer | None) -> None:
-        """Run one download, or leave."""
-        if transfer is None:
-            self.leave()
-            return
-        self._running = True
-        path, error = self._run(transfer)
-        self._running = False
-        self._turns.done = Done(transfer, self._judge(transfer, path, error))
-        self._give_way(transfer)
+        """Run this download, and those after it that may start at once; or leave."""
+        mailbox = self._mailbox
+        while transfer is not None:
+            self.in_hand = transfer
+            path, error = self._run(transfer)
+            if error is None and type(path) is str and path:
+                outcome: Outcome = Landed(path)
+            else:
+                outcome = self._judge(transfer, path, error)
+            if self._verbose or outcome.__class__ is not Landed:
+                self._log(transfer, outcome, error)
+            self._give_way(transfer)
+            turn = mailbox.report(transfer, outcome)
+            self.in_hand = None
+            if turn is mailbox:
+                return  # nothing may start just now: wait for it at the inbox
+            transfer = turn
+        self._left = True
+        self.leave()
+
+    @property
+    def _verbose(self) -> bool:
+        return logger.isEnabledFor(logging.INFO)
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
         ticket = transfer.ticket
         impl = self._mailbox.common if ticket[6] is None else ticket[6]
-        assert impl is not None
+        if impl is not self._impl:
+            self._impl, self._call = impl, caller_of(impl)
         name = ticket[7]
         if name is not None:
-            threading.current_thread().name = name
+            self.thread.name = name
         set_current(transfer)
-        if logger.isEnabledFor(logging.INFO):
+        if self._verbose:
             logger.info("start of %s at %s (attempt %d)", ticket[0], ticket[1], transfer.attempt)
         if self._mailbox.handoffs:
             self._mailbox.started(ticket[0])
         try:
-            return caller_of(impl)(impl, transfer), None
+            return self._call(impl, transfer), None
         except SourceCrashed as crash:
             raise SlotCrashed(text_of(crash)) from crash
         except Exception as error:
@@ -109,23 +113,19 @@ class SourceActor(EngineActor):
         finally:
             set_current(None)
             if name is not None:
-                threading.current_thread().name = self._name
+                self.thread.name = self._name
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
-        """Decide, outside any lock, since a retry policy may be anybody's code; then log."""
+        """Decide, outside any lock, since a retry policy may be anybody's code."""
         if error is None and path:
-            outcome: Outcome = Landed(path if isinstance(path, str) else _text(path))
-        else:
-            policy = self._mailbox.source.policy
-            elapsed_s = monotonic() - transfer.first_start
-            try:
-                outcome = judge(policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
-            except Exception as broken:
-                logger.exception("the retry policy of %s failed", transfer.source)
-                cause = error or broken
-                outcome = Failed(text_of(cause), type(cause).__name__)
-        self._log(transfer, outcome, error)
-        return outcome
+            return Landed(os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+        elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
+        try:
+            return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
+        except Exception as broken:
+            logger.exception("the retry policy of %s failed", transfer.source)
+            cause = error or broken
+            return Failed(text_of(cause), type(cause).__name__)
 
     def _log(self, transfer: Transfer, outcome: Outcome, error: Exception | None) -> None:
         what = (type(outcome).__name__, transfer.download_id, transfer.source)
@@ -145,13 +145,8 @@ class SourceActor(EngineActor):
     def on_end(self) -> None:
         """Tell the supervisor of an end that is none of the mailbox's doing."""
         self._mailbox.slots.discard(self)
-        if not self._turns.left:
-            in_hand = self._turns.in_hand
+        if not self._left:
             cause = self.failure
             if isinstance(cause, SlotCrashed) and cause.__cause__ is not None:
                 cause = cause.__cause__
-            self._mailbox.tell_supervisor(m.Ended(self._mailbox, in_hand, cause or SlotCrashed("it ended")))
-
-
-def _text(path: Any) -> str:
-    return os.fspath(path) if isinstance(path, os.PathLike) else str(path)
+            self._mailbox.tell_supervisor(m.Ended(self._mailbox, self.in_hand, cause or SlotCrashed("it ended")))

@@ -19,7 +19,7 @@ class Gate:
 
     __slots__ = (
         "_draw", "_floor", "_from_end", "_gap", "_jitter", "_last_end", "_last_start",
-        "delay", "paused", "probing", "suspended_until",
+        "delay", "is_free", "paused", "probing", "suspended_until",
     )  # fmt: skip
 
     def __init__(self, policy: SourcePolicy, draw: Callable[[float, float], float]) -> None:
@@ -27,6 +27,8 @@ class Gate:
         self._last_end = self._last_start = -inf
         self.paused = False
         self.suspended_until = -inf
+        self.is_free = False
+        """Whether nothing is in the way of any start: no delay, no pause, no suspension so far. Most sources are free."""
         self.probing = False
         """Whether the source was suspended and has not yet shown, with one download alone, that it is well again."""
         self.apply(policy)
@@ -42,6 +44,15 @@ class Gate:
         """Change the delay, also for the download that waits for it now."""
         self.delay = seconds
         self._gap = self._drawn()
+        self._look()
+
+    def set_paused(self, paused: bool) -> None:
+        """Keep everything from starting, or no longer."""
+        self.paused = paused
+        self._look()
+
+    def _look(self) -> None:
+        self.is_free = self._gap == 0 and not self.paused and self.suspended_until == -inf
 
     def _drawn(self) -> float:
         if self._jitter is None:
@@ -75,6 +86,7 @@ class Gate:
         """Nothing starts before ``until``; then one download is tried alone."""
         self.suspended_until = max(self.suspended_until, until)
         self.probing = True
+        self._look()
 
     def proved(self) -> None:
         """A download got through: the probation is over."""

@@ -13,70 +13,23 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from haulier import messages as m
+from haulier.core.entry import Entry, Held, entry_of, is_terminal, record_of, view
 from haulier.core.lifecycle import TABLE
 from haulier.events import Changed, Discarded, Event, Removed
 from haulier.policies import Retention
-from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, State, first_record
+from haulier.records import TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
 
-__all__ = ["Entry", "Ledger", "record_of", "view"]
+__all__ = ["Ledger"]
 
-NO_FILE: Final = "the impl returned no file path"
-_COVERED: Final = ("error", "error_type", "file_path", "progress", "transferred", "time_remaining")
-"""What the end of a download sets, and an overlay must not hide."""
-
-
-class Entry:
-    """A record that has been looked at, changed or started; until then its ticket stands for it."""
-
-    __slots__ = ("fixed", "overlay", "phase", "record", "transfer")
-
-    def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
-        self.record = record
-        self.overlay = overlay
-        """None until the download starts: nobody writes past the ledger before."""
-        self.phase = phase
-        """None for a record that ``add_record`` made: no engine runs it, its state is its callers'."""
-        self.transfer: Transfer | None = None
-        """The attempt that runs it now. A report from any other is late."""
-        self.fixed = False
-        """Ended by the engine or cancelled: its state never changes again."""
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether it is over."""
-        if self.phase is not None:
-            return self.phase in TERMINAL_PHASES
-        state = self.record.get("state")
-        return isinstance(state, str) and state in TERMINAL_STATES
-
-
-def record_of(ticket: m.Ticket) -> Record:
-    """The first record of a dispatched download."""
-    download_id, source, _, _, filename, username, _, _, extras, queued_at = ticket
-    record = first_record(download_id, source, filename, username, queued_at)
-    if extras is not None:
-        half = len(extras) // 2
-        record.update(zip(extras[:half], extras[half:], strict=True))
-    return record
-
-
-def view(held: m.Ticket | Entry) -> Record:
-    """A copy of the record, with the latest progress."""
-    if type(held) is tuple:
-        return record_of(held)
-    assert isinstance(held, Entry)
-    record = held.record.copy()
-    if held.overlay:
-        record.update(held.overlay)
-    return record
+_ENDS: Final = {event: phase for event, phase in TABLE[Phase.RUNNING].items() if phase in TERMINAL_PHASES}
 
 
 class Ledger:
     """Every record of an engine, by source and id."""
 
     def __init__(self, retention: Retention) -> None:
-        self.buckets: dict[str, dict[str, m.Ticket | Entry]] = {}
+        self.buckets: dict[str, dict[str, Held]] = {}
         self.counts: dict[str, dict[str, int]] = {}
         """How many downloads of a source have ended so far, by phase."""
         self.dead_letters: list[str] = []
@@ -92,6 +45,7 @@ class Ledger:
         self._over: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
+            Transfer: self._started,
             m.Moved: self._moved,
             m.Patch: self._patch,
             m.PatchUnless: self._patch_unless,
@@ -115,7 +69,7 @@ class Ledger:
             return None
         return handler(message)
 
-    def find(self, source: str | None, download_id: str) -> tuple[str, m.Ticket | Entry] | None:
+    def find(self, source: str | None, download_id: str) -> tuple[str, Held] | None:
         """Where a record is; every source is asked where ``source`` is None."""
         for name in list(self.buckets) if source is None else (source,):
             held = self.buckets.get(name, {}).get(download_id)
@@ -126,75 +80,65 @@ class Ledger:
     # ---- a download's life -------------------------------------------------------------------------------------------
 
     def _added(self, ticket: m.Ticket) -> None:
-        source = ticket[1]
-        bucket = self.buckets.get(source)
+        bucket = self.buckets.get(ticket[1])
         if bucket is None:
-            bucket = self.buckets[source] = {}
+            bucket = self.buckets[ticket[1]] = {}
         bucket[ticket[0]] = ticket
         if self.events is not None:
-            self.events.append(Changed(ticket[0], source, Phase.QUEUED, record_of(ticket), ticket[9]))
+            self.events.append(Changed(ticket[0], ticket[1], Phase.QUEUED, record_of(ticket), ticket[9]))
+
+    def _started(self, transfer: Transfer) -> None:
+        ticket = transfer.ticket
+        download_id, source = ticket[0], ticket[1]
+        bucket = self.buckets.get(source, {})
+        if bucket.get(download_id) is ticket and self.events is None:
+            bucket[download_id] = transfer
+            return
+        entry = self._entry(source, download_id)
+        if entry is not None and entry.phase == Phase.CANCELLED:
+            # The cancel overtook the news of the start: the state stays, the rest is true.
+            entry.record.update(attempt=transfer.attempt, started_at=transfer.started_on)
+        elif entry is None or entry.phase is None or "take" not in TABLE[entry.phase]:
+            self._dead("take", source, download_id, entry)
+        else:
+            entry.start(transfer)
+            self._changed(source, download_id, entry, transfer.started_on)
 
     def _moved(self, message: m.Moved) -> None:
-        event, source, download_id, transfer, patch, on = message
-        entry = self._entry(source, download_id)
-        if entry is None or entry.phase is None:
-            return self._late(message)
-        phase = TABLE[entry.phase].get(event)
-        if phase is None or (event != "take" and transfer is not entry.transfer):
-            return self._late(message, entry)
-        record = entry.record
-        changes: Record = {"state": STATE_OF_PHASE[phase], "phase": phase}
-        if event == "take":
-            assert transfer is not None
-            entry.transfer, entry.overlay = transfer, transfer.cell
-            changes["attempt"], changes["started_at"] = transfer.attempt, on
-            record.pop("next_attempt_at", None)
-        else:
-            entry.transfer = None
-            if entry.overlay:
-                record.update(entry.overlay)
-                for key in _COVERED:
-                    entry.overlay.pop(key, None)
-            if patch is not None:
-                changes.update(patch)
-            if phase in TERMINAL_PHASES:
-                self._conclude(record, changes, phase, on)
-        record.update(changes)
-        entry.phase = phase
-        if phase in TERMINAL_PHASES:
-            entry.fixed = True
-            counts = self.counts.get(source)
-            if counts is None:
-                counts = self.counts[source] = {Phase.SUCCEEDED: 0, Phase.FAILED: 0, Phase.CANCELLED: 0}
-            counts[phase] += 1
-            self._terminated(source, download_id, entry, on)
-        if self.events is not None:
-            self.events.append(Changed(download_id, source, phase, view(entry), on))
-        return None
-
-    @staticmethod
-    def _conclude(record: Record, changes: Record, phase: str, on: float) -> None:
-        changes["finished_at"] = on
-        changes["time_remaining"] = None
-        record.pop("next_attempt_at", None)
-        if phase == Phase.SUCCEEDED:
-            changes["progress"] = 100.0
-            changes["error_type"] = None
-            if "error" in record:
-                changes["error"] = None
-            if record.get("size"):
-                changes["transferred"] = record["size"]
-        elif phase == Phase.FAILED and not changes.get("error"):
-            changes["error"] = record.get("error") or NO_FILE
-
-    def _late(self, message: m.Moved, entry: Entry | None = None) -> None:
-        if entry is not None and message.event == "take" and entry.phase == Phase.CANCELLED:
-            # The cancel overtook the news of the start: the state stays, the rest is true.
-            assert message.transfer is not None
-            entry.record.update(attempt=message.transfer.attempt, started_at=message.on)
+        source, download_id, transfer = message.source, message.download_id, message.transfer
+        bucket = self.buckets.get(source, {})
+        held = bucket.get(download_id)
+        ends = _ENDS.get(message.event)
+        if held is transfer and transfer is not None and ends is not None and self.events is None:
+            bucket[download_id] = message
+            self._count(source, ends)
+            self._terminated(source, download_id, message.on)
             return
+        entry = self._entry(source, download_id)
+        phase = None if entry is None or entry.phase is None else TABLE[entry.phase].get(message.event)
+        if entry is None or phase is None or transfer is not entry.transfer:
+            self._dead(message.event, source, download_id, entry)
+            return
+        entry.move(phase, message.patch, message.on)
+        if phase in TERMINAL_PHASES:
+            self._count(source, phase)
+            self._terminated(source, download_id, message.on)
+        self._changed(source, download_id, entry, message.on)
+
+    def _changed(self, source: str, download_id: str, entry: Entry, on: float) -> None:
+        if self.events is not None:
+            assert entry.phase is not None
+            self.events.append(Changed(download_id, source, entry.phase, view(entry), on))
+
+    def _count(self, source: str, phase: str) -> None:
+        counts = self.counts.get(source)
+        if counts is None:
+            counts = self.counts[source] = dict.fromkeys(TERMINAL_PHASES, 0)
+        counts[phase] += 1
+
+    def _dead(self, event: str, source: str, download_id: str, entry: Entry | None) -> None:
         where = "no record" if entry is None else f"it is {entry.phase}"
-        self.dead_letters.append(f"{message.event} of {message.download_id} at {message.source}: {where}")
+        self.dead_letters.append(f"{event} of {download_id} at {source}: {where}")
 
     # ---- what callers write ------------------------------------------------------------------------------------------
 
@@ -261,7 +205,7 @@ class Ledger:
             (source, download_id)
             for source, bucket in self.buckets.items()
             for download_id, held in bucket.items()
-            if isinstance(held, Entry) and held.is_terminal
+            if is_terminal(held)
         ]
         for source, download_id in over:
             self._drop(source, download_id)
@@ -274,10 +218,10 @@ class Ledger:
         if found is None:
             return None
         held = found[1]
-        is_terminal = isinstance(held, Entry) and held.is_terminal
-        if not is_terminal:
+        over = is_terminal(held)
+        if not over:
             self._watches.setdefault(message.download_id, []).append(message.callback)
-        return view(held), is_terminal
+        return view(held), over
 
     def _unwatch(self, message: m.Unwatch) -> None:
         callbacks = self._watches.get(message.download_id, [])
@@ -296,14 +240,14 @@ class Ledger:
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""
         if entry.phase is None and entry.is_terminal:
-            self._terminated(source, download_id, entry, self.now)
+            self._terminated(source, download_id, self.now)
 
     # ---- what is over ------------------------------------------------------------------------------------------------
 
-    def _terminated(self, source: str, download_id: str, entry: Entry, on: float) -> None:
+    def _terminated(self, source: str, download_id: str, on: float) -> None:
         if self._watches:
             for callback in self._watches.pop(download_id, ()):
-                self.calls.append((callback, view(entry)))
+                self.calls.append((callback, view(self.buckets[source][download_id])))
         self._over.setdefault((source, download_id), on)
         if len(self._over) > self._retention.max_terminal:
             self.expire()
@@ -317,9 +261,12 @@ class Ledger:
             if len(self._over) <= max_terminal and not too_old:
                 return
             del self._over[source, download_id]
-            entry = self._entry(source, download_id)
-            if entry is not None and entry.is_terminal:
-                self._drop(source, download_id)
+            bucket = self.buckets.get(source, {})
+            held = bucket.get(download_id)
+            if held is not None and is_terminal(held):
+                del bucket[download_id]
+                if self.events is not None:
+                    self.events.append(Removed(download_id, source, self.now))
 
     @property
     def has_max_age(self) -> bool:
@@ -345,9 +292,10 @@ class Ledger:
         return record
 
     def _entry(self, source: str, download_id: str) -> Entry | None:
-        bucket = self.buckets.get(source)
-        held = bucket.get(download_id) if bucket is not None else None
-        if type(held) is tuple:
-            assert bucket is not None
-            held = bucket[download_id] = Entry(record_of(held), Phase.QUEUED, None)
-        return held  # type: ignore[return-value]  # a ticket was replaced above
+        """The record, from now on as an entry."""
+        bucket = self.buckets.get(source, {})
+        held = bucket.get(download_id)
+        if held is None or isinstance(held, Entry):
+            return held
+        entry = bucket[download_id] = entry_of(held)
+        return entry

@@ -147,34 +147,35 @@ class Source:
 
         ``inf``: when something changes. ``on`` is ``now`` in UTC seconds.
         """
-        if not self.queue or self.refusal is not None or len(self.in_flight) >= self.gate.limit(self.limit):
+        queue, gate = self.queue, self.gate
+        if not queue or self.refusal is not None or len(self.in_flight) >= (1 if gate.probing else self.limit):
             return inf
-        opens_at = self.gate.opens_at()
-        if now < opens_at:
-            return opens_at
-        ticket = None
-        while ticket is None:
-            if not self.queue:
-                return inf
-            ticket = self.pending.pop(self.queue.popleft(), None)
-        return self._start(ticket, now, on)
+        if not gate.is_free:
+            opens_at = gate.opens_at()
+            if now < opens_at:
+                return opens_at
+        while queue:
+            ticket = self.pending.pop(queue.popleft(), None)
+            if ticket is not None:
+                return self._start(ticket, now, on)
+        return inf
 
     def _start(self, ticket: m.Ticket, now: float, on: float) -> Transfer:
         download_id, policy = ticket[0], self.policy
-        deadline = None if policy.timeout is None else now + policy.timeout
         tried = self.tried.pop(download_id, None) if self.tried else None
         if tried is None:
-            transfer = Transfer(ticket, 1, {}, now, deadline)
+            transfer = Transfer(ticket, 1, {}, now, on)
         else:
             # The same cell, so that no patch is written to one that nobody reads any more.
-            transfer = Transfer(ticket, tried.attempts + 1, tried.cell, now, deadline)
+            transfer = Transfer(ticket, tried.attempts + 1, tried.cell, now, on)
             transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
             tried.cell.update(progress=0.0, transferred=0, speed=0, time_remaining=None)
         self.in_flight[download_id] = transfer
         self.gate.started(now)
-        self._tell_store(m.Moved("take", self.name, download_id, transfer, None, on))
-        if deadline is not None or policy.stall_timeout is not None:
+        self._tell_store(transfer)
+        if policy.timeout is not None or policy.stall_timeout is not None:
             transfer.moved_at = now
+            transfer.deadline = None if policy.timeout is None else now + policy.timeout
             self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
         return transfer
 
@@ -185,11 +186,15 @@ class Source:
             self.zombies -= 1
             return False
         del self.in_flight[download_id]
-        self.gate.ended(now)
-        if self.gate.probing and not isinstance(outcome, PutBack):
-            self.gate.proved()
+        gate = self.gate
+        gate.ended(now)
+        if type(outcome) is Landed and not transfer.fenced and not gate.probing:
+            self._tell_store(m.Moved("succeed", self.name, download_id, transfer, {"file_path": outcome.path}, on))
+            return True
         if isinstance(outcome, PutBack):
-            self.gate.suspend(now + outcome.seconds)
+            gate.suspend(now + outcome.seconds)
+        elif gate.probing and transfer.started_at >= gate.suspended_until:
+            gate.proved()
         if not transfer.fenced:
             self._conclude(transfer, outcome, now, on)
         return True
@@ -226,7 +231,9 @@ class Source:
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
         due_at = now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
-        self.tried[download_id] = Tried(spent, transfer.first_start, idle_s, transfer.cell, due_at)
+        self.tried[download_id] = Tried(
+            spent, transfer.first_start or transfer.started_at, idle_s, transfer.cell, due_at
+        )
         self.pending[download_id] = transfer.ticket
         if isinstance(outcome, PutBack):
             self.queue.appendleft(download_id)

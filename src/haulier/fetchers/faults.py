@@ -100,10 +100,10 @@ def no_answer(exc: u3.HTTPError, host: str, timeout_s: float) -> Exception:
             return PermanentError(f"malformed URL: {host!r} is no host")
         case u3.NameResolutionError():
             return FetchError(f"cannot find {host}: its name does not resolve")
+        case u3.NewConnectionError():  # before its base class, the next
+            return FetchError(f"cannot connect to {host}: {_reason(exc.__cause__)}")
         case u3.ConnectTimeoutError():
             return FetchError(f"cannot connect to {host}: no answer within {timeout_s:g} s")
-        case u3.NewConnectionError():
-            return FetchError(f"cannot connect to {host}: {_reason(exc.__cause__)}")
         case u3.ReadTimeoutError():
             return FetchError(f"no answer from {host} within {timeout_s:g} s")
         case u3.SSLError():

@@ -30,7 +30,7 @@ from haulier.fetchers.body import declared_size, decoder_for
 from haulier.fetchers.faults import FetchError, broke_off, dropped, no_answer, refused
 from haulier.fetchers.filenames import disposition_filename, last_component, safe_filename
 from haulier.fetchers.landing import Landing
-from haulier.fetchers.sockets import Watch, pool_manager, watching
+from haulier.fetchers.sockets import Watch, close_pools, pool_manager, watching
 from haulier.fetchers.urls import Target, redacted
 from haulier.policies import check_seconds
 from haulier.transfer import Transfer
@@ -108,8 +108,8 @@ class HttpFetcher:
                 reply.close()
 
     def close(self) -> None:
-        """Close the connections that are kept for the next download. The fetcher can be used again."""
-        self._pools.clear()
+        """Close the connections that are kept for the next download, when none runs. It can be used again."""
+        close_pools(self._pools)
 
     def __enter__(self) -> HttpFetcher:
         return self

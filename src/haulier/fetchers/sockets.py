@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from haulier.fetchers.urls import redacted
 from haulier.transfer import Transfer
 
-__all__ = ["SLICE_S", "Watch", "pool_manager", "watching"]
+__all__ = ["SLICE_S", "Watch", "close_pools", "pool_manager", "watching"]
 
 SLICE_S: Final = 0.25
 """Seconds between two looks at the transfer while nothing arrives: how long a stalled server can delay a cancel."""
@@ -134,6 +134,15 @@ def pool_manager(timeout_s: float, context: ssl.SSLContext) -> urllib3.PoolManag
     )
     pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
     return pools
+
+
+def close_pools(manager: urllib3.PoolManager) -> None:
+    """Close the kept connections now: urllib3's own ``clear`` leaves that to the garbage collector."""
+    pools = [manager.pools.get(key) for key in manager.pools.keys()]  # noqa: SIM118  it cannot be iterated over
+    manager.clear()
+    for pool in pools:
+        if pool is not None:
+            pool.close()
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:

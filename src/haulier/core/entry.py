@@ -1,0 +1,122 @@
+"""One record: two dicts and what the engine knows of its life."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+from haulier import messages as m
+from haulier.core.lifecycle import TABLE
+from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
+from haulier.transfer import Transfer
+
+__all__ = ["Entry", "Held", "entry_of", "is_terminal", "record_of", "view"]
+
+NO_FILE: Final = "the impl returned no file path"
+_COVERED: Final = ("error", "error_type", "file_path", "progress", "transferred", "time_remaining")
+"""What the end of a download sets, and an overlay must not hide."""
+
+
+class Entry:
+    """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Held``."""
+
+    __slots__ = ("fixed", "overlay", "phase", "record", "transfer")
+
+    def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
+        self.record = record
+        self.overlay = overlay
+        """None until the download starts: nobody writes past the ledger before."""
+        self.phase = phase
+        """None for a record that ``add_record`` made: no engine runs it, its state is its callers'."""
+        self.transfer: Transfer | None = None
+        """The attempt that runs it now. A report from any other is late."""
+        self.fixed = False
+        """Ended by the engine or cancelled: its state never changes again."""
+
+    def go(self, phase: str, changes: Record) -> None:
+        """Come into ``phase``, with ``changes`` to the record."""
+        changes["state"], changes["phase"] = STATE_OF_PHASE[phase], phase
+        self.record.update(changes)
+        self.phase = phase
+        self.fixed = phase in TERMINAL_PHASES
+
+    def start(self, transfer: Transfer) -> None:
+        """A slot took it."""
+        self.transfer, self.overlay = transfer, transfer.cell
+        self.record.pop("next_attempt_at", None)
+        self.go(Phase.RUNNING, {"attempt": transfer.attempt, "started_at": transfer.started_on})
+
+    def move(self, phase: str, patch: Record | None, on: float) -> None:
+        """Come into ``phase``, from running or from waiting."""
+        self.transfer = None
+        record = self.record
+        if self.overlay:
+            record.update(self.overlay)
+            for key in _COVERED:
+                self.overlay.pop(key, None)
+        changes: Record = dict(patch or ())
+        if phase in TERMINAL_PHASES:
+            changes["finished_at"], changes["time_remaining"] = on, None
+            record.pop("next_attempt_at", None)
+        if phase == Phase.SUCCEEDED:
+            changes["progress"], changes["error_type"] = 100.0, None
+            if "error" in record:
+                changes["error"] = None
+            if record.get("size"):
+                changes["transferred"] = record["size"]
+        elif phase == Phase.FAILED and not changes.get("error"):
+            changes["error"] = record.get("error") or NO_FILE
+        self.go(phase, changes)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it is over."""
+        if self.phase is not None:
+            return self.phase in TERMINAL_PHASES
+        state = self.record.get("state")
+        return isinstance(state, str) and state in TERMINAL_STATES
+
+
+Held: TypeAlias = m.Ticket | Transfer | m.Moved | Entry
+"""What the ledger has of a download: its latest news, as it came (queued, its first attempt running, that one's end), and
+an ``Entry`` once it is written to. Most records of a busy engine are made, and forgotten, without anybody looking."""
+
+
+def entry_of(held: Held) -> Entry:
+    """The record that the news amount to."""
+    if isinstance(held, Entry):
+        return held
+    if isinstance(held, m.Moved):
+        assert held.transfer is not None
+        entry = entry_of(held.transfer)
+        entry.move(TABLE[Phase.RUNNING][held.event], held.patch, held.on)
+    elif isinstance(held, Transfer):
+        entry = Entry(record_of(held.ticket), Phase.QUEUED, None)
+        entry.start(held)
+    else:
+        entry = Entry(record_of(held), Phase.QUEUED, None)
+    return entry
+
+
+def record_of(ticket: m.Ticket) -> Record:
+    """The first record of a dispatched download."""
+    download_id, source, _, _, filename, username, _, _, extras, queued_at = ticket
+    record = first_record(download_id, source, filename, username, queued_at)
+    if extras is not None:
+        half = len(extras) // 2
+        record.update(zip(extras[:half], extras[half:], strict=True))
+    return record
+
+
+def view(held: Held) -> Record:
+    """A copy of the record, with the latest progress."""
+    if not isinstance(held, Entry):
+        held = entry_of(held)
+    record = held.record.copy()
+    if held.overlay:
+        record.update(held.overlay)
+    return record
+
+
+def is_terminal(held: Held) -> bool:
+    """Whether it is over."""
+    return isinstance(held, m.Moved) or (isinstance(held, Entry) and held.is_terminal)

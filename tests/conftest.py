@@ -1,0 +1,255 @@
+"""What every test gets: an engine that is closed, nothing left behind, and an impl that waits to be let go.
+
+A test whose downloads fail on purpose says which ERROR lines it expects, as regular expressions, and none for any::
+
+    @pytest.mark.expect_errors(r"Failed: .* at tidal")
+    def test_it(engine, gatekeeper, logged_errors): ...
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any, TypeAlias
+
+import pytest
+
+from haulier import DownloadEngine, Event
+
+GUARD_S = 10.0
+"""Longer than anything here takes: what is waited for and not there by then hangs."""
+
+MakeEngine: TypeAlias = Callable[..., DownloadEngine]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "expect_errors(*patterns): haulier and pykka may log these as ERROR; none: any")
+
+
+# ---- nothing is left behind ------------------------------------------------------------------------------------------
+
+
+class _Errors(logging.Handler):
+    """Keeps what is logged as ERROR or worse."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture(autouse=True)
+def logged_errors(request: pytest.FixtureRequest) -> Iterator[list[logging.LogRecord]]:
+    """What haulier and pykka logged as ERROR. Anything the test did not expect (``expect_errors``) fails it."""
+    handler = _Errors()
+    loggers = [logging.getLogger("haulier"), logging.getLogger("pykka")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield handler.records
+    for logger in loggers:
+        logger.removeHandler(handler)
+    markers = list(request.node.iter_markers("expect_errors"))
+    if any(not marker.args for marker in markers):
+        return
+    patterns = [re.compile(pattern) for marker in markers for pattern in marker.args]
+    texts = [_text(record) for record in handler.records]
+    assert [text for text in texts if not any(pattern.search(text) for pattern in patterns)] == []
+
+
+def _text(record: logging.LogRecord) -> str:
+    cause = record.exc_info[1] if record.exc_info else None
+    return record.getMessage() + ("" if cause is None else f" [{cause!r}]")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left(logged_errors: object) -> Iterator[None]:
+    """Every thread that came with the test has gone with it."""
+    before = set(threading.enumerate())
+    yield
+    deadline = monotonic() + GUARD_S
+    for thread in set(threading.enumerate()) - before:
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - monotonic()))
+    assert [thread.name for thread in set(threading.enumerate()) - before] == []
+
+
+# ---- engines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_engine(no_thread_left: object) -> Iterator[MakeEngine]:
+    """``make_engine(**options)``: engines that are closed at the end."""
+    engines: list[DownloadEngine] = []
+
+    def make(**options: Any) -> DownloadEngine:
+        engines.append(DownloadEngine(**options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close(timeout=GUARD_S)
+
+
+@pytest.fixture
+def engine(make_engine: MakeEngine) -> DownloadEngine:
+    """An engine as a program makes it, closed at the end."""
+    return make_engine()
+
+
+# ---- impls -----------------------------------------------------------------------------------------------------------
+
+
+class Gatekeeper:
+    """An impl that keeps its caller until it is let go, and remembers who was inside, in what order and when."""
+
+    def __init__(self) -> None:
+        self.order: list[Any] = []
+        """The target ids, in the order in which they came in."""
+        self.ids: list[str] = []
+        """Their download ids."""
+        self.threads: list[str] = []
+        """The names of the threads that they came on."""
+        self.spans: list[tuple[float, float]] = []
+        """From when to when (monotonic seconds) each was inside, in the order in which they left."""
+        self.inside = 0
+        self.peak = 0
+        """The most that were ever inside at once."""
+        self.calls: Counter[str] = Counter()
+        """How often each download came in."""
+        self._changed = threading.Condition()
+        self._passes = 0
+        self._open = False
+
+    def __call__(self, download_id: str, target_id: Any, display_name: str) -> str:
+        since = monotonic()
+        with self._changed:
+            self.order.append(target_id)
+            self.ids.append(download_id)
+            self.threads.append(threading.current_thread().name)
+            self.calls[download_id] += 1
+            self.inside += 1
+            self.peak = max(self.peak, self.inside)
+            self._changed.notify_all()
+            released = self._changed.wait_for(lambda: self._open or self._passes > 0, GUARD_S)
+            self._passes -= not self._open
+            self.inside -= 1
+            self.spans.append((since, monotonic()))
+            self._changed.notify_all()
+        assert released, f"nobody let {target_id!r} go"
+        return f"{display_name}.bin"
+
+    def wait_inside(self, count: int = 1) -> None:
+        """Wait until ``count`` are inside at once."""
+        self._wait(lambda: self.inside == count, f"{count} inside")
+
+    def wait_started(self, count: int) -> None:
+        """Wait until ``count`` have come in, all in all."""
+        self._wait(lambda: len(self.order) >= count, f"{count} started")
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(condition, GUARD_S), f"{what}: {self.inside} inside, {len(self.order)} came"
+
+    def release(self, count: int = 1) -> None:
+        """Let ``count`` go, now or once they come."""
+        with self._changed:
+            self._passes += count
+            self._changed.notify_all()
+
+    def open(self) -> None:
+        """Keep nobody from now on."""
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def make_gatekeeper(make_engine: object) -> Iterator[Callable[[], Gatekeeper]]:
+    """Gatekeepers, opened at the end, before the engine is closed."""
+    made: list[Gatekeeper] = []
+
+    def make() -> Gatekeeper:
+        made.append(Gatekeeper())
+        return made[-1]
+
+    yield make
+    for gatekeeper in made:
+        gatekeeper.open()
+
+
+@pytest.fixture
+def gatekeeper(make_gatekeeper: Callable[[], Gatekeeper]) -> Gatekeeper:
+    """One gatekeeper."""
+    return make_gatekeeper()
+
+
+# ---- threads and events ----------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """A subscriber that keeps what it hears: ``engine.subscribe(listener)``."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, event: Event) -> None:
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def wait_for(self, condition: Callable[[list[Event]], object]) -> list[Event]:
+        """Wait until ``condition(events)`` is true; the events so far."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: bool(condition(self.events)), GUARD_S), self.events
+            return list(self.events)
+
+    def phases_of(self, download_id: str) -> list[str]:
+        """The phases that a download went through, as heard so far."""
+        with self._changed:
+            return [e.phase for e in self.events if getattr(e, "phase", None) and e[0] == download_id]  # type: ignore[union-attr]
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Run ``calls`` on a thread each, let go together; their results, or the first exception."""
+    barrier = threading.Barrier(len(calls))
+    results: list[Any] = [None] * len(calls)
+    errors: list[BaseException] = []
+
+    def run(i: int) -> None:
+        try:
+            barrier.wait(GUARD_S)
+            results[i] = calls[i]()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,), name=f"at-once-{i}", daemon=True) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    deadline = monotonic() + 3 * GUARD_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - monotonic()))
+        assert not thread.is_alive(), f"{thread.name} still runs"
+    if errors:
+        raise errors[0]
+    return results
+
+
+@pytest.fixture
+def listener(engine: DownloadEngine) -> Iterator[Listener]:
+    """A listener that is subscribed to ``engine``."""
+    heard = Listener()
+    with engine.subscribe(heard):
+        yield heard
+
+
+@pytest.fixture(name="at_once")
+def at_once_fixture() -> Callable[..., list[Any]]:
+    """``at_once(*calls)``: run them on a thread each, let go together."""
+    return at_once
