@@ -13,7 +13,7 @@ from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
-    "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Listen", "Moved", "Patch",
+    "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed", "Listen", "Moved", "Patch",
     "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch",
 ]  # fmt: skip
 
@@ -45,6 +45,18 @@ class Moved:
     transfer: Transfer | None
     patch: Record | None
     on: float
+
+
+@dataclass(slots=True)
+class Landed:
+    """An attempt succeeded: its outcome and, once ``on`` (UTC seconds) is filled in, the news of it.
+
+    One object for both, and for the record until somebody looks at that: it is what most downloads come to.
+    """
+
+    transfer: Transfer
+    path: str
+    on: float = 0.0
 
 
 class Put(NamedTuple):

@@ -10,6 +10,8 @@ from typing import Any
 
 import pykka
 
+from haulier.actors.timers import sharpen_timers
+
 __all__ = ["EngineActor", "Inbox", "Mail"]
 
 logger = logging.getLogger("haulier.actors")
@@ -71,6 +73,7 @@ class EngineActor(pykka.ThreadingActor):
     def _actor_loop(self) -> None:
         self.thread = self._inbox.thread = threading.current_thread()
         self.thread.name = self._name
+        sharpen_timers()
         try:
             super()._actor_loop()
         except BaseException as failure:  # even a thread that is torn down is reported

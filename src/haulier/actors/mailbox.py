@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
-from haulier.core.outcome import Landed, Outcome
+from haulier.core.outcome import Outcome
 from haulier.core.source import Source
 from haulier.errors import QueueFull
 from haulier.events import Discarded
@@ -70,21 +70,31 @@ class Mailbox:
     def put(self, ticket: m.Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
         source = self.source
-        self._check_open()
-        most = source.policy.max_queued
-        if most is None:
+        if source.refusal is not None:
+            raise source.refusal.error(source.name)
+        if source.policy.max_queued is None:
             source.put(ticket)
         else:
-            with self.lock:
-                if len(source.pending) >= most:
-                    raise QueueFull(f"{most} downloads wait at source {source.name!r} already")
-                source.put(ticket)
+            self._put_bounded(ticket, source.policy.max_queued)
         if source.refusal is not None:
-            with self.lock:
-                refused = source.take_back(ticket[0])
-            if refused:
-                self._check_open()
-        self.wake()
+            self._withdraw_late(ticket)
+        if self._bell.armed:
+            self._bell.ring()
+        elif source.live < source.limit:
+            self.staff()
+
+    def _put_bounded(self, ticket: m.Ticket, most: int) -> None:
+        with self.lock:
+            if len(self.source.pending) >= most:
+                raise QueueFull(f"{most} downloads wait at source {self.source.name!r} already")
+            self.source.put(ticket)
+
+    def _withdraw_late(self, ticket: m.Ticket) -> None:
+        """The source was closed while the download was being queued: refuse it, unless it was seen to already."""
+        with self.lock:
+            refusal = self.source.refusal
+            if refusal is not None and self.source.take_back(ticket[0]):
+                raise refusal.error(self.source.name)
 
     def put_and_wait(self, ticket: m.Ticket) -> None:
         """The same, and come back once a slot is about to call the impl, in ``HANDOFF_S`` at the latest."""
@@ -96,11 +106,6 @@ class Mailbox:
         finally:
             self.handoffs.pop(ticket[0], None)
 
-    def _check_open(self) -> None:
-        refusal = self.source.refusal
-        if refusal is not None:
-            raise refusal.error(self.source.name)
-
     @property
     def is_idle(self) -> bool:
         """Whether a download that came now would start at once, and none has ended just before."""
@@ -109,13 +114,6 @@ class Mailbox:
             return False
         now = monotonic()
         return now - self._last_end > IDLE_S and source.gate.closed_by(now) is None
-
-    def wake(self) -> None:
-        """See that somebody works here, if there is work."""
-        if self._bell.armed:
-            self._bell.ring()
-        elif self.source.live < self.source.limit:
-            self.staff()
 
     def staff(self) -> None:
         """Have slots hired up to the limit, as far as there is work."""
@@ -139,19 +137,27 @@ class Mailbox:
     # ---- on the slots' threads ---------------------------------------------------------------------------------------
 
     def report(self, transfer: Transfer, outcome: Outcome) -> Transfer | Self | None:
-        """An impl returned. What its slot does next: a download that may start at once, or wait (this mailbox), or leave
-        (None: it has been counted off)."""
+        """An impl returned; what its slot does next.
+
+        A download that may start at once, or wait (this mailbox itself), or leave (None: it has been counted off).
+        """
+        source = self.source
         taken: Transfer | float = inf
-        with self.lock:
-            now, on = monotonic(), time()
-            self._last_end = now
-            alive = self.source.settle(transfer, outcome, now, on)
+        self.lock.acquire()  # half as dear as 'with'
+        try:
+            self._last_end = now = monotonic()
+            on = time()
+            alive = source.settle(transfer, outcome, now, on)
             if alive:
-                taken = self.source.take(now, on)
-        if transfer.fenced and isinstance(outcome, Landed):
+                taken = source.take(now, on)
+        finally:
+            self.lock.release()
+        if transfer.fenced and isinstance(outcome, m.Landed):
             self._discard(transfer, outcome.path)
         if type(taken) is Transfer:
-            return self._taken(taken)
+            if source.live < source.limit:
+                self.staff()
+            return taken
         self._bell.ring()  # the leader may have waited for this slot to be free
         return self if alive else None
 
@@ -165,7 +171,9 @@ class Mailbox:
             taken = self._lead()
         finally:
             self._leader.release()
-        return None if taken is None else self._taken(taken)
+        if taken is not None and self.source.live < self.source.limit:
+            self.staff()  # this download has its slot; see that the next one has, too
+        return taken
 
     def _lead(self) -> Transfer | None:
         """Watch the gate and the queue until a download may start."""
@@ -184,12 +192,6 @@ class Mailbox:
                 if now >= until:
                     until = now + self._patience_s
             self._bell.wait(min(taken, until) - now)
-
-    def _taken(self, transfer: Transfer) -> Transfer:
-        """One download has its slot; see that the next one has, too."""
-        if self.source.queue and self.source.live < self.source.limit:
-            self.staff()
-        return transfer
 
     def _discard(self, transfer: Transfer, path: str) -> None:
         """A file landed for a download that had ended before."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from haulier import messages as m
 from haulier.actors.actor import EngineActor, Inbox, Mail
 from haulier.actors.calling import Caller, caller_of
 from haulier.actors.mailbox import Mailbox
-from haulier.core.outcome import Failed, Landed, Outcome, judge, text_of
+from haulier.core.outcome import Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
 from haulier.transfer import Transfer, set_current
 
@@ -19,7 +19,7 @@ __all__ = ["SlotCrashed", "SourceActor"]
 
 logger = logging.getLogger("haulier.source")
 
-BREATH_S: Final = 50e-6
+BREATH_S: Final = 100e-6
 """Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long
 without a break it gives way."""
 
@@ -49,6 +49,7 @@ class SourceActor(EngineActor):
         self._mailbox = mailbox
         self._left = False
         self._busy_since = 0.0
+        self._verbose = False
         self._impl: m.Impl | None = None
         self._call: Caller = caller_of(len)
         self.in_hand: Transfer | None = None
@@ -70,38 +71,37 @@ class SourceActor(EngineActor):
         while transfer is not None:
             self.in_hand = transfer
             path, error = self._run(transfer)
-            if error is None and type(path) is str and path:
-                outcome: Outcome = Landed(path)
+            if type(path) is str and path:
+                outcome: Outcome = m.Landed(transfer, path)
             else:
                 outcome = self._judge(transfer, path, error)
-            if self._verbose or outcome.__class__ is not Landed:
+            if self._verbose or type(outcome) is not m.Landed:
                 self._log(transfer, outcome, error)
             self._give_way(transfer)
             turn = mailbox.report(transfer, outcome)
             self.in_hand = None
             if turn is mailbox:
+                set_current(None)
                 return  # nothing may start just now: wait for it at the inbox
-            transfer = turn
+            transfer = cast("Transfer | None", turn)
         self._left = True
         self.leave()
-
-    @property
-    def _verbose(self) -> bool:
-        return logger.isEnabledFor(logging.INFO)
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
         ticket = transfer.ticket
         impl = self._mailbox.common if ticket[6] is None else ticket[6]
-        if impl is not self._impl:
+        if impl is not None and impl is not self._impl:
             self._impl, self._call = impl, caller_of(impl)
         name = ticket[7]
         if name is not None:
             self.thread.name = name
         set_current(transfer)
+        self._verbose = logger.isEnabledFor(logging.INFO)
         if self._verbose:
             logger.info("start of %s at %s (attempt %d)", ticket[0], ticket[1], transfer.attempt)
         if self._mailbox.handoffs:
             self._mailbox.started(ticket[0])
+        assert impl is not None
         try:
             return self._call(impl, transfer), None
         except SourceCrashed as crash:
@@ -111,14 +111,13 @@ class SourceActor(EngineActor):
         except BaseException as crash:
             raise SlotCrashed(text_of(crash)) from crash
         finally:
-            set_current(None)
             if name is not None:
                 self.thread.name = self._name
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
         """Decide, outside any lock, since a retry policy may be anybody's code."""
         if error is None and path:
-            return Landed(os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+            return m.Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
         elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
         try:
             return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)

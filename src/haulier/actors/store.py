@@ -26,8 +26,9 @@ __all__ = ["Store", "StoreActor"]
 
 logger = logging.getLogger("haulier.store")
 
-BACKLOG: Final = 256
-"""Messages that may come together before the actor is woken: what the next reader would have to wait for."""
+BACKLOG: Final = 1024
+"""Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
+would have to wait. Fewer, and a burst of downloads spends its time on wake-ups."""
 
 
 class _Ask(NamedTuple):
@@ -43,8 +44,9 @@ class Store(Inbox):
         self.backlog: deque[Any] = deque()
         self.dead_letters = 0
         self.publish: Callable[[Event], None] = lambda _: None
-        self.eager = ledger.has_max_age
-        """Whether each message is worth a wake-up."""
+        self.patience = 1
+        """Messages that may come together before the actor is woken."""
+        self.set_eager(False)
         self.running = False
         self.stopping = False
         self.forked = False
@@ -53,10 +55,15 @@ class Store(Inbox):
         self._writing = Lock()
         self._mail = Mail(self)
 
+    def set_eager(self, eager: bool) -> None:
+        """Whether each message is worth a wake-up, since somebody listens; so it is where records leave by age."""
+        self.patience = 1 if eager or self.ledger.has_max_age else BACKLOG
+
     def tell(self, message: Any) -> None:
         """Have ``message`` applied after all that was told before."""
-        self.backlog.append(message)
-        if self.eager or len(self.backlog) >= BACKLOG:
+        backlog = self.backlog
+        backlog.append(message)
+        if len(backlog) >= self.patience:
             self._bell.ring()
             if not self.running:
                 self.drain()

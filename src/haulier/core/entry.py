@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from haulier import messages as m
-from haulier.core.lifecycle import TABLE
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
 from haulier.transfer import Transfer
 
@@ -76,19 +75,18 @@ class Entry:
         return isinstance(state, str) and state in TERMINAL_STATES
 
 
-Held: TypeAlias = m.Ticket | Transfer | m.Moved | Entry
-"""What the ledger has of a download: its latest news, as it came (queued, its first attempt running, that one's end), and
-an ``Entry`` once it is written to. Most records of a busy engine are made, and forgotten, without anybody looking."""
+Held: TypeAlias = m.Ticket | Transfer | m.Landed | Entry
+"""What the ledger has of a download: the latest news as they came (queued; its first attempt runs; it landed), and
+an ``Entry`` once anything else happens. Most records of a busy engine come and go without anybody looking."""
 
 
 def entry_of(held: Held) -> Entry:
     """The record that the news amount to."""
     if isinstance(held, Entry):
         return held
-    if isinstance(held, m.Moved):
-        assert held.transfer is not None
+    if isinstance(held, m.Landed):
         entry = entry_of(held.transfer)
-        entry.move(TABLE[Phase.RUNNING][held.event], held.patch, held.on)
+        entry.move(Phase.SUCCEEDED, {"file_path": held.path}, held.on)
     elif isinstance(held, Transfer):
         entry = Entry(record_of(held.ticket), Phase.QUEUED, None)
         entry.start(held)
@@ -119,4 +117,4 @@ def view(held: Held) -> Record:
 
 def is_terminal(held: Held) -> bool:
     """Whether it is over."""
-    return isinstance(held, m.Moved) or (isinstance(held, Entry) and held.is_terminal)
+    return isinstance(held, m.Landed) or (isinstance(held, Entry) and held.is_terminal)

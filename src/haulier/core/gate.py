@@ -28,7 +28,7 @@ class Gate:
         self.paused = False
         self.suspended_until = -inf
         self.is_free = False
-        """Whether nothing is in the way of any start: no delay, no pause, no suspension so far. Most sources are free."""
+        """Whether nothing is in the way of any start: no delay, no pause, no suspension. Most sources are free."""
         self.probing = False
         """Whether the source was suspended and has not yet shown, with one download alone, that it is well again."""
         self.apply(policy)

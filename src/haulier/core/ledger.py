@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from haulier import messages as m
 from haulier.core.entry import Entry, Held, entry_of, is_terminal, record_of, view
@@ -21,8 +21,6 @@ from haulier.records import TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
 
 __all__ = ["Ledger"]
-
-_ENDS: Final = {event: phase for event, phase in TABLE[Phase.RUNNING].items() if phase in TERMINAL_PHASES}
 
 
 class Ledger:
@@ -46,6 +44,7 @@ class Ledger:
         self._handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
             Transfer: self._started,
+            m.Landed: self._landed,
             m.Moved: self._moved,
             m.Patch: self._patch,
             m.PatchUnless: self._patch_unless,
@@ -104,16 +103,20 @@ class Ledger:
             entry.start(transfer)
             self._changed(source, download_id, entry, transfer.started_on)
 
+    def _landed(self, message: m.Landed) -> None:
+        transfer = message.transfer
+        ticket = transfer.ticket
+        download_id, source = ticket[0], ticket[1]
+        bucket = self.buckets.get(source, {})
+        if bucket.get(download_id) is transfer and self.events is None:
+            bucket[download_id] = message
+            self._over_now(source, download_id, Phase.SUCCEEDED, message.on)
+        else:
+            patch = {"file_path": message.path}
+            self._moved(m.Moved("succeed", source, download_id, transfer, patch, message.on))
+
     def _moved(self, message: m.Moved) -> None:
         source, download_id, transfer = message.source, message.download_id, message.transfer
-        bucket = self.buckets.get(source, {})
-        held = bucket.get(download_id)
-        ends = _ENDS.get(message.event)
-        if held is transfer and transfer is not None and ends is not None and self.events is None:
-            bucket[download_id] = message
-            self._count(source, ends)
-            self._terminated(source, download_id, message.on)
-            return
         entry = self._entry(source, download_id)
         phase = None if entry is None or entry.phase is None else TABLE[entry.phase].get(message.event)
         if entry is None or phase is None or transfer is not entry.transfer:
@@ -121,8 +124,7 @@ class Ledger:
             return
         entry.move(phase, message.patch, message.on)
         if phase in TERMINAL_PHASES:
-            self._count(source, phase)
-            self._terminated(source, download_id, message.on)
+            self._over_now(source, download_id, phase, message.on)
         self._changed(source, download_id, entry, message.on)
 
     def _changed(self, source: str, download_id: str, entry: Entry, on: float) -> None:
@@ -130,11 +132,12 @@ class Ledger:
             assert entry.phase is not None
             self.events.append(Changed(download_id, source, entry.phase, view(entry), on))
 
-    def _count(self, source: str, phase: str) -> None:
+    def _over_now(self, source: str, download_id: str, phase: str, on: float) -> None:
         counts = self.counts.get(source)
         if counts is None:
             counts = self.counts[source] = dict.fromkeys(TERMINAL_PHASES, 0)
         counts[phase] += 1
+        self._terminated(source, download_id, on)
 
     def _dead(self, event: str, source: str, download_id: str, entry: Entry | None) -> None:
         where = "no record" if entry is None else f"it is {entry.phase}"

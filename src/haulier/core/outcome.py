@@ -6,15 +6,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from haulier.core import retry
 from haulier.errors import DownloadCancelled, Throttled
+from haulier.messages import Landed
 from haulier.policies import SourcePolicy
 
-__all__ = ["Again", "Failed", "Landed", "Outcome", "PutBack", "Stopped", "judge"]
-
-
-class Landed(NamedTuple):
-    """The file is at ``path``."""
-
-    path: str
+__all__ = ["Again", "Failed", "Outcome", "PutBack", "Stopped", "judge"]
 
 
 class Failed(NamedTuple):
@@ -55,13 +50,11 @@ def text_of(error: BaseException) -> str:
 
 def judge(
     policy: SourcePolicy, attempt: int, path: Any, error: Exception | None, elapsed_s: float, idle_s: float
-) -> Outcome:
-    """What comes of an attempt that returned ``path`` or raised ``error``.
+) -> Failed | Again | PutBack | Stopped:
+    """What comes of an attempt that returned no path (but ``path``) or raised ``error``.
 
     Raises what the retry policy's own objects raise.
     """
-    if error is None and path:
-        return Landed(path)
     if isinstance(error, Throttled):
         return PutBack(error.retry_after)
     if isinstance(error, DownloadCancelled):

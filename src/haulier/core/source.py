@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from haulier import messages as m
 from haulier.core.gate import Gate
-from haulier.core.outcome import Again, Failed, Landed, Outcome, PutBack, Stopped, text_of
+from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped, text_of
 from haulier.core.restarts import GiveUp, Restarts
 from haulier.errors import EngineClosed, HaulierError, SourceDown
 from haulier.policies import SourcePolicy
@@ -75,12 +75,14 @@ class Source:
         self.resting = False
         """A crashed source waits before it is started again."""
         self.refusal: Refusal | None = None
+        self._guarded = policy.timeout is not None or policy.stall_timeout is not None
         self._tell_store = tell_store
         self._tell_supervisor = tell_supervisor
 
     def apply(self, policy: SourcePolicy) -> None:
         """Take over another policy, at once."""
         self.policy = policy
+        self._guarded = policy.timeout is not None or policy.stall_timeout is not None
         self.limit = policy.concurrency
         self.gate.apply(policy)
         self.restarts.policy = policy.restart
@@ -154,30 +156,38 @@ class Source:
             opens_at = gate.opens_at()
             if now < opens_at:
                 return opens_at
-        while queue:
-            ticket = self.pending.pop(queue.popleft(), None)
-            if ticket is not None:
-                return self._start(ticket, now, on)
-        return inf
-
-    def _start(self, ticket: m.Ticket, now: float, on: float) -> Transfer:
-        download_id, policy = ticket[0], self.policy
-        tried = self.tried.pop(download_id, None) if self.tried else None
-        if tried is None:
-            transfer = Transfer(ticket, 1, {}, now, on)
-        else:
-            # The same cell, so that no patch is written to one that nobody reads any more.
-            transfer = Transfer(ticket, tried.attempts + 1, tried.cell, now, on)
-            transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
-            tried.cell.update(progress=0.0, transferred=0, speed=0, time_remaining=None)
+        ticket = None
+        while ticket is None:
+            if not queue:
+                return inf
+            download_id = queue.popleft()
+            ticket = self.pending.pop(download_id, None)
+        transfer = Transfer(ticket, 1, {}, now, on)
+        if self.tried:
+            self._resume(transfer)
         self.in_flight[download_id] = transfer
-        self.gate.started(now)
+        gate.started(now)
         self._tell_store(transfer)
-        if policy.timeout is not None or policy.stall_timeout is not None:
-            transfer.moved_at = now
-            transfer.deadline = None if policy.timeout is None else now + policy.timeout
-            self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
+        if self._guarded:
+            self._guard(transfer, now)
         return transfer
+
+    def _resume(self, transfer: Transfer) -> None:
+        """Go on where the earlier attempts at the same download ended."""
+        tried = self.tried.pop(transfer.ticket[0], None)
+        if tried is not None:
+            transfer.attempt = tried.attempts + 1
+            transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
+            # The same cell, so that no patch is written to one that nobody reads any more.
+            transfer.cell = tried.cell
+            tried.cell.update(progress=0.0, transferred=0, speed=0, time_remaining=None)
+
+    def _guard(self, transfer: Transfer, now: float) -> None:
+        """Have the supervisor look after the time-outs of an attempt."""
+        transfer.moved_at = now
+        if self.policy.timeout is not None:
+            transfer.deadline = now + self.policy.timeout
+        self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
 
     def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
         """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
@@ -188,23 +198,23 @@ class Source:
         del self.in_flight[download_id]
         gate = self.gate
         gate.ended(now)
-        if type(outcome) is Landed and not transfer.fenced and not gate.probing:
-            self._tell_store(m.Moved("succeed", self.name, download_id, transfer, {"file_path": outcome.path}, on))
-            return True
-        if isinstance(outcome, PutBack):
+        if type(outcome) is PutBack:
             gate.suspend(now + outcome.seconds)
         elif gate.probing and transfer.started_at >= gate.suspended_until:
             gate.proved()
-        if not transfer.fenced:
+        if transfer.fenced:
+            return True
+        if isinstance(outcome, m.Landed):
+            outcome.on = on
+            self._tell_store(outcome)
+        else:
             self._conclude(transfer, outcome, now, on)
         return True
 
-    def _conclude(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> None:
+    def _conclude(self, transfer: Transfer, outcome: Failed | Again | PutBack | Stopped, now: float, on: float) -> None:
         event = "fail"
-        patch: dict[str, Any] | None
-        if isinstance(outcome, Landed):
-            event, patch = "succeed", {"file_path": outcome.path}
-        elif isinstance(outcome, Failed):
+        patch: dict[str, Any] | None = None
+        if isinstance(outcome, Failed):
             patch = {"error_type": outcome.error_type}
             if outcome.error is not None:
                 patch["error"] = outcome.error
@@ -229,7 +239,7 @@ class Source:
         """Keep a download for another attempt: after its back-off, or as the first once the suspension is over."""
         download_id = transfer.ticket[0]
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
-        due_at = now + outcome.seconds
+        due_at = now if isinstance(outcome, PutBack) else now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
         self.tried[download_id] = Tried(
             spent, transfer.first_start or transfer.started_at, idle_s, transfer.cell, due_at
