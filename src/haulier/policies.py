@@ -48,18 +48,23 @@ def _failed_or_empty(state: tenacity.RetryCallState) -> bool:
     return outcome is not None and (outcome.failed or not outcome.result())
 
 
+def _exponential(first: float, most: float) -> tenacity.wait.wait_base:
+    """Doubling from ``first`` to ``most`` seconds, with up to as much as ``first`` at random on top."""
+    return tenacity.wait_exponential(multiplier=first, max=most) + tenacity.wait_random(0, first)
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """When a failed attempt is followed by another one, in tenacity's vocabulary. Default: one attempt.
 
     - ``stop``: e.g. ``tenacity.stop_after_attempt(3)``. Attempts are counted from 1.
-    - ``wait``: seconds until the next attempt, e.g. ``tenacity.wait_exponential_jitter(initial=1, max=60)``.
+    - ``wait``: seconds until the next attempt, e.g. ``tenacity.wait_exponential(max=60)``.
     - ``retry``: what counts as a failure worth another attempt; by default every exception and every empty result.
       ``PermanentError`` and a cancel are never retried, whatever it says.
     """
 
     stop: TenacityRule = field(default_factory=lambda: tenacity.stop_after_attempt(1))
-    wait: TenacityRule = field(default_factory=lambda: tenacity.wait_exponential_jitter(initial=1, max=60))
+    wait: TenacityRule = field(default_factory=lambda: _exponential(first=1.0, most=60.0))
     retry: TenacityRule = _failed_or_empty
 
     def __post_init__(self) -> None:
@@ -77,9 +82,7 @@ class RestartPolicy:
 
     intensity: int = 3
     period: float = 5.0
-    wait: TenacityRule = field(
-        default_factory=lambda: tenacity.wait_exponential_jitter(initial=0.1, max=30, jitter=0.1)
-    )
+    wait: TenacityRule = field(default_factory=lambda: _exponential(first=0.1, most=30.0))
     calm: float = 60.0
 
     def __post_init__(self) -> None:

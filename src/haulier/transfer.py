@@ -79,8 +79,10 @@ class Transfer:
         """Say that ``transferred`` bytes of ``size`` (None: unknown) are here.
 
         Cheap enough for every 16 KiB: the numbers go into a cell that readers look into; speed (bytes per second) and
-        time remaining (seconds) are computed four times a second.
+        time remaining (seconds) are computed four times a second. Ignored once the record has ended without this attempt.
         """
+        if self.fenced:
+            return
         cell = self.cell
         cell["transferred"] = transferred
         if size:

@@ -44,9 +44,9 @@ class Store(Inbox):
         self.backlog: deque[Any] = deque()
         self.dead_letters = 0
         self.publish: Callable[[Event], None] = lambda _: None
-        self.patience = 1
-        """Messages that may come together before the actor is woken."""
-        self.set_eager(False)
+        self._patience = 1
+        """Messages that may come together before the actor is woken: ``BACKLOG``, or one where somebody listens."""
+        self._listen()
         self.running = False
         self.stopping = False
         self.forked = False
@@ -55,15 +55,18 @@ class Store(Inbox):
         self._writing = Lock()
         self._mail = Mail(self)
 
-    def set_eager(self, eager: bool) -> None:
-        """Whether each message is worth a wake-up, since somebody listens; so it is where records leave by age."""
-        self.patience = 1 if eager or self.ledger.has_max_age else BACKLOG
+    def _listen(self) -> None:
+        """Be patient only while nobody waits for news.
+
+        After this the actor looks at its backlog once more; so a message whose teller saw the old patience is seen.
+        """
+        self._patience = 1 if self.ledger.is_watched else BACKLOG
 
     def tell(self, message: Any) -> None:
         """Have ``message`` applied after all that was told before."""
         backlog = self.backlog
         backlog.append(message)
-        if len(backlog) >= self.patience:
+        if len(backlog) >= self._patience:
             self._bell.ring()
             if not self.running:
                 self.drain()
@@ -128,12 +131,15 @@ class Store(Inbox):
                     self._carry_out()
             ledger.expire()
             self._carry_out()
+            self._listen()
 
     def _answer(self, message: Any) -> tuple[Any, Exception | None]:
         try:
-            return self.ledger.apply(message), None
+            reply = self.ledger.apply(message)
         except Exception as error:
             return None, error
+        self._listen()
+        return reply, None
 
     def _carry_out(self) -> None:
         ledger = self.ledger

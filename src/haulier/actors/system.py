@@ -85,7 +85,6 @@ class System:
         """Have events handed to ``subscription``."""
         with self._lock:
             self._subscriptions += (subscription,)
-        self.store.set_eager(True)
         self.store.ask(m.Listen(active=True))
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -94,8 +93,7 @@ class System:
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
             if not self._subscriptions:
-                self.store.set_eager(False)
-                self.store.tell(m.Listen(active=False))
+                self.store.ask(m.Listen(active=False))
 
     def _publish(self, event: Event) -> None:
         for subscription in self._subscriptions:

@@ -272,9 +272,9 @@ class Ledger:
                     self.events.append(Removed(download_id, source, self.now))
 
     @property
-    def has_max_age(self) -> bool:
-        """Whether records leave by age."""
-        return self._retention.max_age is not None
+    def is_watched(self) -> bool:
+        """Whether somebody waits for what happens next, be it the clock that lets records go by age."""
+        return self.events is not None or bool(self._watches) or self._retention.max_age is not None
 
     def next_expiry(self) -> float | None:
         """When (UTC seconds) the next record is too old; None when none will be."""

@@ -329,7 +329,6 @@ class Source:
             transfer.fenced = transfer.cancelled = True
             patch = {"error": reason, "error_type": error_type}
             self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
-        transfer.cell = {}
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
 

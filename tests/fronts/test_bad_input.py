@@ -1,0 +1,195 @@
+"""Section 'bad input' of the contract: an exception at the call, before anything is stored or started."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from typing import Any
+
+import pykka
+import pytest
+
+import haulier
+from haulier import DownloadEngine, SourcePolicy
+
+
+def impl(download_id: str, target_id: Any, display_name: str) -> str:
+    return "/x"
+
+
+def dispatch(engine: DownloadEngine, source: Any = "tidal", fetch: Any = impl, **options: Any) -> str:
+    return engine.worker.dispatch(source, 1, "n", "f", fetch, **options)
+
+
+def nothing_happened(engine: DownloadEngine) -> bool:
+    return engine.get_all_downloads() == [] and all(not s["queued"] and not s["slots"] for s in engine.stats().values())
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"source": ""}, ValueError),
+        ({"source": None}, TypeError),
+        ({"source": 7}, TypeError),
+        ({"source": ["tidal"]}, TypeError),
+        ({"fetch": None}, TypeError),
+        ({"fetch": "not callable"}, TypeError),
+        ({"extra_record_fields": {"id": "mine"}}, ValueError),
+        ({"extra_record_fields": {"state": "Done"}}, ValueError),
+        ({"extra_record_fields": {7: "seven"}}, TypeError),
+        ({"extra_record_fields": [("a", 1)]}, TypeError),
+    ],
+)
+def test_a_dispatch_that_makes_no_sense_stores_nothing(
+    engine: DownloadEngine, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        dispatch(engine, **options)
+    assert nothing_happened(engine)
+
+
+def test_what_is_not_callable_is_refused_although_the_source_has_an_impl(engine: DownloadEngine) -> None:
+    engine.register_source("tidal", impl=impl)
+    with pytest.raises(TypeError, match="callable"):
+        dispatch(engine, fetch="not callable")
+    assert engine.wait(dispatch(engine, fetch=None), 10)["state"] == "Completed, Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("limit", "error"),
+    [(0, ValueError), (-1, ValueError), (True, TypeError), (1.5, TypeError), ("2", TypeError), (None, TypeError)],
+)
+def test_a_limit_is_an_int_of_at_least_one(engine: DownloadEngine, limit: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="max_concurrent"):
+        engine.worker.set_concurrency("tidal", limit)
+    assert engine.stats() == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [
+        (-0.1, ValueError),
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+        ("1", TypeError),
+        (None, TypeError),
+        (True, TypeError),
+    ],
+)
+def test_a_delay_is_a_finite_number(engine: DownloadEngine, seconds: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="seconds"):
+        engine.worker.set_delay("tidal", seconds)
+    assert engine.stats() == {}
+
+
+@pytest.mark.parametrize(("source", "error"), [("", ValueError), (None, TypeError), (3, TypeError)])
+def test_every_call_wants_the_name_of_a_source(engine: DownloadEngine, source: Any, error: type[Exception]) -> None:
+    calls = [
+        lambda: engine.worker.set_concurrency(source, 1),
+        lambda: engine.worker.set_delay(source, 1),
+        lambda: engine.add_record(source, "x", {}),
+        lambda: engine.update_record(source, "x", {}),
+        lambda: engine.update_record_unless_state(source, "x", {}),
+        lambda: engine.remove_record(source, "x"),
+        lambda: engine.get_record(source, "x"),
+        lambda: engine.iter_records_for_source(source),
+        lambda: engine.register_source(source),
+        lambda: engine.pause(source),
+        lambda: engine.resume(source),
+        lambda: engine.revive(source),
+    ]
+    for call in calls:
+        with pytest.raises(error, match="source_name"):
+            call()
+
+
+def test_records_and_patches_are_mappings(engine: DownloadEngine) -> None:
+    calls: list[Any] = [engine.add_record, engine.update_record, engine.update_record_unless_state]
+    for call in calls:
+        with pytest.raises(TypeError, match="mapping"):
+            call("tidal", "x", "no mapping")
+
+
+def test_registering_what_makes_no_sense(engine: DownloadEngine) -> None:
+    engine.register_source("qobuz")
+    with pytest.raises(TypeError):
+        engine.register_source("tidal", policy={"delay": 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        engine.register_source("tidal", impl="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="qobuz"):
+        engine.register_source("tidal", aliases=("qobuz",))
+    with pytest.raises(TypeError):
+        engine.subscribe("no callback")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        engine.wait("x", timeout="soon")  # type: ignore[arg-type]
+
+
+def test_after_close_nothing_is_taken(engine: DownloadEngine) -> None:
+    engine.close()
+    with pytest.raises(haulier.EngineClosed):
+        dispatch(engine)
+    with pytest.raises(haulier.EngineClosed):
+        dispatch(engine, source="never used before")
+    assert engine.get_all_downloads() == []
+
+
+def test_a_full_queue(engine: DownloadEngine, gatekeeper: Any) -> None:
+    engine.register_source("tidal", SourcePolicy(max_queued=2), gatekeeper)
+    ids = [dispatch(engine, fetch=None)]
+    gatekeeper.wait_inside(1)
+    ids += [dispatch(engine, fetch=None) for _ in range(2)]
+    with pytest.raises(haulier.QueueFull):
+        dispatch(engine, fetch=None)
+    assert [r["id"] for r in engine.get_all_downloads()] == ids
+    gatekeeper.open()
+    assert [r["state"] for r in engine.as_completed(ids, 10)] == ["Completed, Succeeded"] * 3
+
+
+@pytest.mark.expect_errors
+def test_a_source_that_is_down(engine: DownloadEngine) -> None:
+    engine.register_source("tidal", SourcePolicy(restart=haulier.RestartPolicy(intensity=0)), impl)
+
+    def crash(*_: Any) -> str:
+        raise haulier.SourceCrashed("broken")
+
+    crashed = dispatch(engine, fetch=crash)
+    assert engine.wait(crashed, 10)["error"] == "worker crash: broken"
+    while not engine.stats()["tidal"]["down"]:  # the record ends just before the source does
+        threading.Event().wait(0.001)
+    with pytest.raises(haulier.SourceDown, match="revive"):
+        dispatch(engine)
+    engine.revive("tidal")
+    assert engine.wait(dispatch(engine), 10)["state"] == "Completed, Succeeded"
+
+
+def test_unknown_messages_are_dead_letters_and_the_actors_live(
+    engine: DownloadEngine, caplog: pytest.LogCaptureFixture, gatekeeper: Any
+) -> None:
+    download_id = dispatch(engine, fetch=gatekeeper)
+    gatekeeper.wait_inside(1)
+    store = engine._system.store
+    store.tell("what is this?")
+    engine._system.supervisor.tell("and this?")
+    assert engine.get_record("tidal", download_id) is not None  # asked after it, so it was handled
+    assert store.dead_letters == 1
+    gatekeeper.open()
+    assert engine.wait(download_id, 10)["state"] == "Completed, Succeeded"
+    assert engine.wait(dispatch(engine, source="qobuz"), 10)["state"] == "Completed, Succeeded"  # the supervisor lives
+    assert any("and this?" not in r.message and "dead letter" in r.message for r in caplog.records)
+
+
+def test_every_error_of_haulier_is_a_haulier_error() -> None:
+    errors = [each for each in vars(haulier.errors).values() if isinstance(each, type)]
+    assert len(errors) > 8
+    assert all(issubclass(error, haulier.HaulierError) for error in errors)
+
+
+def test_pykka_messages_from_outside_reach_nobody(engine: DownloadEngine, caplog: pytest.LogCaptureFixture) -> None:
+    store = engine._system.store
+    future = pykka.ThreadingFuture[Any]()
+    with caplog.at_level(logging.WARNING):
+        store.put(pykka._envelope.Envelope("hello", reply_to=future))
+    with pytest.raises(pykka.ActorDeadError):
+        future.get(timeout=10)
+    assert engine.wait(dispatch(engine), 10)["state"] == "Completed, Succeeded"
