@@ -219,23 +219,19 @@ class DownloadEngine:
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
         if running_id() in ids:
             raise RuntimeError("an impl cannot wait for the end of its own download")
-        answers, unknown = self._watch(ids)
-        if unknown:
+        answers, watched = self._watch(ids)
+        if watched.unknown:
             self._unwatch(ids, answers)
-            raise UnknownDownload(f"no record of download {unknown[0]!r}")
+            raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
         return self._arrivals(ids, answers, deadline)
 
-    def _watch(self, ids: Iterable[str]) -> tuple[SimpleQueue[Record], list[str]]:
-        """Where the records of ``ids`` will arrive, and those ids that have none."""
+    def _watch(self, ids: list[str]) -> tuple[SimpleQueue[Record], m.Watched]:
+        """Where the records of ``ids`` will arrive, or have."""
         answers: SimpleQueue[Record] = SimpleQueue()
-        unknown = []
-        for download_id in ids:
-            found = self._system.store.ask(m.Watch(download_id, answers.put))
-            if found is None:
-                unknown.append(download_id)
-            elif found[1]:
-                answers.put(found[0])
-        return answers, unknown
+        watched: m.Watched = self._system.store.ask(m.Watch(ids, answers.put))
+        for record in watched.over:
+            answers.put(record)
+        return answers, watched
 
     def _arrivals(self, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
         try:
@@ -247,8 +243,7 @@ class DownloadEngine:
             self._unwatch(ids, answers)
 
     def _unwatch(self, ids: list[str], answers: SimpleQueue[Record]) -> None:
-        for download_id in ids:
-            self._system.store.tell(m.Unwatch(download_id, answers.put))
+        self._system.store.tell(m.Unwatch(ids, answers.put))
 
     def subscribe(self, callback: Callable[[Event], Any], *, capacity: int = 10_000) -> Subscription:
         """Have ``callback(event)`` called for each event from now on, on a thread of its own; see ``haulier.events``.
@@ -357,10 +352,12 @@ class DownloadEngine:
             with mailbox.lock:
                 source = mailbox.source
                 ids += [*source.in_flight, *(() if source.gate.paused else source.pending)]
-        ids = [download_id for download_id in ids if download_id != running_id()]
-        answers, unknown = self._watch(ids)
+        own = running_id()
+        ids = [download_id for download_id in ids if download_id != own]
+        answers, watched = self._watch(ids)
+        gone = set(watched.unknown)
         try:
-            for _ in self._arrivals([i for i in ids if i not in set(unknown)], answers, deadline):
+            for _ in self._arrivals([download_id for download_id in ids if download_id not in gone], answers, deadline):
                 pass
         except TimeoutError:
             _logger.warning("close: the queues did not run dry in time")

@@ -5,7 +5,7 @@ A message is told (no reply) unless its docstring names a reply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,7 +14,7 @@ from haulier.transfer import Transfer
 
 __all__ = [
     "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed", "Listen", "Moved", "Patch",
-    "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch",
+    "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch", "Watched",
 ]  # fmt: skip
 
 Impl: TypeAlias = Callable[..., Any]
@@ -114,19 +114,26 @@ class Sync(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Call ``callback(record)`` once when the download is terminal (or removed).
+    """Call ``callback(record)`` once for each of these downloads when it is terminal (or removed).
 
-    Reply: the record and whether it is terminal already, so that nothing will be called; None where there is none.
+    Reply: a ``Watched``. Nothing will be called for what that names.
     """
 
-    download_id: str
+    download_ids: Collection[str]
     callback: Callable[[Record], None]
+
+
+class Watched(NamedTuple):
+    """Of the downloads in a ``Watch``: the records of those that are over already, and the ids that have none."""
+
+    over: list[Record]
+    unknown: list[str]
 
 
 class Unwatch(NamedTuple):
     """Nobody waits with ``callback`` any longer."""
 
-    download_id: str
+    download_ids: Collection[str]
     callback: Callable[[Record], None]
 
 

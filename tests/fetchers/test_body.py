@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulier.errors import PermanentError
@@ -45,11 +45,13 @@ def unpacked(packed: bytes, step: int) -> bytes:
     return b"".join(pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=2000), min_size=1, max_size=3), st.integers(1, 500))
 def test_gzip_in_any_pieces_and_several_members(members: list[bytes], step: int) -> None:
     assert unpacked(b"".join(map(gzip.compress, members)), step) == b"".join(members)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=500), st.data())
 def test_gzip_that_is_cut_is_never_complete(content: bytes, data: st.DataObject) -> None:
     packed = gzip.compress(content)

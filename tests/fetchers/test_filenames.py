@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from haulier.fetchers.filenames import (
@@ -44,6 +44,7 @@ def assert_safe(name: str) -> None:
     assert unicodedata.normalize("NFC", name) == name
 
 
+@settings(deadline=None)
 @given(nasty)
 @example("x" * 245 + ".part" + "y" * 40)
 @example("con" + " " * 400 + ".txt")
@@ -56,6 +57,7 @@ def test_every_name_is_safe_or_nothing(name: str) -> None:
     assert safe_filename(safe) == safe
 
 
+@settings(deadline=None)
 @given(nasty, st.integers(0, 10_000))
 def test_every_numbered_name_is_safe_and_different(name: str, number: int) -> None:
     safe = safe_filename(name)
@@ -64,6 +66,7 @@ def test_every_numbered_name_is_safe_and_different(name: str, number: int) -> No
         assert numbered(safe, number) != numbered(safe, number + 1)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("aé漢😀."), min_size=1), st.integers(1, 200))
 def test_a_long_name_keeps_its_extension_and_its_characters_whole(text: str, times: int) -> None:
     safe = safe_filename("a" + text * times + "z.flac")
@@ -151,6 +154,7 @@ def test_content_disposition(header: str, name: str) -> None:
     assert disposition_filename(header) == name
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_header_is_too_broken(header: str) -> None:
     assert "/" not in disposition_filename("attachment; filename=" + header)

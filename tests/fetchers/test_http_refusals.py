@@ -308,6 +308,15 @@ def test_a_user_in_the_url_is_for_its_host_only(site: Site, fetch: Fetch) -> Non
     assert "authorization" not in site.asked[1].headers
 
 
+def test_a_user_in_a_redirect_is_for_the_new_host(site: Site, authorized: Fetch) -> None:
+    site.serve("/b", b"x")
+    authorized(site.serve("/a", status=302, Location=site.url("/b", host="localhost", user="you:pw@")))
+    assert [asked.headers["authorization"] for asked in site.asked] == [
+        "Bearer b",
+        "Basic " + b64encode(b"you:pw").decode(),
+    ]
+
+
 # ---- TLS -------------------------------------------------------------------------------------------------------------
 
 
@@ -365,6 +374,7 @@ def test_a_handshake_that_is_cut_off_is_tried_once_and_can_be_retried(listener: 
     exc = refusal(fetch, f"https://127.0.0.1:{listener.getsockname()[1]}/a")
     thread.join(GUARD_S)
     assert type(exc) is FetchError
+    assert "127.0.0.1 closed the connection" in str(exc), "and not a second try, which nobody answers"
     assert len(accepted) == 1
 
 

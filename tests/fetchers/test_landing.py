@@ -116,6 +116,12 @@ def test_many_threads_want_one_name_and_each_gets_its_own(dest: Path, in_backgro
     assert len(tree(dest)) == 12, "and no part is left"
 
 
+def test_the_part_has_the_name_that_the_file_will_have(dest: Path) -> None:
+    land(dest, "a.bin")
+    with Landing(dest, "a.bin"):
+        assert set(tree(dest)) == {"a.bin", "a (1).bin.part"}
+
+
 def test_a_file_that_turns_up_meanwhile_is_not_overwritten(dest: Path) -> None:
     with Landing(dest, "a.bin") as landing:
         landing.write(b"mine")
@@ -293,6 +299,15 @@ def test_a_file_in_the_place_of_the_folder_is_final(site: Site, fetch: Fetch, de
     with pytest.raises(PermanentError, match="file exists"):
         fetch(site.serve("/a", b"x"))
     assert dest.read_bytes() == b"a file"
+
+
+def test_a_folder_that_vanishes_meanwhile_is_made_again_by_the_next_attempt(dest: Path) -> None:
+    with Landing(dest, "a") as landing:
+        (dest / "a.part").unlink()
+        dest.rmdir()
+        with pytest.raises(FetchError, match="no such file"):
+            landing.land()
+    assert land(dest, "a").read_bytes() == b"new"
 
 
 def test_a_folder_in_the_place_of_the_file_is_final_with_overwrite(dest: Path) -> None:

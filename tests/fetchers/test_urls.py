@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulier.fetchers.urls import Target, redacted
@@ -37,6 +37,7 @@ def test_what_is_shown(url: str, shown: str) -> None:
     assert redacted(url).replace("https:///", "https:///") == shown
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_it_never_raises_and_never_breaks_a_line(url: str) -> None:
     assert redacted(url).isprintable()
@@ -45,6 +46,7 @@ def test_it_never_raises_and_never_breaks_a_line(url: str) -> None:
 word = st.text(st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters="/?#[]"), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["http", "https", "ftp", "x"]), word, word, word)
 def test_no_secret_is_shown(scheme: str, user: str, password: str, token: str) -> None:
     shown = redacted(f"{scheme}://U{user}U:P{password}P@example.org/a?key=T{token}T#F{token}F")

@@ -92,9 +92,14 @@ def test_a_success(engine: DownloadEngine) -> None:
 
 
 def test_target_id_is_the_same_object(engine: DownloadEngine) -> None:
-    target, seen = object(), []
-    engine.wait(engine.worker.dispatch("tidal", target, "n", "f", lambda i, t, d: seen.append(t) or "/x"), 10)
-    assert seen[0] is target
+    target, seen = object(), set()
+
+    def fetch(download_id: str, target_id: Any, name: str) -> str:
+        seen.add(id(target_id))
+        return "/x"
+
+    engine.wait(engine.worker.dispatch("tidal", target, "n", "f", fetch), 10)
+    assert seen == {id(target)}
 
 
 def test_reads_see_the_callers_own_writes(engine: DownloadEngine, gatekeeper: Any) -> None:
@@ -210,8 +215,13 @@ def test_thread_name_while_the_impl_runs(engine: DownloadEngine) -> None:
 
 def test_dispatch_never_runs_the_impl_on_the_callers_thread(engine: DownloadEngine) -> None:
     threads = []
-    engine.wait(dispatch(engine, lambda *_: threads.append(threading.current_thread()) or "/x"), 10)
-    assert threads != [threading.current_thread()]
+
+    def fetch(*_: Any) -> str:
+        threads.append(threading.current_thread())
+        return "/x"
+
+    engine.wait(dispatch(engine, fetch), 10)
+    assert threads not in ([], [threading.current_thread()])
 
 
 def test_an_impl_may_call_everything(engine: DownloadEngine) -> None:
@@ -243,7 +253,7 @@ def test_an_idle_source_has_the_download_before_dispatch_is_back(engine: Downloa
         fetch = staticmethod(impl)
 
     for _ in range(20):
-        used = []
+        used: list[int] = []
         called = threading.Event()
 
         def patched(*_: Any, used: list[int] = used, called: threading.Event = called) -> str:

@@ -18,13 +18,13 @@ logger = logging.getLogger("haulier.actors")
 
 
 class Mail:
-    """What pykka's loop takes from an inbox; never with anybody to reply to: asks are answered by the shells."""
+    """What pykka's loop takes from an inbox: a message, and the future to reply to (ours have none)."""
 
     __slots__ = ("message", "reply_to")
 
-    def __init__(self, message: Any) -> None:
+    def __init__(self, message: Any, reply_to: Any = None) -> None:
         self.message = message
-        self.reply_to = None
+        self.reply_to = reply_to
 
 
 class Inbox(ABC):

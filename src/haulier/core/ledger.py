@@ -216,22 +216,25 @@ class Ledger:
 
     # ---- who watches -------------------------------------------------------------------------------------------------
 
-    def _watch(self, message: m.Watch) -> tuple[Record, bool] | None:
-        found = self.find(None, message.download_id)
-        if found is None:
-            return None
-        held = found[1]
-        over = is_terminal(held)
-        if not over:
-            self._watches.setdefault(message.download_id, []).append(message.callback)
-        return view(held), over
+    def _watch(self, message: m.Watch) -> m.Watched:
+        over, unknown = [], []
+        for download_id in message.download_ids:
+            found = self.find(None, download_id)
+            if found is None:
+                unknown.append(download_id)
+            elif is_terminal(found[1]):
+                over.append(view(found[1]))
+            else:
+                self._watches.setdefault(download_id, []).append(message.callback)
+        return m.Watched(over, unknown)
 
     def _unwatch(self, message: m.Unwatch) -> None:
-        callbacks = self._watches.get(message.download_id, [])
-        if message.callback in callbacks:
-            callbacks.remove(message.callback)
-        if not callbacks:
-            self._watches.pop(message.download_id, None)
+        for download_id in message.download_ids:
+            callbacks = self._watches.get(download_id, [])
+            if message.callback in callbacks:
+                callbacks.remove(message.callback)
+                if not callbacks:
+                    del self._watches[download_id]
 
     def _discarded(self, event: Discarded) -> None:
         if self.events is not None:

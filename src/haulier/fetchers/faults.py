@@ -33,7 +33,9 @@ DEFAULT_PAUSE_S: Final = 60.0
 
 _WORTH_ANOTHER_TRY: Final = frozenset({202, 408, 425})
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DISK_MAY_RECOVER: Final = frozenset({*_DISK_FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN})
+_DISK_MAY_RECOVER: Final = frozenset(
+    {*_DISK_FULL, errno.EIO, errno.ENOENT, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN}
+)
 
 
 class FetchError(HaulierError):
