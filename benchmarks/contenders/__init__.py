@@ -38,7 +38,7 @@ class Contender(Protocol):
 CONTENDERS: Final = {
     "threads": "one thread per queued download, blocked on its source's semaphore",
     "pool": "a ThreadPoolExecutor per source, a dict and a lock",
-    "haulier": "haulier.DownloadEngine(), records in memory",
+    "haulier": "haulier.DownloadEngine, records in memory",
     "floor": "a plain thread per source, a queue and a dict: no lock, no promise",
 }
 """Name and description of each contender, in the order of the tables."""

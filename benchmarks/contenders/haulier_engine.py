@@ -1,9 +1,9 @@
-"""haulier as a daemon embeds it: no argument, every promise switched on."""
+"""haulier as a daemon embeds it, every promise switched on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import haulier
 from benchmarks.contenders import Impl, Record
@@ -11,9 +11,13 @@ from benchmarks.contenders import Impl, Record
 __all__ = ["HaulierEngine", "make"]
 
 
+KEPT: Final = haulier.Retention(max_terminal=10_000_000)
+"""By default the oldest records beyond 10,000 leave memory: a run of more could not be checked afterwards."""
+
+
 class HaulierEngine:
     def __init__(self) -> None:
-        self.engine = haulier.DownloadEngine()
+        self.engine = haulier.DownloadEngine(retention=KEPT)
 
     @property
     def dispatch(self) -> Callable[[str, Any, str, str, Impl], str]:

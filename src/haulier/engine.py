@@ -285,11 +285,10 @@ class DownloadEngine:
             system.name_of(alias)
         mailbox = system.mailbox(name)
         system.alias(mailbox.source.name, names)
-        with mailbox.lock:
-            if policy is not None:
-                mailbox.source.apply(policy)
-            if impl is not None:
-                mailbox.impl = impl
+        if policy is not None:
+            mailbox.apply(policy)
+        if impl is not None:
+            mailbox.impl = impl
         mailbox.changed()
 
     def pause(self, source_name: str) -> None:

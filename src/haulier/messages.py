@@ -13,8 +13,8 @@ from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
-    "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed", "Listen", "Moved", "Patch",
-    "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch", "Watched",
+    "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed", "Listen", "Moved",
+    "Patch", "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch", "Watched",
 ]  # fmt: skip
 
 Impl: TypeAlias = Callable[..., Any]

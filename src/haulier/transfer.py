@@ -79,7 +79,8 @@ class Transfer:
         """Say that ``transferred`` bytes of ``size`` (None: unknown) are here.
 
         Cheap enough for every 16 KiB: the numbers go into a cell that readers look into; speed (bytes per second) and
-        time remaining (seconds) are computed four times a second. Ignored once the record has ended without this attempt.
+        time remaining (seconds) are computed four times a second. Ignored once the record has ended
+        without this attempt.
         """
         if self.fenced:
             return

@@ -80,32 +80,36 @@ class BackgroundDownloadWorker:
     ) -> tuple[Mailbox, Ticket]:
         """Check everything, and make the ticket."""
         system = self._engine._system
-        if system.closing or not system.store.running:
-            system.check_open()
         mailbox = system.mailboxes.get(source_name) if type(source_name) is str else None
-        if mailbox is None:
+        if mailbox is None or not system.is_open:
             mailbox = system.mailbox(source_name)
+            system.check_open()
         impl = mailbox.impl if impl_callable is None else impl_callable
-        if not callable(impl):
+        if impl is mailbox.common and impl is not None:
+            impl = None
+        elif not callable(impl):
             raise TypeError(
                 f"impl_callable must be callable, not {impl!r}: source {source_name!r} has no impl of its own"
             )
-        source = mailbox.source
-        policy = source.policy
+        elif _is_common(mailbox, impl):
+            impl = None
         download_id = new_id()
-        extras = extra_record_fields
-        if policy.record_fields:
+        username, extras = username_override, extra_record_fields
+        if not mailbox.is_plain:
+            policy = mailbox.source.policy
+            username = username or policy.username
             extras = _filled(policy, target_id, display_name, extras)
-        if policy.thread_name is not None and not thread_name:
-            thread_name = policy.thread_name.format(target_id=target_id, download_id=download_id)
+            if policy.thread_name is not None and not thread_name:
+                thread_name = policy.thread_name.format(target_id=target_id, download_id=download_id)
+        name = mailbox.source.name
         return mailbox, (
             download_id,
-            source.name,
+            name,
             target_id,
             display_name,
             original_filename,
-            username_override or policy.username or source.name,
-            None if mailbox.common is impl or _is_common(mailbox, impl) else impl,
+            username or name,
+            impl,
             thread_name,
             None if extras is None else _flat(extras),
             time(),

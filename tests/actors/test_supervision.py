@@ -140,16 +140,20 @@ def test_on_start_that_fails_n_times_then_works(engine: DownloadEngine, monkeypa
     assert engine.stats()["tidal"]["restarts"] == 2
 
 
-def test_a_crash_in_the_actors_own_handler(engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_in_the_actors_own_handler(
+    engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     broken = iter(range(1))
-    real = SourceActor._give_way
+    real = SourceActor._log
 
-    def give_way(self: SourceActor, transfer: Any) -> None:
+    def log(self: SourceActor, *about: Any) -> None:
         for _ in broken:
             raise ZeroDivisionError("a bug of ours")
-        real(self, transfer)
+        real(self, *about)
 
-    monkeypatch.setattr(SourceActor, "_give_way", give_way)
+    monkeypatch.setattr(SourceActor, "_log", log)
+    logging.getLogger("haulier.source").setLevel(logging.INFO)
+    request.addfinalizer(lambda: logging.getLogger("haulier.source").setLevel(logging.NOTSET))
     engine.register_source("tidal", SourcePolicy(restart=AT_ONCE))
     ids = [dispatch(engine, lambda *_: "/x", n) for n in range(3)]
     records = {r["id"]: r for r in engine.as_completed(ids, 10)}

@@ -31,9 +31,9 @@ def _some_ids() -> list[str]:
     octets = bytearray(os.urandom(16 * _BATCH))
     octets[6::16] = octets[6::16].translate(_VERSION_4)
     octets[8::16] = octets[8::16].translate(_VARIANT)
-    h = octets.hex()
-    return [f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-{h[i + 12 : i + 16]}-{h[i + 16 : i + 20]}-{h[i + 20 : i + 32]}"
-            for i in range(0, len(h), 32)]  # fmt: skip
+    # All octets in pairs, 'xxxx-xxxx-…': a UUID is that with four of its dashes left out.
+    h = octets.hex("-", 2)
+    return [f"{h[i : i + 4]}{h[i + 5 : i + 29]}{h[i + 30 : i + 34]}{h[i + 35 : i + 39]}" for i in range(0, len(h), 40)]
 
 
 if hasattr(os, "register_at_fork"):

@@ -49,6 +49,9 @@ class Mailbox:
         self.source = Source(name, policy, uniform, tell_store, tell_supervisor)
         self.source.owner = self
         self.lock = Lock()
+        self.is_plain = False
+        """Whether its records say nothing from the start but what every record says."""
+        self.apply(policy)
         self.impl: m.Impl | None = None
         """What ``register_source`` gave."""
         self.common: m.Impl | None = None
@@ -64,6 +67,12 @@ class Mailbox:
         self._leader = Lock()
         self._bell = Bell()
         self._last_end = -inf
+
+    def apply(self, policy: SourcePolicy) -> None:
+        """Take over another policy, at once."""
+        with self.lock:
+            self.source.apply(policy)
+        self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
 
     # ---- on the callers' threads -------------------------------------------------------------------------------------
 

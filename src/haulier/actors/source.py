@@ -77,15 +77,25 @@ class SourceActor(EngineActor):
                 outcome = self._judge(transfer, path, error)
             if self._verbose or type(outcome) is not m.Landed:
                 self._log(transfer, outcome, error)
-            self._give_way(transfer)
             turn = mailbox.report(transfer, outcome)
             self.in_hand = None
             if turn is mailbox:
                 set_current(None)
                 return  # nothing may start just now: wait for it at the inbox
-            transfer = cast("Transfer | None", turn)
+            transfer = self._breathe(transfer, cast("Transfer | None", turn))
         self._left = True
         self.leave()
+
+    def _breathe(self, before: Transfer, after: Transfer | None) -> Transfer | None:
+        """Give way after ``BREATH_S`` of downloads none of which has blocked."""
+        if after is not None:
+            now = after.started_at
+            if now - before.started_at > BREATH_S:
+                self._busy_since = now
+            elif now - self._busy_since > BREATH_S:
+                sleep(0)
+                self._busy_since = now
+        return after
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
         ticket = transfer.ticket
@@ -132,14 +142,6 @@ class SourceActor(EngineActor):
             logger.error("%s: %s at %s", *what, exc_info=error)
         elif logger.isEnabledFor(logging.INFO):
             logger.info("%s: %s at %s", *what)
-
-    def _give_way(self, transfer: Transfer) -> None:
-        now = monotonic()
-        if now - transfer.started_at > BREATH_S:
-            self._busy_since = now
-        elif now - self._busy_since > BREATH_S:
-            sleep(0)
-            self._busy_since = monotonic()
 
     def on_end(self) -> None:
         """Tell the supervisor of an end that is none of the mailbox's doing."""

@@ -111,27 +111,33 @@ class Store(Inbox):
 
     def drain(self) -> None:
         """Apply what has come together, in order."""
+        backlog = self.backlog
         with self._writing:
-            ledger, backlog = self.ledger, self.backlog
-            ledger.now = time()
             while backlog:
-                message = backlog[0]
-                if type(message) is _Ask:
-                    reply = self._answer(message.message)
-                    backlog.popleft()
-                    message.reply(reply)
-                else:
-                    try:
-                        ledger.apply(message)
-                    except Exception:
-                        self.dead_letters += 1
-                        logger.exception("dead letter: %s could not be applied", type(message).__name__)
-                    backlog.popleft()
-                if ledger.calls or ledger.events or ledger.dead_letters:
-                    self._carry_out()
-            ledger.expire()
+                self.ledger.now = time()
+                self._drain_some(min(len(backlog), BACKLOG))
+                self._carry_out()
+            self.ledger.now = time()
+            self.ledger.expire()
             self._carry_out()
             self._listen()
+
+    def _drain_some(self, count: int) -> None:
+        """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
+        backlog, apply = self.backlog, self.ledger.apply
+        for _ in range(count):
+            message = backlog[0]
+            if type(message) is _Ask:
+                reply = self._answer(message.message)
+                backlog.popleft()
+                message.reply(reply)
+                continue
+            try:
+                apply(message)
+            except Exception:
+                self.dead_letters += 1
+                logger.exception("dead letter: %s could not be applied", type(message).__name__)
+            backlog.popleft()
 
     def _answer(self, message: Any) -> tuple[Any, Exception | None]:
         try:
@@ -151,7 +157,7 @@ class Store(Inbox):
         ledger.calls.clear()
         for reason in ledger.dead_letters:
             self.dead_letters += 1
-            logger.debug("dead letter: %s", reason)
+            logger.warning("dead letter: %s", reason)
         ledger.dead_letters.clear()
         if ledger.events:
             for event in ledger.events:

@@ -72,6 +72,11 @@ class System:
                     raise ValueError(f"{alias!r} is the name of a source, or of another one's alias, already")
             self.aliases.update(dict.fromkeys(aliases, name))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether work is taken."""
+        return not self.closing and self.store.running
+
     def check_open(self) -> None:
         """Raise ``EngineClosed`` or ``StoreUnavailable`` where no work is taken."""
         if self.closing:

@@ -73,13 +73,13 @@ class Gate:
     def started(self, now: float) -> None:
         """A download started."""
         self._last_start = now
-        if not self._from_end and self._jitter is not None:
+        if self._jitter is not None and not self._from_end:
             self._gap = self._drawn()
 
     def ended(self, now: float) -> None:
         """A download that ran has ended, however it ended."""
         self._last_end = now
-        if self._from_end and self._jitter is not None:
+        if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
     def suspend(self, until: float) -> None:
