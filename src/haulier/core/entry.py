@@ -18,7 +18,7 @@ _COVERED: Final = ("error", "error_type", "file_path", "progress", "transferred"
 class Entry:
     """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Held``."""
 
-    __slots__ = ("fixed", "overlay", "phase", "record", "transfer")
+    __slots__ = ("counted", "fixed", "overlay", "phase", "record", "transfer")
 
     def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
         self.record = record
@@ -30,6 +30,8 @@ class Entry:
         """The attempt that runs it now. A report from any other is late."""
         self.fixed = False
         """Ended by the engine or cancelled: its state never changes again."""
+        self.counted = False
+        """Among the terminal records that retention counts."""
 
     def go(self, phase: str, changes: Record) -> None:
         """Come into ``phase``, with ``changes`` to the record."""
@@ -87,6 +89,7 @@ def entry_of(held: Held) -> Entry:
     if isinstance(held, m.Landed):
         entry = entry_of(held.transfer)
         entry.move(Phase.SUCCEEDED, {"file_path": held.path}, held.on)
+        entry.counted = True
     elif isinstance(held, Transfer):
         entry = Entry(record_of(held.ticket), Phase.QUEUED, None)
         entry.start(held)

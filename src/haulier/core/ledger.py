@@ -8,9 +8,9 @@ directly. Readers lay the second over the first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from haulier import messages as m
 from haulier.core.entry import Entry, Held, entry_of, is_terminal, record_of, view
@@ -21,6 +21,9 @@ from haulier.records import TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
 
 __all__ = ["Ledger"]
+
+
+_EMPTY: Final[dict[str, Held]] = {}
 
 
 class Ledger:
@@ -40,7 +43,10 @@ class Ledger:
         """Callbacks of ``Watch`` that are due."""
         self._retention = retention
         self._watches: dict[str, list[Callable[[Record], None]]] = {}
-        self._over: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._ended: deque[tuple[str, str, float]] = deque()
+        """Source, id and end of terminal records, the oldest first; some may have been removed since."""
+        self._terminal = 0
+        """How many of them are still there."""
         self._handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
             Transfer: self._started,
@@ -89,7 +95,7 @@ class Ledger:
     def _started(self, transfer: Transfer) -> None:
         ticket = transfer.ticket
         download_id, source = ticket[0], ticket[1]
-        bucket = self.buckets.get(source, {})
+        bucket = self.buckets.get(source, _EMPTY)
         if bucket.get(download_id) is ticket and self.events is None:
             bucket[download_id] = transfer
             return
@@ -104,16 +110,15 @@ class Ledger:
             self._changed(source, download_id, entry, transfer.started_on)
 
     def _landed(self, message: m.Landed) -> None:
-        transfer = message.transfer
-        ticket = transfer.ticket
+        ticket = message.transfer.ticket
         download_id, source = ticket[0], ticket[1]
-        bucket = self.buckets.get(source, {})
-        if bucket.get(download_id) is transfer and self.events is None:
+        bucket = self.buckets.get(source, _EMPTY)
+        if bucket.get(download_id) is message.transfer and self.events is None:
             bucket[download_id] = message
-            self._over_now(source, download_id, Phase.SUCCEEDED, message.on)
+            self._over(source, download_id, Phase.SUCCEEDED, message.on)
         else:
             patch = {"file_path": message.path}
-            self._moved(m.Moved("succeed", source, download_id, transfer, patch, message.on))
+            self._moved(m.Moved("succeed", source, download_id, message.transfer, patch, message.on))
 
     def _moved(self, message: m.Moved) -> None:
         source, download_id, transfer = message.source, message.download_id, message.transfer
@@ -124,7 +129,8 @@ class Ledger:
             return
         entry.move(phase, message.patch, message.on)
         if phase in TERMINAL_PHASES:
-            self._over_now(source, download_id, phase, message.on)
+            entry.counted = True
+            self._over(source, download_id, phase, message.on)
         self._changed(source, download_id, entry, message.on)
 
     def _changed(self, source: str, download_id: str, entry: Entry, on: float) -> None:
@@ -132,12 +138,13 @@ class Ledger:
             assert entry.phase is not None
             self.events.append(Changed(download_id, source, entry.phase, view(entry), on))
 
-    def _over_now(self, source: str, download_id: str, phase: str, on: float) -> None:
+    def _over(self, source: str, download_id: str, phase: str, on: float) -> None:
+        """The engine ended a download."""
         counts = self.counts.get(source)
         if counts is None:
             counts = self.counts[source] = dict.fromkeys(TERMINAL_PHASES, 0)
         counts[phase] += 1
-        self._terminated(source, download_id, on)
+        self._note_end(source, download_id, on)
 
     def _dead(self, event: str, source: str, download_id: str, entry: Entry | None) -> None:
         where = "no record" if entry is None else f"it is {entry.phase}"
@@ -155,7 +162,7 @@ class Ledger:
             if held.overlay is not None:
                 held.overlay.clear()
             return
-        self._over.pop((source, download_id), None)
+        self._uncount(held)
         entry = bucket[download_id] = Entry(record, None, {})
         self._look_again(source, download_id, entry)
 
@@ -245,34 +252,47 @@ class Ledger:
 
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""
-        if entry.phase is None and entry.is_terminal:
-            self._terminated(source, download_id, self.now)
+        if entry.phase is None and not entry.counted and entry.is_terminal:
+            entry.counted = True
+            self._note_end(source, download_id, self.now)
 
     # ---- what is over ------------------------------------------------------------------------------------------------
 
-    def _terminated(self, source: str, download_id: str, on: float) -> None:
+    def _note_end(self, source: str, download_id: str, on: float) -> None:
         if self._watches:
             for callback in self._watches.pop(download_id, ()):
                 self.calls.append((callback, view(self.buckets[source][download_id])))
-        self._over.setdefault((source, download_id), on)
-        if len(self._over) > self._retention.max_terminal:
+        self._ended.append((source, download_id, on))
+        self._terminal += 1
+        if self._terminal > self._retention.max_terminal:
             self.expire()
+
+    def _uncount(self, held: Held | None) -> None:
+        """A record is gone, or another has its place."""
+        if isinstance(held, m.Landed) or (isinstance(held, Entry) and held.counted):
+            self._terminal -= 1
+            if len(self._ended) > 2 * self._terminal + 1024:
+                self._ended = deque(end for end in self._ended if end[1] in self.buckets.get(end[0], _EMPTY))
 
     def expire(self) -> None:
         """Let go of terminal records that are too many or too old by now, oldest first."""
         max_terminal, max_age = self._retention.max_terminal, self._retention.max_age
-        while self._over:
-            (source, download_id), on = next(iter(self._over.items()))
+        while self._ended:
+            source, download_id, on = self._ended[0]
             too_old = max_age is not None and on <= self.now - max_age
-            if len(self._over) <= max_terminal and not too_old:
+            if self._terminal <= max_terminal and not too_old:
                 return
-            del self._over[source, download_id]
-            bucket = self.buckets.get(source, {})
+            self._ended.popleft()
+            bucket = self.buckets.get(source, _EMPTY)
             held = bucket.get(download_id)
             if held is not None and is_terminal(held):
                 del bucket[download_id]
+                self._uncount(held)
                 if self.events is not None:
                     self.events.append(Removed(download_id, source, self.now))
+            elif isinstance(held, Entry) and held.counted:
+                held.counted = False  # its owner goes on with it
+                self._terminal -= 1
 
     @property
     def is_watched(self) -> bool:
@@ -281,15 +301,15 @@ class Ledger:
 
     def next_expiry(self) -> float | None:
         """When (UTC seconds) the next record is too old; None when none will be."""
-        if self._retention.max_age is None or not self._over:
+        if self._retention.max_age is None or not self._ended:
             return None
-        return next(iter(self._over.values())) + self._retention.max_age
+        return self._ended[0][2] + self._retention.max_age
 
     def _drop(self, source: str, download_id: str) -> Record | None:
         held = self.buckets.get(source, {}).pop(download_id, None)
         if held is None:
             return None
-        self._over.pop((source, download_id), None)
+        self._uncount(held)
         record = view(held)
         for callback in self._watches.pop(download_id, ()):
             self.calls.append((callback, record))
