@@ -22,7 +22,7 @@ from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import Phase, Record, State
 from haulier.transfer import running_id
-from haulier.worker import BackgroundDownloadWorker
+from haulier.worker import BackgroundDownloadWorker, check_impl
 
 __all__ = ["DownloadEngine"]
 
@@ -278,13 +278,10 @@ class DownloadEngine:
         system = self._system
         if policy is not None and not isinstance(policy, SourcePolicy):
             raise TypeError(f"policy must be a SourcePolicy, not {policy!r}")
-        if impl is not None and not callable(impl):
-            raise TypeError(f"impl must be callable, not {impl!r}")
-        names = tuple(aliases) if not isinstance(aliases, str) else (aliases,)
-        for alias in names:
-            system.name_of(alias)
+        if impl is not None:
+            check_impl("impl", impl)
+        system.alias(system.name_of(name), (aliases,) if isinstance(aliases, str) else tuple(aliases))
         mailbox = system.mailbox(name)
-        system.alias(mailbox.source.name, names)
         if policy is not None:
             mailbox.apply(policy)
         if impl is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from time import time
 from types import MethodType
@@ -85,13 +86,7 @@ class BackgroundDownloadWorker:
             mailbox = system.mailbox(source_name)
             system.check_open()
         impl = mailbox.impl if impl_callable is None else impl_callable
-        if impl is mailbox.common and impl is not None:
-            impl = None
-        elif not callable(impl):
-            raise TypeError(
-                f"impl_callable must be callable, not {impl!r}: source {source_name!r} has no impl of its own"
-            )
-        elif _is_common(mailbox, impl):
+        if (impl is mailbox.common and impl is not None) or _is_common(mailbox, impl):
             impl = None
         download_id = new_id()
         username, extras = username_override, extra_record_fields
@@ -138,14 +133,27 @@ class BackgroundDownloadWorker:
         mailbox.changed()
 
 
-def _is_common(mailbox: Mailbox, impl: Impl) -> bool:
+def check_impl(name: str, impl: object) -> None:
+    """Raise ``TypeError`` for what cannot be called, or would not block until the file is there."""
+    if not callable(impl):
+        raise TypeError(
+            f"{name} must be callable, not {impl!r}; or give the source an impl of its own: register_source"
+        )
+    if inspect.iscoroutinefunction(impl):
+        raise TypeError(f"{name} must be a blocking function, and {impl!r} is a coroutine function")
+
+
+def _is_common(mailbox: Mailbox, impl: Impl | None) -> bool:
     """Whether ``impl`` need not be on the ticket, being the one that this source's downloads mostly have."""
+    # Two bound methods of one object are equal, not identical; of anything else, == may be anybody's code.
+    if type(impl) is MethodType and impl == mailbox.common:
+        return True
+    check_impl("impl_callable", impl)
     if mailbox.common is None:
         with mailbox.lock:
             if mailbox.common is None:
                 mailbox.common = impl
-    # Two bound methods of one object are equal, not identical; of anything else, == may be anybody's code.
-    return mailbox.common is impl or (type(impl) is MethodType and impl == mailbox.common)
+    return mailbox.common is impl
 
 
 def _flat(extras: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -11,8 +11,8 @@ import pykka
 import pytest
 
 import haulier
-from haulier.actors.actor import Mail
 from haulier import DownloadEngine, SourcePolicy
+from haulier.actors.actor import Mail
 
 
 def impl(download_id: str, target_id: Any, display_name: str) -> str:
@@ -124,6 +124,34 @@ def test_registering_what_makes_no_sense(engine: DownloadEngine) -> None:
         engine.subscribe("no callback")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         engine.wait("x", timeout="soon")  # type: ignore[arg-type]
+
+
+def test_an_async_impl_is_refused(engine: DownloadEngine) -> None:
+    async def fetch(*_: Any) -> str:
+        return "/x"
+
+    with pytest.raises(TypeError, match="coroutine"):
+        dispatch(engine, fetch=fetch)
+    with pytest.raises(TypeError, match="coroutine"):
+        engine.register_source("tidal", impl=fetch)
+    assert nothing_happened(engine)
+
+
+@pytest.mark.expect_errors
+def test_a_coroutine_is_no_path(engine: DownloadEngine) -> None:
+    async def fetch(*_: Any) -> str:
+        return "/x"
+
+    record = engine.wait(dispatch(engine, fetch=lambda *_: fetch()), 10)
+    assert (record["state"], record["error_type"]) == ("Errored", "TypeError")
+
+
+def test_registering_under_a_taken_alias_changes_nothing(engine: DownloadEngine) -> None:
+    engine.register_source("deezer_dl", SourcePolicy(delay=7))
+    with pytest.raises(ValueError, match="deezer_dl"):
+        engine.register_source("deezer", aliases=("fine", "deezer_dl"))
+    assert list(engine.stats()) == ["deezer_dl"]
+    assert engine._system.aliases == {}
 
 
 def test_after_close_nothing_is_taken(engine: DownloadEngine) -> None:

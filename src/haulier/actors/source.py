@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from time import monotonic, sleep
@@ -126,6 +127,9 @@ class SourceActor(EngineActor):
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
         """Decide, outside any lock, since a retry policy may be anybody's code."""
+        if inspect.iscoroutine(path):
+            path.close()
+            path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
         if error is None and path:
             return m.Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
         elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)

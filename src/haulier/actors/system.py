@@ -67,7 +67,9 @@ class System:
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
         """Have each of ``aliases`` name the source ``name``. Raises ``ValueError`` where one is a source of its own."""
         with self._lock:
+            self.check_open()
             for alias in aliases:
+                self.name_of(alias)
                 if alias == name or self.aliases.get(alias, name) != name or alias in self.mailboxes:
                     raise ValueError(f"{alias!r} is the name of a source, or of another one's alias, already")
             self.aliases.update(dict.fromkeys(aliases, name))

@@ -1,0 +1,361 @@
+"""The same face for asyncio: ``async with haulier.aio.DownloadEngine() as engine``.
+
+What returns is awaited, what arrives over time is iterated::
+
+    download_id = await engine.worker.dispatch("youtube", "dQw4", "A song", "song.opus", fetch)
+    record = await engine.wait(download_id)
+    async for record in engine.as_completed(ids): ...
+    async with engine.subscribe() as events:
+        async for event in events: ...
+
+Impls stay functions that block: they run on their source's thread, not in the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from types import EllipsisType
+from typing import Any, Final, TypeVar
+
+from haulier import engine as sync
+from haulier import messages as m
+from haulier.actors.subscription import Subscription
+from haulier.actors.system import System
+from haulier.core.status import Explanation, SourceStatus
+from haulier.errors import UnknownDownload
+from haulier.events import Event
+from haulier.policies import SourcePolicy, check_int, check_seconds
+from haulier.records import Record
+from haulier.transfer import running_id
+from haulier.worker import BackgroundDownloadWorker as SyncWorker
+
+__all__ = ["BackgroundDownloadWorker", "DownloadEngine", "Events"]
+
+T = TypeVar("T")
+
+IN_HAND: Final = 256
+"""Events on their way through the loop; the rest wait in the subscription, which counts what it has to drop."""
+
+
+class BackgroundDownloadWorker:
+    """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
+
+    def __init__(self, worker: SyncWorker) -> None:
+        self._worker = worker
+
+    async def dispatch(
+        self,
+        source_name: str,
+        target_id: Any,
+        display_name: str,
+        original_filename: str,
+        impl_callable: m.Impl | None = None,
+        extra_record_fields: Mapping[str, Any] | None = None,
+        username_override: str | None = None,
+        thread_name: str | None = None,
+    ) -> str:
+        """Queue a download at a source and return its id; it waits for nothing, an idle source included."""
+        _check_blocking("impl_callable", impl_callable)
+        return self._worker.enqueue(
+            source_name, target_id, display_name, original_filename, impl_callable,
+            extra_record_fields, username_override, thread_name,
+        )  # fmt: skip
+
+    enqueue = dispatch
+
+    async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
+        """Let at most ``max_concurrent`` impls of a source run at once, from now on."""
+        self._worker.set_concurrency(source_name, max_concurrent)
+
+    async def set_delay(self, source_name: str, seconds: float) -> None:
+        """Leave at least ``seconds`` between the end of one download of a source and the start of the next."""
+        self._worker.set_delay(source_name, seconds)
+
+
+class DownloadEngine:
+    """``haulier.DownloadEngine`` for asyncio: same names, same parameters, same results, and no call blocks the loop.
+
+    A thin face of ``engine``, or of a new engine that ``options`` are for. One engine may have several faces, in
+    several loops, and be used from threads beside them. Leaving ``async with`` closes the engine, whoever made it.
+    """
+
+    def __init__(self, engine: sync.DownloadEngine | None = None, **options: Any) -> None:
+        if engine is not None and options:
+            raise TypeError("options are for a new engine, not for one that is there")
+        self._engine = sync.DownloadEngine(**options) if engine is None else engine
+        # One thread, so that what is told to the store from here arrives in order. It ends with this object.
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="haulier-aio")
+        self.worker = BackgroundDownloadWorker(self._engine.worker)
+
+    async def __aenter__(self) -> DownloadEngine:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # ---- records -----------------------------------------------------------------------------------------------------
+
+    async def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
+        """Set a record as it is. An older one is replaced (logged)."""
+        await self._read(self._engine.add_record, source_name, download_id, record)
+
+    async def update_record(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> None:
+        """Lay ``patch`` over a record; without a record, do nothing."""
+        self._engine.update_record(source_name, download_id, patch)
+
+    async def update_record_unless_state(
+        self, source_name: str, download_id: str, patch: Mapping[str, Any], skip_if_state_in: Collection[Any] = ()
+    ) -> bool:
+        """The same in one step with a look at the state: False, and no change, where it is in ``skip_if_state_in``."""
+        call = self._engine.update_record_unless_state
+        return await self._ask(call, source_name, download_id, patch, skip_if_state_in)
+
+    async def remove_record(self, source_name: str, download_id: str) -> Record | None:
+        """Take a record out and return it; a live download is cancelled first. None where there is none."""
+        return await self._ask(self._engine.remove_record, source_name, download_id)
+
+    async def get_record(self, source_name: str, download_id: str) -> Record | None:
+        """A copy of a record; None where there is none."""
+        return await self._read(self._engine.get_record, source_name, download_id)
+
+    async def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
+        """Copies of a source's records, as of now: ``for record in await engine.iter_records_for_source(name)``."""
+        return await self._read(self._engine.iter_records_for_source, source_name)
+
+    async def get_download_status(self, download_id: str) -> Record | None:
+        """A copy of the record of a download, wherever it is; None where there is none."""
+        return await self._read(self._engine.get_download_status, download_id)
+
+    async def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
+        """Copies of all records but those of the sources in ``exclude``."""
+        return await self._read(self._engine.get_all_downloads, exclude)
+
+    async def clear_all_completed_downloads(self) -> int:
+        """Remove all terminal records; how many."""
+        return await self._ask(self._engine.clear_all_completed_downloads)
+
+    async def _read(self, call: Callable[..., T], *args: Any) -> T:
+        """Look at what the store has published; on the side, where it has yet to catch up."""
+        return await self._ask(call, *args) if self._engine._system.store.backlog else call(*args)
+
+    async def _ask(self, call: Callable[..., T], *args: Any) -> T:
+        """Have a call wait for the store on the side."""
+        return await asyncio.wrap_future(self._aside(call, *args))
+
+    def _aside(self, call: Callable[..., T], *args: Any) -> Future[T]:
+        """Carry a call out on the side, after those before it; and here, where there is no store left to wait for."""
+        if self._engine._system.store.running:
+            try:
+                return self._asker.submit(call, *args)
+            except RuntimeError:
+                pass  # the interpreter is about to exit
+        done: Future[T] = Future()
+        try:
+            done.set_result(call(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
+
+    async def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
+        """Cancel a download that waits or runs. False where it is over already or unknown."""
+        return await self._ask(self._engine.cancel_download, download_id, source_hint, remove)
+
+    async def wait(self, download_id: str, timeout: float | None = None) -> Record:
+        """Wait until a download is over; its record. Raises what ``haulier.DownloadEngine.wait`` raises."""
+        async with aclosing(self.as_completed((download_id,), timeout)) as arrivals:
+            return await anext(arrivals)
+
+    def as_completed(self, download_ids: Iterable[str], timeout: float | None = None) -> AsyncGenerator[Record, None]:
+        """``async for`` over the records of downloads, each as soon as it is over; ``timeout`` is for all of them."""
+        ids = list(dict.fromkeys(download_ids))
+        seconds = None if timeout is None else check_seconds("timeout", timeout)
+        if running_id() in ids:
+            raise RuntimeError("an impl cannot wait for the end of its own download")
+        return self._arrivals(ids, seconds)
+
+    async def _arrivals(self, ids: list[str], seconds: float | None) -> AsyncGenerator[Record, None]:
+        loop = asyncio.get_running_loop()
+        when = None if seconds is None else loop.time() + seconds
+        answers: asyncio.Queue[Record] = asyncio.Queue()
+        arrived = partial(_soon, loop, answers.put_nowait)
+        try:
+            await self._ask(self._watch, ids, arrived)
+            for _ in ids:
+                yield await _first(answers, when)
+        finally:
+            self._aside(self._unwatch, ids, arrived)  # and after _watch, which a cancelled task does not wait for
+
+    def _watch(self, ids: list[str], arrived: Callable[[Record], None]) -> None:
+        watched: m.Watched = self._engine._system.store.ask(m.Watch(ids, arrived))
+        if watched.unknown:
+            raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
+        for record in watched.over:
+            arrived(record)
+
+    def _unwatch(self, ids: list[str], arrived: Callable[[Record], None]) -> None:
+        self._engine._system.store.tell(m.Unwatch(ids, arrived))
+
+    def subscribe(self, *, capacity: int = 10_000) -> Events:
+        """The events from now on: ``async with engine.subscribe() as events: async for event in events``.
+
+        In order for each download. Who is more than ``capacity`` events behind misses some, and gets a ``Missed`` that
+        says how many. The iteration ends when the engine has closed.
+        """
+        return Events(self._engine._system, self._aside, check_int("capacity", capacity, 1))
+
+    # ---- sources -----------------------------------------------------------------------------------------------------
+
+    async def register_source(
+        self,
+        name: str,
+        policy: SourcePolicy | None = None,
+        impl: m.Impl | None = None,
+        aliases: Iterable[str] = (),
+    ) -> None:
+        """Give a source its manners (default: those it has), an impl of its own, and other names."""
+        _check_blocking("impl", impl)
+        self._engine.register_source(name, policy, impl, aliases)
+
+    async def pause(self, source_name: str) -> None:
+        """Start nothing new at a source; what runs goes on."""
+        self._engine.pause(source_name)
+
+    async def resume(self, source_name: str) -> None:
+        """Go on after ``pause``."""
+        self._engine.resume(source_name)
+
+    async def revive(self, source_name: str) -> None:
+        """Open a source that is down; one that is not is left as it is."""
+        self._engine.revive(source_name)
+
+    async def stats(self) -> dict[str, SourceStatus]:
+        """What each source is doing, by its name."""
+        return await self._read(self._engine.stats)
+
+    async def explain(self, download_id: str) -> Explanation:
+        """Why a download is not running. Raises ``UnknownDownload`` where there is no record."""
+        return await self._read(self._engine.explain, download_id)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    async def close(self, drain: bool = False, timeout: float | EllipsisType | None = ...) -> None:
+        """Take no more downloads, and end, as ``haulier.DownloadEngine.close`` does. Twice is fine.
+
+        Whoever is cancelled while it waits for this no longer waits; the engine closes all the same.
+        """
+        close = partial(self._engine.close, drain, timeout)
+        if self._engine._system._is_ours(threading.current_thread()):
+            close()  # a loop of an impl's own: only on its own thread does the engine know not to wait for it
+        else:
+            await _on_a_thread(close)
+        if not self._engine._system.store.running:
+            self._asker.shutdown(wait=False)
+
+
+class Events:
+    """What happens in an engine, from ``async with`` on; see ``DownloadEngine.subscribe`` and ``haulier.events``."""
+
+    def __init__(self, system: System, aside: Callable[..., Future[Any]], capacity: int) -> None:
+        self._system = system
+        self._aside = aside
+        self._capacity = capacity
+        self._arrived: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._room = threading.Semaphore(IN_HAND)
+        self._left = False
+        self._loop: asyncio.AbstractEventLoop
+        self._feed: _Feed | None = None
+
+    async def __aenter__(self) -> Events:
+        self._system.check_open()
+        self._loop = asyncio.get_running_loop()
+        self._feed = _Feed(self._hand_over, self._capacity, self._system.unsubscribe)
+        try:
+            await asyncio.wrap_future(self._aside(self._system.subscribe, self._feed))
+        except BaseException:
+            self._leave(self._feed)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._feed is not None:
+            await asyncio.wrap_future(self._leave(self._feed))
+
+    def _leave(self, feed: _Feed) -> Future[None]:
+        self._left = True
+        self._room.release()
+        return self._aside(feed.close)
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._feed is None:
+            raise RuntimeError("enter it first: async with engine.subscribe() as events")
+        event = await self._arrived.get()
+        if event is None:
+            self._arrived.put_nowait(None)  # whoever asks again hears the same
+            raise StopAsyncIteration
+        self._room.release()
+        return event
+
+    def _hand_over(self, event: Event | None) -> None:
+        """On the feed's thread: wait for room, so that what is too much stays where it is counted."""
+        while event is not None and not self._left and not self._room.acquire(timeout=1.0):
+            self._left = self._loop.is_closed()
+        if not self._left:
+            _soon(self._loop, self._arrived.put_nowait, event)
+
+
+class _Feed(Subscription):
+    """A subscription that hands over a last None."""
+
+    def _run(self) -> None:
+        super()._run()
+        self._callback(None)  # type: ignore[arg-type]  # it is Events._hand_over
+
+
+async def _first(answers: asyncio.Queue[Record], when: float | None) -> Record:
+    try:
+        async with asyncio.timeout_at(when):
+            return await answers.get()
+    except TimeoutError:
+        raise TimeoutError("not all of the downloads are over yet") from None
+
+
+async def _on_a_thread(call: Callable[[], None]) -> None:
+    """Carry out a call that may take long on a daemon thread of its own: no pool is kept busy, no interpreter alive."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="haulier-aio-close", daemon=True).start()
+    await asyncio.wrap_future(done)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
+    """Have the loop call it; a loop that is closed by now has nobody who waits."""
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        pass
+
+
+def _check_blocking(name: str, impl: object) -> None:
+    """Refuse a coroutine function: the coroutine that it returns would pass for the path of a file."""
+    if inspect.iscoroutinefunction(impl) or inspect.iscoroutinefunction(getattr(impl, "__call__", None)):  # noqa: B004
+        raise TypeError(f"{name} must be a function that blocks, not a coroutine function: {impl!r}")
