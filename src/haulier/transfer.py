@@ -28,6 +28,8 @@ class Transfer:
     """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
     fenced = False
     """Whether the record has ended without waiting for this attempt: its report no longer counts."""
+    given_up = False
+    """Whether the engine waits for its impl no longer: its thread is a zombie until it returns."""
     first_start: float | None = None
     """When the first attempt at the download started; None where this is the first."""
     idle_s = 0.0

@@ -187,6 +187,7 @@ class Mailbox:
     def _lead(self) -> Transfer | None:
         """Watch the gate and the queue until a download may start."""
         until = monotonic() + self._patience_s
+        told = inf
         while True:
             self._bell.armed = True  # before looking: what is put after this look rings
             with self.lock:
@@ -200,6 +201,10 @@ class Mailbox:
                     return None
                 if now >= until:
                     until = now + self._patience_s
+            if taken not in (told, inf) and logger.isEnabledFor(logging.INFO):
+                told = taken
+                why = self.source.gate.closed_by(now)
+                logger.info("%s waits %.3f s for the end of its %s", self.source.name, taken - now, why)
             self._bell.wait(min(taken, until) - now)
 
     def _discard(self, transfer: Transfer, path: str) -> None:

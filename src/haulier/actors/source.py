@@ -63,8 +63,7 @@ class SourceActor(EngineActor):
     @property
     def is_zombie(self) -> bool:
         """Whether it runs something that was given up on."""
-        transfer = self.in_hand
-        return transfer is not None and self._mailbox.source.in_flight.get(transfer.ticket[0]) is not transfer
+        return self.in_hand is not None and self.in_hand.given_up
 
     def on_receive(self, transfer: Transfer | None) -> None:
         """Run this download, and those after it that may start at once; or leave."""

@@ -192,7 +192,7 @@ class Source:
     def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
         """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
         download_id = transfer.ticket[0]
-        if self.in_flight.get(download_id) is not transfer:
+        if transfer.given_up:
             self.zombies -= 1
             return False
         del self.in_flight[download_id]
@@ -260,11 +260,10 @@ class Source:
         """A slot died, with ``transfer`` in hand or between two."""
         reason = f"worker crash: {text_of(cause)}"
         patch = {"error": reason, "error_type": type(cause).__name__}
-        if transfer is not None:
-            if self.in_flight.get(transfer.ticket[0]) is not transfer:
-                self.zombies -= 1  # given up on before; its slot was counted off then
-                return
-            del self.in_flight[transfer.ticket[0]]
+        if transfer is not None and transfer.given_up:
+            self.zombies -= 1  # its slot was counted off then
+            return
+        if transfer is not None and self.in_flight.pop(transfer.ticket[0], None) is not None:
             self.gate.ended(now)
             if not transfer.fenced:
                 transfer.fenced = transfer.cancelled = True
@@ -322,6 +321,7 @@ class Source:
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
         """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
         del self.in_flight[transfer.ticket[0]]
+        transfer.given_up = True
         self.gate.ended(now)
         self.zombies += 1
         self.live -= 1

@@ -1,0 +1,56 @@
+"""What haulier logs: starts, ends and waits as INFO, failures with their traceback as ERROR, and nothing unasked."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulier import DownloadEngine
+
+ROOT = Path(__file__).parents[2]
+
+
+def impl(download_id: str, target_id: Any, display_name: str) -> str:
+    if target_id == "fail":
+        raise OSError("the disk is full")
+    return "/x"
+
+
+@pytest.mark.expect_errors(r"Failed: .* at tidal")
+def test_starts_ends_waits_and_failures(engine: DownloadEngine, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "haulier")
+    engine.worker.set_delay("tidal", 0.02)
+    ids = [engine.worker.dispatch("tidal", target, "n", "f", impl) for target in ("works", "fail")]
+    list(engine.as_completed(ids, 10))
+    engine.close()
+    lines = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "haulier.source"]
+    assert ("INFO", f"start of {ids[0]} at tidal (attempt 1)") in lines
+    assert ("INFO", f"Landed: {ids[0]} at tidal") in lines
+    assert ("ERROR", f"Failed: {ids[1]} at tidal") in lines
+    waits = [re.fullmatch(r"tidal waits (0\.0\d\d) s for the end of its delay", text) for _, text in lines]
+    assert any(waits)
+    assert "OSError: the disk is full" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_quiet_by_default() -> None:
+    program = (
+        "import haulier\n"
+        "with haulier.DownloadEngine() as e:\n"
+        "    print(e.wait(e.worker.dispatch('a', 1, 'n', 'f', lambda *_: 1 / 0), 10)['error'])\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("division by zero\n", "")
+
+
+def test_the_example_of_the_readme_runs_as_it_stands() -> None:
+    program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    assert [line.split(" /")[0] for line in done.stdout.splitlines()] == ["Completed, Succeeded"] * 3
