@@ -87,10 +87,7 @@ class Mailbox:
             self._put_bounded(ticket, source.policy.max_queued)
         if source.refusal is not None:
             self._withdraw_late(ticket)
-        if self._bell.armed:
-            self._bell.ring()
-        elif source.live < source.limit:
-            self.staff()
+        self.call_on_slots()
 
     def _put_bounded(self, ticket: m.Ticket, most: int) -> None:
         with self.lock:
@@ -164,8 +161,8 @@ class Mailbox:
         if transfer.fenced and isinstance(outcome, m.Landed):
             self._discard(transfer, outcome.path)
         if type(taken) is Transfer:
-            if source.live < source.limit:
-                self.staff()
+            if source.queue:
+                self.call_on_slots()
             return taken
         self._bell.ring()  # the leader may have waited for this slot to be free
         return self if alive else None
@@ -180,9 +177,16 @@ class Mailbox:
             taken = self._lead()
         finally:
             self._leader.release()
-        if taken is not None and self.source.live < self.source.limit:
-            self.staff()  # this download has its slot; see that the next one has, too
+        if taken is not None and self.source.queue:
+            self.call_on_slots()
         return taken
+
+    def call_on_slots(self) -> None:
+        """There is work: see that the leader looks at it, or that somebody is hired."""
+        if self._bell.armed:
+            self._bell.ring()
+        elif self.source.live < self.source.limit:
+            self.staff()
 
     def _lead(self) -> Transfer | None:
         """Watch the gate and the queue until a download may start."""
@@ -196,11 +200,13 @@ class Mailbox:
                 if isinstance(taken, Transfer):
                     self._bell.armed = False
                     return taken
-                if (now >= until or self.source.is_overstaffed) and self.source.leave(taken, now, self._patience_s):
+                if now >= until or self.source.is_overstaffed:
+                    # Disarmed before it is counted off: whoever puts from now on has somebody hired, or is seen.
                     self._bell.armed = False
-                    return None
-                if now >= until:
+                    if self.source.leave(taken, now, self._patience_s):
+                        return None
                     until = now + self._patience_s
+                    continue
             if taken not in (told, inf) and logger.isEnabledFor(logging.INFO):
                 told = taken
                 why = self.source.gate.closed_by(now)

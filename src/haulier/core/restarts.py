@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tenacity
 
 from haulier.core.retry import call_state
-from haulier.policies import RestartPolicy
+from haulier.policies import RestartPolicy, check_seconds
 
 __all__ = ["GiveUp", "RestartAt", "Restarts"]
 
@@ -46,8 +46,12 @@ class Restarts:
         self._in_a_row = 1 if now - self._last > policy.calm else self._in_a_row + 1
         self._last = now
         self._recent.append(now)
+        try:
+            wait_s = check_seconds("the restart policy's wait", policy.wait(_call_state(self._in_a_row, cause)))
+        except Exception as broken:
+            return GiveUp(f"its restart policy failed: {type(broken).__name__}")
         self.total += 1
-        return RestartAt(now + _wait_s(policy, self._in_a_row, cause))
+        return RestartAt(now + wait_s)
 
     def forget(self) -> None:
         """Start counting anew: somebody mended the source."""
@@ -55,7 +59,7 @@ class Restarts:
         self._in_a_row = 0
 
 
-def _wait_s(policy: RestartPolicy, in_a_row: int, cause: BaseException) -> float:
+def _call_state(in_a_row: int, cause: BaseException) -> tenacity.RetryCallState:
     outcome: tenacity.Future = tenacity.Future(in_a_row)
     outcome.set_exception(cause)
-    return max(0.0, float(policy.wait(call_state(outcome, in_a_row, 0.0, 0.0, 0.0))))
+    return call_state(outcome, in_a_row, 0.0, 0.0, 0.0)

@@ -263,7 +263,8 @@ class Source:
         if transfer is not None and transfer.given_up:
             self.zombies -= 1  # its slot was counted off then
             return
-        if transfer is not None and self.in_flight.pop(transfer.ticket[0], None) is not None:
+        if transfer is not None and self.in_flight.get(transfer.ticket[0]) is transfer:
+            del self.in_flight[transfer.ticket[0]]
             self.gate.ended(now)
             if not transfer.fenced:
                 transfer.fenced = transfer.cancelled = True
