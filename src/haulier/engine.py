@@ -336,8 +336,7 @@ class DownloadEngine:
         if isinstance(timeout, EllipsisType):
             timeout = None if drain else CLOSE_S
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
-        if drain and not self._system.closing:
-            self._system.closing = True
+        if drain and self._system.refuse():
             self._drain(deadline)
         self._system.close(deadline)
 

@@ -56,7 +56,8 @@ class BackgroundDownloadWorker:
             source_name, target_id, display_name, original_filename, impl_callable,
             extra_record_fields, username_override, thread_name,
         )  # fmt: skip
-        if mailbox.is_idle:
+        source = mailbox.source
+        if not source.in_flight and not source.pending and mailbox.is_idle:
             mailbox.put_and_wait(ticket)
         else:
             mailbox.put(ticket)

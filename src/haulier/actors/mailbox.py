@@ -87,7 +87,8 @@ class Mailbox:
             self._put_bounded(ticket, source.policy.max_queued)
         if source.refusal is not None:
             self._withdraw_late(ticket)
-        self.call_on_slots()
+        if self._bell.armed or source.live < source.limit:
+            self.call_on_slots()
 
     def _put_bounded(self, ticket: m.Ticket, most: int) -> None:
         with self.lock:
@@ -161,7 +162,7 @@ class Mailbox:
         if transfer.fenced and isinstance(outcome, m.Landed):
             self._discard(transfer, outcome.path)
         if type(taken) is Transfer:
-            if source.queue:
+            if source.queue and (self._bell.armed or source.live < source.limit):
                 self.call_on_slots()
             return taken
         self._bell.ring()  # the leader may have waited for this slot to be free

@@ -14,6 +14,7 @@ from haulier.actors.calling import Caller, caller_of
 from haulier.actors.mailbox import Mailbox
 from haulier.core.outcome import Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
+from haulier.messages import Landed
 from haulier.transfer import Transfer, set_current
 
 __all__ = ["SlotCrashed", "SourceActor"]
@@ -72,30 +73,27 @@ class SourceActor(EngineActor):
             self.in_hand = transfer
             path, error = self._run(transfer)
             if type(path) is str and path:
-                outcome: Outcome = m.Landed(transfer, path)
+                outcome: Outcome = Landed(transfer, path)
             else:
                 outcome = self._judge(transfer, path, error)
-            if self._verbose or type(outcome) is not m.Landed:
+            if self._verbose or type(outcome) is not Landed:
                 self._log(transfer, outcome, error)
             turn = mailbox.report(transfer, outcome)
             self.in_hand = None
             if turn is mailbox:
                 set_current(None)
                 return  # nothing may start just now: wait for it at the inbox
-            transfer = self._breathe(transfer, cast("Transfer | None", turn))
+            before, transfer = transfer, cast("Transfer | None", turn)
+            if transfer is not None and transfer.started_at - self._busy_since > BREATH_S:
+                self._breathe(transfer.started_at - before.started_at)
         self._left = True
         self.leave()
 
-    def _breathe(self, before: Transfer, after: Transfer | None) -> Transfer | None:
-        """Give way after ``BREATH_S`` of downloads none of which has blocked."""
-        if after is not None:
-            now = after.started_at
-            if now - before.started_at > BREATH_S:
-                self._busy_since = now
-            elif now - self._busy_since > BREATH_S:
-                sleep(0)
-                self._busy_since = now
-        return after
+    def _breathe(self, last_s: float) -> None:
+        """Give way, unless the last download took so long that it has blocked, and so has given way itself."""
+        if last_s <= BREATH_S:
+            sleep(0)
+        self._busy_since = monotonic()
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
         ticket = transfer.ticket
@@ -130,7 +128,7 @@ class SourceActor(EngineActor):
             path.close()
             path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
         if error is None and path:
-            return m.Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+            return Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
         elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
         try:
             return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)

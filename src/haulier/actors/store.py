@@ -47,6 +47,8 @@ class Store(Inbox):
         self._patience = 1
         """Messages that may come together before the actor is woken: ``BACKLOG``, or one where somebody listens."""
         self._listen()
+        self.ended: Callable[[], None] = lambda: None
+        """Called when the actor has ended."""
         self.running = False
         self.stopping = False
         self.forked = False
@@ -124,7 +126,7 @@ class Store(Inbox):
 
     def _drain_some(self, count: int) -> None:
         """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
-        backlog, apply = self.backlog, self.ledger.apply
+        backlog, handlers = self.backlog, self.ledger.handlers
         for _ in range(count):
             message = backlog[0]
             if type(message) is _Ask:
@@ -133,10 +135,11 @@ class Store(Inbox):
                 message.reply(reply)
                 continue
             try:
-                apply(message)
-            except Exception:
+                handlers[type(message)](message)
+            except Exception as error:
                 self.dead_letters += 1
-                logger.exception("dead letter: %s could not be applied", type(message).__name__)
+                known = type(message) in handlers
+                logger.warning("dead letter: %s", type(message).__name__, exc_info=error if known else None)
             backlog.popleft()
 
     def _answer(self, message: Any) -> tuple[Any, Exception | None]:
@@ -182,4 +185,5 @@ class StoreActor(EngineActor):
     def on_end(self) -> None:
         """Leave the rest, and what is still to come, to whoever asks."""
         self._store.running = False
+        self._store.ended()
         self._store.drain()

@@ -30,14 +30,16 @@ class System:
         self.supervisor = Supervisor()
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
+        self.is_open = True
+        """Whether work is taken."""
         self.closing = False
-        """From here on ``dispatch`` is refused."""
         self._stopping = False
         self._patience_s = patience_s
         self._subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self.store.publish = self._publish
+        self.store.ended = self._store_ended
         StoreActor.start(self.store)
         SupervisorActor.start(self.supervisor, self._abandoned)
 
@@ -74,17 +76,21 @@ class System:
                     raise ValueError(f"{alias!r} is the name of a source, or of another one's alias, already")
             self.aliases.update(dict.fromkeys(aliases, name))
 
-    @property
-    def is_open(self) -> bool:
-        """Whether work is taken."""
-        return not self.closing and self.store.running
-
     def check_open(self) -> None:
         """Raise ``EngineClosed`` or ``StoreUnavailable`` where no work is taken."""
-        if self.closing:
-            raise EngineClosed("the engine is closed: it takes no more downloads")
-        if not self.store.running:
+        if not self.is_open:
+            if self.closing:
+                raise EngineClosed("the engine is closed: it takes no more downloads")
             raise StoreUnavailable("the record store has died")
+
+    def refuse(self) -> bool:
+        """Take no more work, since the engine closes; False where it did so before."""
+        with self._lock:
+            first, self.closing, self.is_open = not self.closing, True, False
+        return first
+
+    def _store_ended(self) -> None:
+        self.is_open = False
 
     # ---- who listens -------------------------------------------------------------------------------------------------
 
@@ -110,8 +116,9 @@ class System:
 
     def close(self, deadline: float | None) -> None:
         """Stop everything; see ``DownloadEngine.close``."""
+        self.refuse()
         with self._lock:
-            first, self._stopping, self.closing = not self._stopping, True, True
+            first, self._stopping = not self._stopping, True
         mine = threading.current_thread()
         if not first:
             if not self._is_ours(mine):
@@ -161,7 +168,8 @@ class System:
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
         if any(source.pending or source.in_flight for source in sources):
             return False
-        self._stopping = self.closing = True
+        self.refuse()
+        self._stopping = True
         for mailbox in list(self.mailboxes.values()):
             with mailbox.lock:
                 mailbox.source.close(time())

@@ -47,7 +47,7 @@ class Ledger:
         """Source, id and end of terminal records, the oldest first; some may have been removed since."""
         self._terminal = 0
         """How many of them are still there."""
-        self._handlers: dict[type, Callable[[Any], Any]] = {
+        self.handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
             Transfer: self._started,
             m.Landed: self._landed,
@@ -67,12 +67,8 @@ class Ledger:
         }
 
     def apply(self, message: Any) -> Any:
-        """Carry out one message; its reply."""
-        handler = self._handlers.get(type(message))
-        if handler is None:
-            self.dead_letters.append(f"no such message: {type(message).__name__}")
-            return None
-        return handler(message)
+        """Carry out one message; its reply. ``KeyError`` where there is no such message."""
+        return self.handlers[type(message)](message)
 
     def find(self, source: str | None, download_id: str) -> tuple[str, Held] | None:
         """Where a record is; every source is asked where ``source`` is None."""
