@@ -7,6 +7,7 @@ thread switch per id.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 __all__ = ["new_id"]
@@ -14,6 +15,7 @@ __all__ = ["new_id"]
 _BATCH: Final = 64
 _VERSION_4: Final = bytes(octet & 0x0F | 0x40 for octet in range(256))
 _VARIANT: Final = bytes(octet & 0x3F | 0x80 for octet in range(256))
+_GROUPS: Final = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})").findall
 _pool: list[str] = []
 
 
@@ -31,9 +33,7 @@ def _some_ids() -> list[str]:
     octets = bytearray(os.urandom(16 * _BATCH))
     octets[6::16] = octets[6::16].translate(_VERSION_4)
     octets[8::16] = octets[8::16].translate(_VARIANT)
-    # All octets in pairs, 'xxxx-xxxx-…': a UUID is that with four of its dashes left out.
-    h = octets.hex("-", 2)
-    return [f"{h[i : i + 4]}{h[i + 5 : i + 29]}{h[i + 30 : i + 34]}{h[i + 35 : i + 39]}" for i in range(0, len(h), 40)]
+    return list(map("-".join, _GROUPS(octets.hex())))
 
 
 if hasattr(os, "register_at_fork"):

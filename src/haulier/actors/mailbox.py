@@ -13,7 +13,7 @@ from math import inf
 from random import uniform
 from threading import Lock
 from time import monotonic, time
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
@@ -143,11 +143,8 @@ class Mailbox:
 
     # ---- on the slots' threads ---------------------------------------------------------------------------------------
 
-    def report(self, transfer: Transfer, outcome: Outcome) -> Transfer | Self | None:
-        """An impl returned; what its slot does next.
-
-        A download that may start at once, or wait (this mailbox itself), or leave (None: it has been counted off).
-        """
+    def report(self, transfer: Transfer, outcome: Outcome) -> tuple[Transfer | None, bool]:
+        """An impl returned. The next download, if one may start at once; and whether its slot is to leave."""
         source = self.source
         taken: Transfer | float = inf
         self.lock.acquire()  # half as dear as 'with'
@@ -164,9 +161,9 @@ class Mailbox:
         if type(taken) is Transfer:
             if source.queue and (self._bell.armed or source.live < source.limit):
                 self.call_on_slots()
-            return taken
+            return taken, False
         self._bell.ring()  # the leader may have waited for this slot to be free
-        return self if alive else None
+        return None, not alive
 
     def next_download(self) -> Transfer | None:
         """Wait for a download that may start. None: the slot has been counted off and is to end."""

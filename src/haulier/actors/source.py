@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 from time import monotonic, sleep
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.actor import EngineActor, Inbox, Mail
@@ -21,7 +21,7 @@ __all__ = ["SlotCrashed", "SourceActor"]
 
 logger = logging.getLogger("haulier.source")
 
-BREATH_S: Final = 100e-6
+BREATH_S: Final = 200e-6
 """Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long
 without a break it gives way."""
 
@@ -68,7 +68,7 @@ class SourceActor(EngineActor):
 
     def on_receive(self, transfer: Transfer | None) -> None:
         """Run this download, and those after it that may start at once; or leave."""
-        mailbox = self._mailbox
+        report = self._mailbox.report
         while transfer is not None:
             self.in_hand = transfer
             path, error = self._run(transfer)
@@ -78,14 +78,14 @@ class SourceActor(EngineActor):
                 outcome = self._judge(transfer, path, error)
             if self._verbose or type(outcome) is not Landed:
                 self._log(transfer, outcome, error)
-            turn = mailbox.report(transfer, outcome)
+            following, leaves = report(transfer, outcome)
             self.in_hand = None
-            if turn is mailbox:
+            if following is not None and following.started_at - self._busy_since > BREATH_S:
+                self._breathe(following.started_at - transfer.started_at)
+            if following is None and not leaves:
                 set_current(None)
                 return  # nothing may start just now: wait for it at the inbox
-            before, transfer = transfer, cast("Transfer | None", turn)
-            if transfer is not None and transfer.started_at - self._busy_since > BREATH_S:
-                self._breathe(transfer.started_at - before.started_at)
+            transfer = following
         self._left = True
         self.leave()
 
