@@ -33,9 +33,13 @@ def check_seconds(name: str, value: object, *, above_zero: bool = False) -> floa
     """``value`` as a float, if it is a finite number of seconds, not negative; else TypeError or ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} must be finite and {'above' if above_zero else 'at least'} 0, not {value!r}")
-    return float(value)
+    return value
 
 
 def _check_callable(name: str, value: object) -> None:
@@ -177,13 +181,24 @@ class SourcePolicy:
             raise TypeError(f"restart must be a RestartPolicy, not {self.restart!r}")
         if self.jitter is not None:
             self._check_jitter(self.jitter)
+        self._check_words()
+
+    def _check_words(self) -> None:
+        if not isinstance(self.record_fields, Mapping):
+            raise TypeError(f"record_fields must be a mapping, not {self.record_fields!r}")
         for filler in self.record_fields.values():
             if filler not in ("target_id", "display_name", None):
                 raise ValueError(
                     f"record_fields: a key is filled with 'target_id', 'display_name' or None, not {filler!r}"
                 )
-        if self.thread_name is not None:
+        if self.thread_name is None:
+            return
+        if not isinstance(self.thread_name, str):
+            raise TypeError(f"thread_name must be a str, not {self.thread_name!r}")
+        try:
             self.thread_name.format(target_id="", download_id="")
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"thread_name may name {{target_id}} and {{download_id}}: {self.thread_name!r}") from error
 
     @staticmethod
     def _check_jitter(jitter: object) -> None:

@@ -18,7 +18,7 @@ _COVERED: Final = ("error", "error_type", "file_path", "progress", "transferred"
 class Entry:
     """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Held``."""
 
-    __slots__ = ("counted", "fixed", "overlay", "phase", "record", "transfer")
+    __slots__ = ("ended_on", "fixed", "overlay", "phase", "record", "transfer")
 
     def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
         self.record = record
@@ -30,8 +30,8 @@ class Entry:
         """The attempt that runs it now. A report from any other is late."""
         self.fixed = False
         """Ended by the engine or cancelled: its state never changes again."""
-        self.counted = False
-        """Among the terminal records that retention counts."""
+        self.ended_on: float | None = None
+        """When it ended (UTC seconds), where retention counts it."""
 
     def go(self, phase: str, changes: Record) -> None:
         """Come into ``phase``, with ``changes`` to the record."""
@@ -88,8 +88,9 @@ def entry_of(held: Held) -> Entry:
         return held
     if isinstance(held, m.Landed):
         entry = entry_of(held.transfer)
+        entry.overlay = dict(held.transfer.cell)  # its own: looking at a record must not change the news
         entry.move(Phase.SUCCEEDED, {"file_path": held.path}, held.on)
-        entry.counted = True
+        entry.ended_on = held.on
     elif isinstance(held, Transfer):
         entry = Entry(record_of(held.ticket), Phase.QUEUED, None)
         entry.start(held)

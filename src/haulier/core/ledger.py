@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf, nextafter
 from typing import Any, Final
 
 from haulier import messages as m
@@ -45,6 +46,7 @@ class Ledger:
         self._watches: dict[str, list[Callable[[Record], None]]] = {}
         self._ended: deque[tuple[str, str, float]] = deque()
         """Source, id and end of terminal records, the oldest first; some may have been removed since."""
+        self._last_end = 0.0
         self._terminal = 0
         """How many of them are still there."""
         self.handlers: dict[type, Callable[[Any], Any]] = {
@@ -67,8 +69,12 @@ class Ledger:
         }
 
     def apply(self, message: Any) -> Any:
-        """Carry out one message; its reply. ``KeyError`` where there is no such message."""
-        return self.handlers[type(message)](message)
+        """Carry out one message; its reply."""
+        handler = self.handlers.get(type(message))
+        if handler is None:
+            self.dead_letters.append(f"no such message: {type(message).__name__}")
+            return None
+        return handler(message)
 
     def find(self, source: str | None, download_id: str) -> tuple[str, Held] | None:
         """Where a record is; every source is asked where ``source`` is None."""
@@ -124,10 +130,10 @@ class Ledger:
             self._dead(message.event, source, download_id, entry)
             return
         entry.move(phase, message.patch, message.on)
-        if phase in TERMINAL_PHASES:
-            entry.counted = True
-            self._over(source, download_id, phase, message.on)
         self._changed(source, download_id, entry, message.on)
+        if phase in TERMINAL_PHASES:
+            entry.ended_on = message.on
+            self._over(source, download_id, phase, message.on)
 
     def _changed(self, source: str, download_id: str, entry: Entry, on: float) -> None:
         if self.events is not None:
@@ -204,7 +210,9 @@ class Ledger:
         return None if found is None else self._drop(found[0], message.download_id)
 
     def _forget(self, message: m.Forget) -> None:
-        self.buckets.get(message.source, {}).pop(message.download_id, None)
+        held = self.buckets.get(message.source, _EMPTY).pop(message.download_id, None)
+        if held is not None:
+            self._call_watchers(message.download_id, held)
 
     def _clear(self, _: m.Clear) -> int:
         over = [
@@ -248,24 +256,28 @@ class Ledger:
 
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""
-        if entry.phase is None and not entry.counted and entry.is_terminal:
-            entry.counted = True
-            self._note_end(source, download_id, self.now)
+        if entry.phase is None and entry.ended_on is None and entry.is_terminal:
+            # A moment of its own, by which this end is told from an earlier one of the same id.
+            entry.ended_on = self._last_end = max(self.now, nextafter(self._last_end, inf))
+            self._note_end(source, download_id, self._last_end)
 
     # ---- what is over ------------------------------------------------------------------------------------------------
 
     def _note_end(self, source: str, download_id: str, on: float) -> None:
         if self._watches:
-            for callback in self._watches.pop(download_id, ()):
-                self.calls.append((callback, view(self.buckets[source][download_id])))
+            self._call_watchers(download_id, self.buckets[source][download_id])
         self._ended.append((source, download_id, on))
         self._terminal += 1
         if self._terminal > self._retention.max_terminal:
             self.expire()
 
+    def _call_watchers(self, download_id: str, held: Held) -> None:
+        for callback in self._watches.pop(download_id, ()):
+            self.calls.append((callback, view(held)))
+
     def _uncount(self, held: Held | None) -> None:
         """A record is gone, or another has its place."""
-        if isinstance(held, m.Landed) or (isinstance(held, Entry) and held.counted):
+        if _ended_on(held) is not None:
             self._terminal -= 1
             if len(self._ended) > 2 * self._terminal + 1024:
                 self._ended = deque(end for end in self._ended if end[1] in self.buckets.get(end[0], _EMPTY))
@@ -281,13 +293,15 @@ class Ledger:
             self._ended.popleft()
             bucket = self.buckets.get(source, _EMPTY)
             held = bucket.get(download_id)
-            if held is not None and is_terminal(held):
+            if held is None or _ended_on(held) != on:
+                continue  # removed since, and perhaps added anew
+            if is_terminal(held):
                 del bucket[download_id]
                 self._uncount(held)
                 if self.events is not None:
                     self.events.append(Removed(download_id, source, self.now))
-            elif isinstance(held, Entry) and held.counted:
-                held.counted = False  # its owner goes on with it
+            elif isinstance(held, Entry):
+                held.ended_on = None  # its owner goes on with it
                 self._terminal -= 1
 
     @property
@@ -307,8 +321,7 @@ class Ledger:
             return None
         self._uncount(held)
         record = view(held)
-        for callback in self._watches.pop(download_id, ()):
-            self.calls.append((callback, record))
+        self._call_watchers(download_id, held)
         if self.events is not None:
             self.events.append(Removed(download_id, source, self.now))
         return record
@@ -321,3 +334,8 @@ class Ledger:
             return held
         entry = bucket[download_id] = entry_of(held)
         return entry
+
+
+def _ended_on(held: Held | None) -> float | None:
+    """When a record ended, where retention counts it."""
+    return held.on if isinstance(held, m.Landed) else held.ended_on if isinstance(held, Entry) else None
