@@ -1,0 +1,36 @@
+"""The command line: ``haulier get`` and ``haulier demo``. Needs ``pip install 'haulier[cli]'``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
+
+from haulier.cli.arguments import UsageError, parsed, usage_error
+
+__all__ = ["main"]
+
+_NEEDED: Final = ("rich", "urllib3")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0: all is well; 1: some downloads failed; 2: it was called wrongly; 128 + N: ended by signal N.
+    """
+    args = parsed(argv)
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        print(f"haulier: {' and '.join(missing)} missing: pip install 'haulier[cli]'", file=sys.stderr)
+        return 2
+    try:
+        from haulier.cli.demo import run as demo
+        from haulier.cli.get import run as get
+
+        return get(args) if args.command == "get" else demo(args)
+    except UsageError as error:
+        usage_error(args.command, str(error))
+        return 2
+    except KeyboardInterrupt:
+        return 130

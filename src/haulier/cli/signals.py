@@ -1,0 +1,45 @@
+"""Ctrl-C and its kin as something to look at, so that what runs can be ended politely."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Final
+
+__all__ = ["Stop"]
+
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stop:
+    """While it is entered, the first signal is only noted; the second one raises ``KeyboardInterrupt``.
+
+    A signal that this process was started to ignore (``nohup``, a job in the background) stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        """The signal that came. Look at it often: a handler may not touch a lock, so nothing is woken."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for signum in _SIGNALS:
+                if signal.getsignal(signum) is not signal.SIG_IGN:
+                    self._before[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    @property
+    def exit_status(self) -> int | None:
+        """128 + the signal, as shells have it; None where none came."""
+        return None if self.signum is None else 128 + self.signum
+
+    def _note(self, signum: int, _: FrameType | None) -> None:
+        if self.signum is not None:
+            raise KeyboardInterrupt
+        self.signum = signum

@@ -1,0 +1,214 @@
+"""One source with its slots, callers, supervisor and store, as threads that take a step only when told.
+
+The rules are the very classes of ``haulier.core``; around them is a script of the shells in ``haulier.actors``. Whoever
+drives a simulator (Hypothesis, say) chooses who steps next, and when time passes; a ``Witness`` looks on and raises
+``AssertionError`` when a promise is broken::
+
+    simulator = Simulator(SourcePolicy(concurrency=2, delay=1.0))
+    call = simulator.dispatch()
+    simulator.settle_down()
+    simulator.end(call.download_id, path="file.bin")
+    simulator.finish()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+from typing import Any
+
+from haulier import messages as m
+from haulier.core.entry import view
+from haulier.core.outcome import Outcome, judge
+from haulier.errors import HaulierError, QueueFull
+from haulier.policies import Retention, SourcePolicy
+from haulier.records import Record
+from haulier.testing.shells import Shells
+from haulier.testing.turns import FREE, LOCK, Steps
+from haulier.transfer import Transfer
+
+__all__ = ["Dispatch", "Simulator"]
+
+
+@dataclass(eq=False)
+class Dispatch:
+    """A call of ``dispatch``, under way or over."""
+
+    download_id: str
+    error: HaulierError | None = None
+    """What it raised."""
+
+
+class Simulator(Shells):
+    """A source under ``policy``, at rest, with nothing queued.
+
+    ``patience_s``: after how long an idle slot leaves. ``draw``: for the jitter (default: the lower factor).
+    ``listening``: have the ledger note events.
+    """
+
+    def __init__(
+        self,
+        policy: SourcePolicy | None = None,
+        *,
+        retention: Retention | None = None,
+        patience_s: float = 32.0,
+        draw: Callable[[float, float], float] = min,
+        listening: bool = False,
+    ) -> None:
+        super().__init__(policy or SourcePolicy(), retention or Retention(), patience_s, draw)
+        self._numbers = count(1)
+        self.known: list[str] = []
+        """Ids that somebody may know by now: the store has been told of them."""
+        if listening:
+            self.ledger.apply(m.Listen(active=True))
+
+    # ---- turns -------------------------------------------------------------------------------------------------------
+
+    def settle_down(self) -> None:
+        """Fair turns for everybody until nobody has anything to do before time passes."""
+        self.rest()
+        self.witness.look_at_rest()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; everybody has their turn whenever they are due."""
+        until = self.clock.monotonic() + seconds
+        self.settle_down()
+        while self.next_due() <= until:
+            self.clock.advance_to(self.next_due())
+            self.settle_down()
+        self.clock.advance_to(until)
+
+    def finish(self) -> None:
+        """No faults any more, fair turns, every impl succeeds: then every download ends, and every slot leaves."""
+        self.interruptions.clear()
+        for _ in range(1_000):
+            self.settle_down()
+            for download_id in list(self.slots):
+                self.end(download_id, path="at-last.bin")
+            if self.runnable():
+                continue
+            if self.next_due() == inf:
+                self.witness.look_at_end()
+                assert self.source.live == 0, f"{self.source.live} slots are counted, and none is left"
+                assert not self.source.pending, f"{list(self.source.pending)} are still kept"
+                return
+            self.clock.advance_to(self.next_due())
+        raise AssertionError("it never comes to an end")
+
+    def record(self, download_id: str) -> Record | None:
+        """A copy of a record, as the store has it by now."""
+        held = self.ledger.buckets.get("simulated", {}).get(download_id)
+        return None if held is None else view(held)
+
+    # ---- downloads ---------------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> Dispatch:
+        """Begin to dispatch a download, on a thread of its own."""
+        call = Dispatch(f"download-{next(self._numbers)}")
+        self.spawn(f"dispatch of {call.download_id}", self._put(call))
+        return call
+
+    def _put(self, call: Dispatch) -> Steps:
+        yield FREE
+        download_id, source = call.download_id, self.source
+        name = f"{download_id}.bin"
+        ticket = (download_id, "simulated", None, name, name, "simulated", None, None, None, self.clock.time())
+        self.witness.accepted.add(download_id)
+        if source.refusal is not None:
+            return self._refuse(call, source.refusal.error(source.name))
+        if source.policy.max_queued is None:
+            yield from self._queue(ticket)
+        else:
+            yield LOCK
+            with self.held():
+                if len(source.pending) >= source.policy.max_queued:
+                    return self._refuse(call, QueueFull("as many wait as may"))
+                source.put(ticket)
+                self.known.append(download_id)
+        yield FREE
+        if source.refusal is not None:
+            yield LOCK
+            with self.held():
+                refusal = source.refusal
+                if refusal is not None and source.take_back(download_id):
+                    return self._refuse(call, refusal.error(source.name))
+        yield from self._call_on_slots()
+        return None
+
+    def _queue(self, ticket: m.Ticket) -> Steps:
+        """``Source.put``, a step at a time."""
+        yield FREE
+        self.source.pending[ticket[0]] = ticket
+        yield FREE
+        self.backlog.append(ticket)
+        self.known.append(ticket[0])
+        yield FREE
+        self.source.queue.append(ticket[0])
+
+    def _refuse(self, call: Dispatch, error: HaulierError) -> None:
+        call.error = error
+        self.witness.accepted.discard(call.download_id)
+
+    def cancel(self, download_id: str) -> bool:
+        """Cancel a download."""
+        with self.held():
+            waits = download_id not in self.source.in_flight
+            cancelled = self.source.cancel(download_id, self.clock.time())
+            if cancelled:
+                self.witness.cancelled(download_id, waits)
+        return cancelled
+
+    def end(self, download_id: str, path: str | None = None, error: BaseException | None = None) -> None:
+        """Have the impl of a running download return ``path`` or raise ``error``."""
+        slot = self.slots.pop(download_id)
+        transfer = slot.transfer
+        assert transfer is not None
+        is_crash = error is not None and not isinstance(error, Exception)
+        slot.outcome = error if is_crash else self._judged(transfer, path, error)
+        self.witness.returned(transfer)
+
+    def _judged(self, transfer: Transfer, path: str | None, error: Any) -> Outcome:
+        if error is None and path:
+            return m.Landed(transfer, path)
+        first = transfer.started_at if transfer.first_start is None else transfer.first_start
+        elapsed_s = self.clock.monotonic() - first
+        return judge(self.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
+
+    # ---- settings ----------------------------------------------------------------------------------------------------
+
+    def set_concurrency(self, limit: int) -> None:
+        """As ``worker.set_concurrency``."""
+        self.source.limit = self.witness.limit = limit
+        self.spawn("set_concurrency", self._changed())
+
+    def set_delay(self, seconds: float) -> None:
+        """As ``worker.set_delay``."""
+        self.source.gate.set_delay(seconds)
+        self.witness.delay = seconds
+        self.spawn("set_delay", self._changed())
+
+    def set_paused(self, paused: bool) -> None:
+        """As ``engine.pause`` and ``engine.resume``."""
+        self.source.gate.set_paused(paused)
+        self.witness.paused = paused
+        self.spawn("set_paused", self._changed())
+
+    def revive(self) -> None:
+        """As ``engine.revive``."""
+        self.source.revive()
+        self.spawn("revive", self._changed())
+
+    def close(self) -> None:
+        """As the beginning of ``engine.close``: nothing starts any more, and what runs is asked to stop."""
+        with self.held():
+            self.source.close(self.clock.time())
+            self.witness.swept = True
+        self.spawn("close", self._changed())
+
+    def give_up(self) -> None:
+        """As the end of ``engine.close``: what still runs is given up on."""
+        with self.held():
+            for transfer in list(self.source.in_flight.values()):
+                self._give_up(transfer, "engine closed", "EngineClosed")

@@ -1,0 +1,228 @@
+"""Who watches a simulated source, and speaks up when a promise is broken. It keeps its own books, not the core's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+from haulier.core.entry import Entry, is_terminal, view
+from haulier.core.ledger import Ledger
+from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier.core.source import Source
+from haulier.events import Changed
+from haulier.messages import Landed
+from haulier.policies import SourcePolicy
+from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, Phase
+from haulier.transfer import Transfer
+
+__all__ = ["Run", "Start", "Witness"]
+
+
+class Start(NamedTuple):
+    """One attempt, as it was seen to start."""
+
+    download_id: str
+    attempt: int
+    at: float
+
+
+@dataclass(eq=False)
+class Run:
+    """An impl that was called and has not returned."""
+
+    transfer: Transfer
+    is_zombie: bool = False
+
+
+class Witness:
+    """Sees every start, end and cancel of a simulated source; each method raises ``AssertionError`` for a wrong one."""
+
+    def __init__(self, source: Source, ledger: Ledger, now: Callable[[], float]) -> None:
+        self.limit = source.limit
+        self.delay = source.gate.delay
+        self.policy: SourcePolicy = source.policy
+        self.running: dict[str, Run] = {}
+        self.starts: list[Start] = []
+        self.peak = 0
+        """The most impls that ever ran at once, zombies aside."""
+        self.fates: dict[str, str] = {}
+        """The phase in which each download must end, once that is settled."""
+        self.arrivals: list[str] = []
+        """In the order in which they came into the queue."""
+        self.accepted: set[str] = set()
+        self.refused: set[str] = set()
+        self.withdrawn: set[str] = set()
+        """Cancelled while they waited: never to start again."""
+        self.gaps: list[float] = []
+        """Seconds from the end or start before to each start that had one before it."""
+        self.paused = False
+        self.on_probation = False
+        self.swept = False
+        """Whether what waited was failed at some moment: the source crashed, went down or was closed."""
+        self.no_thread_until = -inf
+        """The machine would not give a thread; it is asked again then."""
+        self._source, self._ledger, self._now = source, ledger, now
+        self._suspended_until = self._last_end = self._last_start = -inf
+        self._suspended_at = -inf
+        self._started: set[str] = set()
+        self._heads: set[str] = set()
+        self._ended: dict[str, tuple[object, ...]] = {}
+        self._phases: dict[str, str] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Impls that run, zombies aside."""
+        return sum(not run.is_zombie for run in self.running.values())
+
+    # ---- what it is told ---------------------------------------------------------------------------------------------
+
+    def took(self, transfer: Transfer) -> None:
+        """A slot took a download."""
+        now, download_id = self._now(), transfer.download_id
+        assert download_id not in self.running, f"{download_id} runs twice at once"
+        assert download_id not in self.withdrawn, f"{download_id} was cancelled while it waited, and starts"
+        assert download_id not in self.fates, f"{download_id} is over ({self.fates[download_id]}), and starts"
+        assert not self.paused, "a start while paused"
+        assert self._source.refusal is None, f"a start at a source that is {self._source.refusal}"
+        self._see_spacing(now)
+        self._see_order(download_id)
+        self.running[download_id] = Run(transfer)
+        self._started.add(download_id)
+        self._heads.discard(download_id)
+        self._last_start = now
+        self.starts.append(Start(download_id, transfer.attempt, now))
+        self.peak = max(self.peak, self.in_flight)
+        most = 1 if self.on_probation else self.limit
+        assert self.in_flight <= most, f"{self.in_flight} run at once, and {most} may"
+
+    def _see_spacing(self, now: float) -> None:
+        policy = self.policy
+        low = 1.0 if policy.jitter is None else policy.jitter[0]
+        delay = max(self.delay * low, policy.delay_floor)
+        since = self._last_start if policy.delay_from == "start" else max(self._last_start, self._last_end)
+        if since > -inf:
+            self.gaps.append(now - since)
+        assert now - since >= delay, f"{now - since} s after the one before, and the delay is {delay} s"
+        assert now >= self._suspended_until, f"{self._suspended_until - now} s before the suspension ends"
+
+    def _see_order(self, download_id: str) -> None:
+        if download_id in self._started:
+            return
+        waiting = self._source.pending
+        heads = [each for each in self._heads if each in waiting]
+        assert not heads, f"{download_id} starts before {heads}, which went back to the head"
+        ahead = self.arrivals[: self.arrivals.index(download_id)]
+        passed = [each for each in ahead if each in waiting and each not in self._started]
+        assert not passed, f"{download_id} starts before {passed}, which came first"
+
+    def returned(self, transfer: Transfer) -> None:
+        """An impl came back, whether its slot has reported it or not."""
+        run = self.running.pop(transfer.download_id)
+        if not run.is_zombie:
+            self._last_end = self._now()
+
+    def settled(self, transfer: Transfer, outcome: Outcome, was_zombie: bool) -> None:
+        """A slot reported an outcome."""
+        download_id = transfer.download_id
+        if was_zombie:
+            return
+        if isinstance(outcome, PutBack):
+            self.on_probation = True
+            self._suspended_at = self._now()
+            self._suspended_until = max(self._suspended_until, self._now() + outcome.seconds)
+        elif transfer.started_at > self._suspended_at:
+            self.on_probation = False
+        if download_id in self.fates:
+            return
+        goes_on = self._source.refusal is None
+        if isinstance(outcome, Landed):
+            self.fates[download_id] = Phase.SUCCEEDED
+        elif isinstance(outcome, Stopped) and goes_on:
+            self.fates[download_id] = Phase.CANCELLED
+        elif isinstance(outcome, (Failed, Stopped)) or not goes_on:
+            self.fates[download_id] = Phase.FAILED
+        elif isinstance(outcome, (Again, PutBack)):
+            assert download_id in self._source.pending, f"{download_id} is to go on, and nobody keeps it"
+            if isinstance(outcome, PutBack):
+                self._heads.add(download_id)
+
+    def due(self, download_id: str) -> None:
+        """A back-off is over."""
+        if download_id in self._source.pending:
+            self._heads.add(download_id)
+
+    def given_up(self, transfer: Transfer) -> None:
+        """The engine no longer waits for a run."""
+        run = self.running.get(transfer.download_id)
+        if run is not None:
+            run.is_zombie = True
+        self._last_end = self._now()
+        self.fates.setdefault(transfer.download_id, Phase.FAILED)
+        self.swept = self.swept or self._source.refusal is not None
+
+    def crashed(self, transfer: Transfer | None, was_zombie: bool) -> None:
+        """The supervisor buried a slot."""
+        if transfer is not None and not was_zombie:
+            self.fates.setdefault(transfer.download_id, Phase.FAILED)
+        self.swept = self.swept or self.policy.on_crash == "error_queued" or self._source.refusal is not None
+
+    def cancelled(self, download_id: str, waited: bool) -> None:
+        """A cancel returned True."""
+        assert download_id not in self.fates, f"{download_id} is over ({self.fates[download_id]}), and is cancelled"
+        self.fates[download_id] = Phase.CANCELLED
+        if waited:
+            self.withdrawn.add(download_id)
+
+    # ---- what it looks at --------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """After each step: nothing came too late, and the source can count."""
+        assert self._ledger.dead_letters == [], f"messages came too late: {self._ledger.dead_letters}"
+        assert self._source.live >= 0, f"{self._source.live} slots"
+        assert self._source.zombies >= 0, f"{self._source.zombies} zombies"
+
+    def look_at_records(self) -> None:
+        """After each message to the store: the records tell of what happened, and what is over stays as it is."""
+        for bucket in self._ledger.buckets.values():
+            for download_id, held in bucket.items():
+                if is_terminal(held):
+                    record = held.record if isinstance(held, Entry) else view(held)
+                    self._see_end(download_id, record["phase"], (record["phase"], record["state"], record["file_path"]))
+        self._hear()
+
+    def _see_end(self, download_id: str, phase: str, told: tuple[object, ...]) -> None:
+        before = self._ended.setdefault(download_id, told)
+        assert told == before, f"{download_id} was over as {before}, and is now {told}"
+        assert told[1] == STATE_OF_PHASE[phase], f"{download_id}: {told}"
+        fate = self.fates.get(download_id, Phase.FAILED if self.swept else "nothing yet")
+        assert phase == fate, f"the record of {download_id} says {phase}, and it came to {fate}"
+
+    def _hear(self) -> None:
+        for event in self._ledger.events or ():
+            if isinstance(event, Changed):
+                before = self._phases.get(event.download_id)
+                assert before not in TERMINAL_PHASES, f"{event.phase} of {event.download_id} after {before}"
+                assert event.phase != before, f"{event.phase} of {event.download_id} is told twice"
+                self._phases[event.download_id] = event.phase
+        if self._ledger.events:
+            self._ledger.events.clear()
+
+    def look_at_rest(self) -> None:
+        """Once nobody has anything to do until time passes: nothing is left lying that could start."""
+        source, now = self._source, self._now()
+        waiting = [each for each in source.queue if each in source.pending]
+        closed = source.refusal is not None or source.resting or now < max(source.gate.opens_at(), self.no_thread_until)
+        full = len(source.in_flight) >= source.gate.limit(source.limit)
+        assert not waiting or closed or full, f"{waiting} could start, and nobody takes them: a lost wake-up"
+        in_flight = {each for each, run in self.running.items() if not run.is_zombie}
+        assert in_flight == set(source.in_flight), f"{in_flight} run, and the source has {set(source.in_flight)}"
+        assert source.zombies == len(self.running) - len(in_flight), f"the source counts {source.zombies} zombies"
+
+    def look_at_end(self) -> None:
+        """Once everybody has had their turn: every download is over, and none is lost."""
+        records = {each: view(held) for bucket in self._ledger.buckets.values() for each, held in bucket.items()}
+        assert set(records) == self.accepted, f"records of {set(records) ^ self.accepted} are missing, or one too many"
+        open_still = {each: record["phase"] for each, record in records.items() if each not in self._ended}
+        assert not open_still, f"these never end: {open_still}"

@@ -1,0 +1,299 @@
+"""A file server that can be held, and the command line as a process."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fcntl import ioctl
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeAlias
+
+import pytest
+
+import haulier
+
+GUARD_S = 30.0
+"""Longer than anything here takes on a busy machine."""
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_TICK = threading.Event()
+
+Route: TypeAlias = Callable[["Exchange"], None]
+Haulier: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
+Start: TypeAlias = Callable[..., "subprocess.Popen[str]"]
+
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = GUARD_S
+    server: Any
+
+    def do_GET(self) -> None:
+        self.site: Site = self.server.site
+        self.site.enter()
+        self.inside = True
+        try:
+            self.site.routes.get(self.path, answer(404))(self)
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Count this request as over: before its last byte is sent, so that the next one cannot come too early."""
+        if self.inside:
+            self.inside = False
+            self.site.leave()
+
+    def head(self, status: int, length: int, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def answer(status: int = 200, body: bytes = b"") -> Route:
+    def route(exchange: Exchange) -> None:
+        exchange.leave()
+        exchange.head(status, len(body))
+        exchange.wfile.write(body)
+
+    return route
+
+
+@dataclass
+class Site:
+    """A server, and how it was treated."""
+
+    routes: dict[str, Route] = field(default_factory=dict)
+    gate: threading.Event = field(default_factory=threading.Event)
+    """What is held goes on once this is set."""
+    active: int = 0
+    peak: int = 0
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    port: int = 0
+    lock: threading.Condition = field(default_factory=threading.Condition)
+
+    def enter(self) -> None:
+        with self.lock:
+            self.active += 1
+            self.peak = max(self.peak, self.active)
+            self.starts.append(monotonic())
+            self.lock.notify_all()
+
+    def leave(self) -> None:
+        with self.lock:
+            self.active -= 1
+            self.ends.append(monotonic())
+
+    def wait_peak(self, count: int) -> None:
+        with self.lock:
+            assert self.lock.wait_for(lambda: self.peak >= count, GUARD_S), f"never {count} at once"
+
+    def url(self, path: str, *, host: str = "127.0.0.1", user: str = "") -> str:
+        return f"http://{user}{host}:{self.port}{path}"
+
+    def on(self, path: str, route: Route) -> str:
+        self.routes[path] = route
+        return self.url(path)
+
+    def serve(self, path: str, body: bytes = b"a file") -> str:
+        return self.on(path, answer(200, body))
+
+    def hold(self, path: str, body: bytes = b"12345678" * 1000) -> str:
+        """Serve half of ``body``, and the rest once the gate is open."""
+
+        def route(exchange: Exchange) -> None:
+            exchange.head(200, len(body))
+            exchange.wfile.write(body[: len(body) // 2])
+            assert self.gate.wait(GUARD_S)
+            exchange.leave()
+            exchange.wfile.write(body[len(body) // 2 :])
+
+        return self.on(path, route)
+
+    def breaking(self, path: str, times: int, body: bytes = b"12345678" * 1000) -> str:
+        """Break the connection off in the middle of ``body``, so many times; then serve it."""
+        left = [times]
+
+        def route(exchange: Exchange) -> None:
+            whole, left[0] = left[0] == 0, max(0, left[0] - 1)
+            exchange.head(200, len(body))
+            exchange.leave()
+            exchange.wfile.write(body if whole else body[: len(body) // 2])
+            exchange.close_connection = not whole
+
+        return self.on(path, route)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that server_close() waits for them
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """A client that has gone: that is what some tests do."""
+
+
+@pytest.fixture
+def site(no_thread_left: object) -> Iterator[Site]:
+    site = Site()
+    server = _Server(("127.0.0.1", 0), Exchange)
+    server.site = site  # type: ignore[attr-defined]
+    site.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="site")
+    thread.start()
+    yield site
+    site.gate.set()
+    server.shutdown()
+    server.server_close()
+    thread.join(GUARD_S)
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """The environment of the command line: as on a plain terminal, with a scratch folder of its own."""
+    for_rich = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+    kept = {name: value for name, value in os.environ.items() if name not in for_rich}
+    source = str(Path(haulier.__file__).parents[1])
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return {**kept, "PYTHONPATH": source, "TMPDIR": str(scratch), "TERM": "xterm-256color"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, env: dict[str, str]) -> Haulier:
+    """``run('get', url, stdin='…')``: run it to its end in ``tmp_path``."""
+
+    def run(*args: str, stdin: str = "", **more_env: str) -> subprocess.CompletedProcess[str]:
+        command, env_now = [sys.executable, "-m", "haulier", *args], {**env, **more_env}
+        pipes: Any = {"input": stdin, "capture_output": True, "text": True}
+        return subprocess.run(command, cwd=tmp_path, env=env_now, timeout=GUARD_S, **pipes)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path, env: dict[str, str]) -> Iterator[Start]:
+    """``start('get', url)``: start it in ``tmp_path``, with pipes; killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*args: str, more_env: Mapping[str, str] = env, **ends: Any) -> subprocess.Popen[str]:
+        pipes = ends or dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        command = [sys.executable, "-m", "haulier", *args]
+        with _interruptible():
+            started.append(subprocess.Popen(command, cwd=tmp_path, env={**env, **more_env}, text=True, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(GUARD_S)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A suite in the background may be deaf to Ctrl-C, and its children would be, too."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], object], str], None]:
+    """``wait_until(condition, what)``: look again and again."""
+
+    def wait_until(condition: Callable[[], object], what: str) -> None:
+        deadline = monotonic() + GUARD_S
+        while not condition():
+            assert monotonic() < deadline, f"never: {what}"
+            _TICK.wait(0.01)
+
+    return wait_until
+
+
+class Terminal:
+    """The command line on a terminal."""
+
+    def __init__(self, start: Start, args: tuple[str, ...], columns: int, **env: str) -> None:
+        self._master, slave = pty.openpty()
+        ends = {"stdin": slave, "stdout": slave, "stderr": slave}
+        self.resize(columns)
+        self.process = start(*args, more_env=env, **ends)
+        os.close(slave)
+        self.raw = ""
+        self._poll = selectors.DefaultSelector()
+        self._poll.register(self._master, selectors.EVENT_READ)
+
+    def resize(self, columns: int) -> None:
+        ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    @property
+    def text(self) -> str:  # without the escapes
+        return _ESCAPES.sub("", self.raw)
+
+    def read_until(self, condition: Callable[[], object]) -> None:
+        deadline = monotonic() + GUARD_S
+        while not condition():
+            assert monotonic() < deadline, self.text
+            assert self._read(), self.text
+
+    def read_to_end(self) -> int:
+        """The exit status."""
+        while self._read():
+            pass
+        return self.process.wait(GUARD_S)
+
+    def _read(self) -> bool:
+        chunk = b""
+        if self._poll.select(GUARD_S):
+            with suppress(OSError):  # so Linux tells the end
+                chunk = os.read(self._master, 65536)
+        self.raw += chunk.decode(errors="replace")
+        return bool(chunk)
+
+    def close(self) -> None:
+        self._poll.close()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(start: Start) -> Iterator[Callable[..., Terminal]]:
+    """``terminal('get', url, columns=80)``."""
+    opened: list[Terminal] = []
+
+    def open_terminal(*args: str, columns: int = 80, **env: str) -> Terminal:
+        opened.append(Terminal(start, args, columns, **env))
+        return opened[-1]
+
+    yield open_terminal
+    for each in opened:
+        each.close()

@@ -1,0 +1,181 @@
+"""``haulier get`` as a process, against a real server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Exchange, Haulier, Site, Start
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "scratch")
+
+
+def test_files_from_several_hosts_land_and_each_start_and_end_is_a_line(
+    run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    one, two = site.serve("/one.txt", b"first"), site.serve("/two.txt", b"second!")
+    done = run("get", one, site.url("/two.txt", host="localhost"), "--dest", "into/here")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert (tmp_path / "into/here/one.txt").read_bytes() == b"first"
+    assert (tmp_path / "into/here/two.txt").read_bytes() == b"second!"
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    for url in (one, two.replace("127.0.0.1", "localhost")):
+        name = url.rpartition("/")[2]
+        assert lines.index(f"start   {url}") < next(
+            i for i, line in enumerate(lines) if line.startswith(f"done    {url} -> {name}, ")
+        )
+    assert lines[-1].startswith("2 downloads: 2 done; 12 B in ")
+    assert lines[-1].endswith(", into into/here")
+
+
+def test_what_fails_is_named_with_its_reason_and_the_rest_lands(run: Haulier, site: Site, tmp_path: Path) -> None:
+    done = run("get", site.url("/none.txt"), site.serve("/one.txt"))
+    assert done.returncode == 1
+    assert files(tmp_path) == ["one.txt"]
+    assert f"failed  {site.url('/none.txt')}: 404 Not Found" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[-1].startswith("2 downloads: 1 done, 1 failed; ")
+    assert done.stderr.splitlines() == ["1 failed:", f"  {site.url('/none.txt')}: 404 Not Found"]
+
+
+def test_quiet_says_what_failed_and_nothing_else(run: Haulier, site: Site) -> None:
+    done = run("get", "--quiet", site.serve("/one.txt"), site.url("/none.txt"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "404 Not Found" in done.stderr
+
+
+def test_a_broken_connection_is_tried_again(run: Haulier, site: Site, tmp_path: Path) -> None:
+    url = site.breaking("/a.bin", times=1)
+    done = run("get", url)
+    assert done.returncode == 0
+    assert (tmp_path / "a.bin").stat().st_size == 8000
+    assert f"again   {url}: broke off after 4,000 of 8,000 bytes; next attempt in " in done.stdout
+    assert f"start   {url} (attempt 2)" in done.stdout.splitlines()
+
+
+def test_without_retries_one_attempt_is_all(run: Haulier, site: Site, tmp_path: Path) -> None:
+    done = run("get", "--retries", "0", site.breaking("/a.bin", times=1))
+    assert done.returncode == 1
+    assert "broke off after 4,000 of 8,000 bytes" in done.stderr
+    assert files(tmp_path) == []
+
+
+def test_a_host_that_asks_for_a_pause_gets_it(run: Haulier, site: Site, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def busy(exchange: Exchange) -> None:
+        asked.append(exchange.path)
+        exchange.leave()
+        exchange.head(429 if len(asked) == 1 else 200, 0, Retry_After="1")
+
+    done = run("get", "--retries", "0", site.on("/a.bin", busy), site.serve("/b.bin"))
+    assert done.returncode == 0
+    assert files(tmp_path) == ["a.bin", "b.bin"]
+    assert f"waits   127.0.0.1:{site.port}: the server asks for a pause" in done.stdout
+    assert site.starts[1] - site.ends[0] >= 1.0
+
+
+def test_urls_come_from_arguments_files_and_standard_input(run: Haulier, site: Site, tmp_path: Path) -> None:
+    urls = {name: site.serve(f"/{name}") for name in ("a", "b", "c", "d")}
+    (tmp_path / "list.txt").write_text(
+        f"\ufeff# two\r\n\r\n  {urls['b']}  \r\n#{site.url('/no')}\r\n{urls['c']}", "utf-8"
+    )
+    done = run("get", urls["a"], "-i", "list.txt", "-", "--dest", "into", stdin=f"# from a pipe\n{urls['d']}\n")
+    assert done.returncode == 0
+    assert files(tmp_path / "into") == ["a", "b", "c", "d"]
+
+
+def test_two_files_of_one_name_both_land(run: Haulier, site: Site, tmp_path: Path) -> None:
+    done = run("get", site.serve("/x/a.bin", b"from x"), site.serve("/y/a.bin", b"from y"), "-c", "2")
+    assert done.returncode == 0
+    assert files(tmp_path) == ["a (1).bin", "a.bin"]
+    assert {path.read_bytes() for path in tmp_path.glob("a*")} == {b"from x", b"from y"}
+
+
+def test_the_delay_lies_between_two_downloads(run: Haulier, site: Site) -> None:
+    assert run("get", "--delay", "0.2", *(site.serve(f"/{i}") for i in range(4))).returncode == 0
+    rests = [begun - ended for ended, begun in zip(site.ends, site.starts[1:], strict=False)]
+    assert len(rests) == 3
+    assert min(rests) >= 0.2
+    assert site.peak == 1
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_the_limit_is_reached_and_never_exceeded(run: Haulier, site: Site, limit: int) -> None:
+    def together(exchange: Exchange) -> None:
+        site.wait_peak(limit)
+        exchange.head(200, 2)
+        exchange.leave()
+        exchange.wfile.write(b"ok")
+
+    done = run("get", "--concurrency", str(limit), *(site.on(f"/{i}", together) for i in range(2 * limit)))
+    assert done.returncode == 0
+    assert len(site.starts) == 2 * limit
+    assert site.peak == limit
+
+
+def test_secrets_are_used_and_never_shown(run: Haulier, site: Site, tmp_path: Path) -> None:
+    seen: list[str | None] = []
+
+    def private(exchange: Exchange) -> None:
+        seen.append(exchange.headers["Authorization"])
+        exchange.head(200, 0)
+
+    site.on("/a.bin?token=geheim", private)
+    urls = [site.url(path, user="joe:hunter2@") for path in ("/a.bin?token=geheim", "/none?token=geheim")]
+    for loudness in ("-vv", "-q"):
+        done = run("get", loudness, *urls)
+        assert done.returncode == 1
+        assert "404 Not Found" in done.stderr
+        for secret in ("joe", "hunter2", "geheim", "am9l"):
+            assert secret not in done.stdout + done.stderr
+    assert set(seen) == {"Basic am9lOmh1bnRlcjI="}
+
+
+def test_verbose_shows_the_engines_log(run: Haulier, site: Site) -> None:
+    done = run("get", "-v", site.serve("/a.bin"))
+    assert "haulier.source: start of" in done.stderr
+    assert "start   " in done.stdout
+
+
+def test_a_reader_that_has_gone_stops_no_download(start: Start, site: Site, tmp_path: Path) -> None:
+    process = start("get", site.hold("/a.bin"), site.serve("/b.bin"))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith("start")
+    process.stdout.close()
+    site.gate.set()
+    assert process.stderr.read() == ""
+    assert process.wait(30) == 0
+    assert files(tmp_path) == ["a.bin", "b.bin"]
+
+
+def test_it_works_without_standard_output(site: Site, env: dict[str, str], tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m haulier get {site.serve("/a.bin")} {site.url("/none")} >&- 2>&-'
+    closed = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=env, timeout=30)
+    assert closed.returncode == 1
+    assert files(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_its_output_stops_no_download(site: Site, env: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "haulier", "get", site.serve("/a.bin")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert files(tmp_path) == ["a.bin"]
+
+
+def test_names_that_are_markup_or_no_ascii_are_shown_as_they_are(run: Haulier, site: Site, tmp_path: Path) -> None:
+    done = run("get", site.serve("/%5Bred%5D%20na%C3%AFve.txt"), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert files(tmp_path) == ["[red] naïve.txt"]
+    assert "-> [red] na?ve.txt" in done.stdout

@@ -1,0 +1,58 @@
+"""Ctrl-C and its kin."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Site, Start, Terminal
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)  # fmt: skip
+def test_a_signal_ends_it_politely(
+    signum: int, status: int, start: Start, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    held, queued = site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
+    process = start("get", site.serve("/first.bin"), held, queued, "--dest", "into")
+    wait_until(lambda: list(tmp_path.glob("into/*.part")), "a part on disk")
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert [path.name for path in (tmp_path / "into").iterdir()] == ["first.bin"]
+    assert out.splitlines()[-1].startswith("3 downloads: 1 done, 2 not finished; ")
+    assert err.splitlines() == [
+        "stopped, 2 not finished:",
+        f"  {site.url('/a.bin')}?token=*** (at 50 %)",
+        f"  {queued}",
+    ]
+    assert len(site.starts) == 2
+
+
+def test_ctrl_c_on_a_terminal_leaves_it_in_order(
+    terminal: Callable[..., Terminal], site: Site, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    term = terminal("get", site.hold("/a.bin"))
+    term.read_until(lambda: "50%" in term.text)
+    term.process.send_signal(signal.SIGINT)
+    assert term.read_to_end() == 130
+    assert "not finished" in term.text
+    assert term.raw.rindex("\x1b[?25h") > term.raw.rindex("\x1b[?25l")  # the cursor is back
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_ctrl_c_while_it_reads_its_urls(start: Start) -> None:
+    process = start("get", "-")
+    assert process.stdin is not None
+    process.stdin.write("# far more than a pipe takes in while nobody reads it\n" * 10_000)
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stderr is not None
+    assert process.stderr.read() == ""

@@ -1,0 +1,51 @@
+"""A source with what it told the store and the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+
+from haulier import messages as m
+from haulier.core.source import Source
+from haulier.policies import SourcePolicy
+
+ON = 1_000_000.0
+"""UTC seconds at which everything happens here."""
+
+
+class Told:
+    """A source and its post. ``put`` queues downloads; ``start`` takes the next one."""
+
+    def __init__(self, policy: SourcePolicy) -> None:
+        self.store: list[Any] = []
+        self.supervisor: list[Any] = []
+        self.source = Source("tidal", policy, lambda low, _high: low, self.store.append, self.supervisor.append)
+
+    def put(self, *download_ids: str) -> None:
+        for download_id in download_ids:
+            self.source.put((download_id, "tidal", None, "", "", "tidal", None, None, None, 0.0))
+
+    def start(self, now: float = 0.0) -> Any:
+        """The transfer, or when to ask again."""
+        return self.source.take(now, ON)
+
+    def ends(self) -> list[tuple[str, str, str | None]]:
+        """What the store was told, tickets and starts aside: event, id and error."""
+        told = []
+        for each in self.store:
+            if isinstance(each, m.Moved):
+                told.append((each.event, each.download_id, (each.patch or {}).get("error")))
+            elif isinstance(each, m.Landed):
+                told.append(("succeed", each.transfer.download_id, None))
+        return told
+
+
+MakeSource: TypeAlias = Callable[..., Told]
+
+
+@pytest.fixture
+def make() -> MakeSource:
+    """``make(**policy)``: a source and its post."""
+    return lambda **policy: Told(SourcePolicy(**policy))

@@ -1,0 +1,176 @@
+"""When the next download may start."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haulier.core.gate import Gate
+from haulier.policies import SourcePolicy
+
+SECONDS = st.integers(0, 80).map(lambda eighths: eighths / 8)
+"""Exact in binary, so that sums are."""
+
+
+def gate(policy: SourcePolicy | None = None, factor: float = 1.0) -> Gate:
+    return Gate(policy or SourcePolicy(), lambda low, high: min(max(factor, low), high))
+
+
+def test_a_new_gate_is_open() -> None:
+    delayed = gate(SourcePolicy(delay=10.0))
+    assert delayed.opens_at() == -inf
+    assert delayed.closed_by(0.0) is None
+
+
+def test_the_delay_counts_from_the_end_and_from_the_start_whichever_is_later() -> None:
+    it = gate(SourcePolicy(delay=3.0))
+    it.started(10.0)
+    assert it.opens_at() == 13.0
+    it.ended(11.0)
+    assert it.opens_at() == 14.0
+    it.started(14.0)
+    it.ended(14.0)
+    it.started(20.0)
+    assert it.opens_at() == 23.0
+    assert it.closed_by(22.999999) == "delay"
+    assert it.closed_by(23.0) is None
+
+
+def test_from_start_the_end_does_not_matter() -> None:
+    it = gate(SourcePolicy(delay=3.0, delay_from="start"))
+    it.started(10.0)
+    it.ended(100.0)
+    assert it.opens_at() == 13.0
+
+
+def test_a_delay_that_is_changed_counts_for_the_one_that_waits() -> None:
+    it = gate(SourcePolicy(delay=100.0))
+    it.ended(10.0)
+    it.set_delay(1.0)
+    assert it.opens_at() == 11.0
+    it.set_delay(5.0)
+    assert it.opens_at() == 15.0
+
+
+def test_another_policy_does_not_forget_the_last_end() -> None:
+    it = gate()
+    it.ended(10.0)
+    it.apply(SourcePolicy(delay=4.0))
+    assert it.opens_at() == 14.0
+
+
+def test_a_pause_keeps_it_closed_until_it_is_over() -> None:
+    it = gate()
+    it.ended(10.0)
+    it.set_paused(True)
+    assert it.opens_at() == inf
+    assert it.closed_by(1e9) == "pause"
+    it.set_paused(False)
+    assert it.closed_by(10.0) is None
+
+
+def test_a_suspension_ends_by_the_clock_and_one_is_tried_alone_until_it_proves_the_source() -> None:
+    it = gate()
+    it.suspend(50.0)
+    it.suspend(20.0)
+    assert it.opens_at() == 50.0
+    assert (it.closed_by(49.0), it.closed_by(50.0)) == ("suspension", None)
+    assert it.limit(4) == 1
+    it.proved()
+    assert it.limit(4) == 4
+
+
+def test_a_longer_delay_outlasts_a_suspension() -> None:
+    it = gate(SourcePolicy(delay=100.0))
+    it.ended(0.0)
+    it.suspend(50.0)
+    assert it.opens_at() == 100.0
+    assert (it.closed_by(10.0), it.closed_by(60.0)) == ("suspension", "delay")
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_free"),
+    [
+        (SourcePolicy(), True),
+        (SourcePolicy(delay=0.5), False),
+        (SourcePolicy(delay_floor=0.5), False),
+        (SourcePolicy(jitter=(0.5, 1.5)), True),
+    ],
+)
+def test_a_gate_without_anything_in_the_way_knows_it(policy: SourcePolicy, is_free: bool) -> None:
+    assert gate(policy).is_free is is_free
+
+
+def test_whatever_comes_in_the_way_is_noticed() -> None:
+    it = gate()
+    it.set_paused(True)
+    assert not it.is_free
+    it.set_paused(False)
+    assert it.is_free
+    it.set_delay(1.0)
+    assert not it.is_free
+    it.set_delay(0.0)
+    assert it.is_free
+    it.suspend(1.0)
+    assert not it.is_free
+
+
+@given(SECONDS, st.tuples(SECONDS, SECONDS).map(sorted), SECONDS, st.floats(0, 100), st.sampled_from(["end", "start"]))
+def test_jitter_stays_between_its_factors_and_above_the_floor(
+    delay: float, factors: list[float], floor: float, factor: float, since: str
+) -> None:
+    low, high = factors
+    policy = SourcePolicy(delay=delay, jitter=(low, high), delay_floor=floor, delay_from=since)  # type: ignore[arg-type]
+    it = gate(policy, factor)
+    for at in (16.0, 32.0):
+        it.started(at)
+        it.ended(at)
+        assert max(delay * low, floor) <= it.opens_at() - at <= max(delay * high, floor)
+
+
+def test_each_end_draws_its_own_jitter() -> None:
+    drawn = iter([0.5, 1.0, 1.5])
+    it = Gate(SourcePolicy(delay=2.0, jitter=(0.5, 1.5)), lambda _low, _high: next(drawn))
+    it.started(0.0)
+    it.ended(0.0)
+    assert it.opens_at() == 2.0
+    it.ended(8.0)
+    assert it.opens_at() == 11.0
+
+
+def test_each_start_draws_its_own_jitter_where_starts_count() -> None:
+    drawn = iter([0.5, 1.0, 1.5])
+    it = Gate(SourcePolicy(delay=2.0, jitter=(0.5, 1.5), delay_from="start"), lambda _low, _high: next(drawn))
+    it.started(0.0)
+    it.ended(1.0)
+    assert it.opens_at() == 2.0
+    it.started(8.0)
+    assert it.opens_at() == 11.0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["start", "end", "delay", "suspend"]), SECONDS, SECONDS)))
+def test_never_early(steps: list[tuple[str, float, float]]) -> None:
+    it, now = gate(SourcePolicy(delay=1.0)), 0.0
+    last = until = -inf
+    delay = 1.0
+    for what, later, seconds in steps:
+        now += later
+        match what:
+            case "start":
+                it.started(now)
+                last = now
+            case "end":
+                it.ended(now)
+                last = now
+            case "delay":
+                it.set_delay(seconds)
+                delay = seconds
+            case "suspend":
+                it.suspend(now + seconds)
+                until = max(until, now + seconds)
+        assert it.opens_at() == max(last + delay, until)
+        assert it.is_free <= (it.opens_at() <= now)
+        assert (it.closed_by(now) is None) == (now >= it.opens_at())

@@ -1,0 +1,63 @@
+"""What comes of an attempt."""
+
+from __future__ import annotations
+
+import pytest
+import tenacity
+
+from haulier.core.outcome import Again, Failed, PutBack, Stopped, judge, text_of
+from haulier.errors import DownloadCancelled, PermanentError, Throttled
+from haulier.policies import RetryPolicy, SourcePolicy
+
+ONCE = SourcePolicy()
+TWICE = SourcePolicy(retry=RetryPolicy(stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_fixed(5)))
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(ValueError("boom"), "boom"), (ValueError(), "ValueError"), (Unspeakable(), "Unspeakable")]
+)
+def test_an_exception_says_something_in_any_case(error: Exception, text: str) -> None:
+    assert text_of(error) == text
+
+
+def test_a_failure_for_good() -> None:
+    assert judge(ONCE, 1, None, OSError("reset"), 0, 0) == Failed("reset", "OSError")
+    assert judge(TWICE, 2, None, OSError("reset"), 0, 0) == Failed("reset", "OSError")
+    assert judge(TWICE, 1, None, PermanentError("404"), 0, 0) == Failed("404", "PermanentError")
+
+
+def test_a_failure_with_another_attempt() -> None:
+    assert judge(TWICE, 1, None, OSError("reset"), 0, 0) == Again(5.0, "reset", "OSError")
+
+
+@pytest.mark.parametrize("path", [None, ""])
+def test_an_empty_result_leaves_the_error_to_the_impl(path: str | None) -> None:
+    assert judge(ONCE, 1, path, None, 0, 0) == Failed(None, None)
+    assert judge(TWICE, 1, path, None, 0, 0) == Again(5.0, None, None)
+
+
+def test_throttled_is_no_failure_whatever_the_retry_policy_says() -> None:
+    assert judge(ONCE, 1, None, Throttled(retry_after=9), 0, 0) == PutBack(9.0)
+
+
+def test_an_impl_that_saw_the_cancel_has_stopped() -> None:
+    assert judge(TWICE, 1, None, DownloadCancelled(), 0, 0) == Stopped()
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "error"),
+    [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), (True, TypeError), ("1", TypeError)],
+)
+def test_throttled_takes_only_seconds(retry_after: float, error: type[Exception]) -> None:
+    with pytest.raises(error, match="retry_after"):
+        Throttled(retry_after)
+
+
+def test_throttled_says_how_long() -> None:
+    assert str(Throttled(2.5)) == "throttled for 2.5 s"
+    assert str(Throttled(2, "429")) == "429"

@@ -1,0 +1,201 @@
+"""What a source does when a slot dies, or an impl hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tenacity
+
+from haulier import messages as m
+from haulier.core.outcome import PutBack
+from haulier.policies import RestartPolicy, SourcePolicy
+
+ON = 1_000_000.0
+Make = Callable[..., Any]
+REST = RestartPolicy(intensity=1, period=60.0, wait=tenacity.wait_fixed(2.0))
+
+
+def running(it: Any, *download_ids: str, now: float = 0.0) -> list[Any]:
+    it.put(*download_ids)
+    it.source.live += len(download_ids)
+    return [it.start(now) for _ in download_ids]
+
+
+# ---- crashes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_crash_fails_what_was_in_hand_and_the_source_rests(make: Make) -> None:
+    it = make(restart=REST, delay=1.0)
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    assert it.ends() == [("fail", "a", "worker crash: gone")]
+    assert it.store[-1].patch["error_type"] == "SystemExit"
+    assert (it.source.live, it.source.resting, it.source.in_flight) == (0, True, {})
+    assert it.supervisor == [m.Wake(it.source, 12.0, restart=True)]
+    assert it.source.why("b", 10.0) == "restart"
+    assert it.source.gate.opens_at() == 11.0
+    assert (transfer.fenced, transfer.cancelled) == (True, True)
+
+
+def test_a_crash_between_two_downloads_counts_too(make: Make) -> None:
+    it = make(restart=REST)
+    it.source.live = 1
+    it.source.crashed(None, SystemExit(), 10.0, ON)
+    assert (it.source.live, it.source.resting, it.ends()) == (0, True, [])
+
+
+def test_a_slot_that_dies_after_its_report_frees_its_place(make: Make) -> None:
+    it = make(restart=REST)
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, m.Landed(transfer, "x"), 1.0, ON)
+    it.source.crashed(transfer, SystemExit(), 2.0, ON)
+    assert (it.source.live, it.source.zombies, it.source.resting) == (0, 0, True)
+    assert it.ends() == [("succeed", "a", None)]
+
+
+def test_a_slot_that_dies_after_its_report_takes_nobody_elses_run_along(make: Make) -> None:
+    it = make(restart=REST)
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, PutBack(1.0), 1.0, ON)
+    again = it.start(2.0)
+    it.source.crashed(transfer, SystemExit(), 3.0, ON)
+    assert it.source.in_flight == {"a": again}
+    assert it.ends() == [("put_back", "a", None)]
+
+
+def test_a_crash_of_a_cancelled_run_leaves_it_cancelled(make: Make) -> None:
+    it = make(restart=REST)
+    (transfer,) = running(it, "a")
+    it.source.cancel("a", ON)
+    it.source.crashed(transfer, SystemExit(), 10.0, ON)
+    assert it.ends() == [("cancel", "a", None)]
+    assert it.source.resting
+
+
+def test_too_many_crashes_bring_it_down(make: Make) -> None:
+    it = make(restart=REST)
+    for download_id in "ab":
+        (transfer,) = running(it, download_id)
+        it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    assert it.source.refusal.kind == "down"
+    assert it.source.refusal.reason == "more than 1 restarts within 60 s"
+    assert it.source.restarts.total == 1
+
+
+def test_on_crash_error_queued(make: Make) -> None:
+    it = make(restart=REST, on_crash="error_queued")
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    assert it.ends() == [("fail", "a", "worker crash: gone"), ("fail", "b", "worker crash: gone")]
+    assert it.source.refusal is None
+
+
+def test_a_crash_while_closing_restarts_nothing(make: Make) -> None:
+    it = make(restart=REST)
+    (transfer,) = running(it, "a")
+    it.source.close(ON)
+    it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    assert (it.ends(), it.supervisor, it.source.live) == ([("fail", "a", "worker crash: gone")], [], 0)
+
+
+# ---- time-outs -------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_time_out_nobody_guards(make: Make) -> None:
+    it = make()
+    running(it, "a")
+    assert it.supervisor == []
+
+
+def test_a_time_out_is_looked_for_at_its_deadline(make: Make) -> None:
+    it = make(timeout=10.0)
+    (transfer,) = running(it, "a", now=5.0)
+    assert it.supervisor == [m.Guard(it.source, transfer, 15.0)]
+    assert transfer.deadline == 15.0
+    assert it.source.overdue(transfer, 14.999) == 15.0
+    assert it.source.overdue(transfer, 15.0) == "timed out after 10 s"
+
+
+def test_a_stall_is_found_within_a_quarter_more_than_its_time(make: Make) -> None:
+    it = make(stall_timeout=8.0, timeout=100.0)
+    (transfer,) = running(it, "a")
+    now = it.supervisor[0].at
+    assert now == 2.0
+    verdicts: list[Any] = []
+    while not verdicts or isinstance(verdicts[-1], float):
+        if now == 4.0:
+            transfer.cell["transferred"] = 1
+        verdicts.append(it.source.overdue(transfer, now))
+        now = verdicts[-1] if isinstance(verdicts[-1], float) else now
+    assert verdicts[-1] == "stalled: no progress for 8 s"
+    assert 12.0 <= now <= 14.0
+
+
+def test_who_gets_on_is_not_given_up(make: Make) -> None:
+    it = make(stall_timeout=8.0)
+    (transfer,) = running(it, "a")
+    for now in range(2, 200, 2):
+        transfer.cell["progress"] = now / 2
+        assert it.source.overdue(transfer, float(now)) == now + 2.0
+
+
+def test_what_is_over_needs_no_guard(make: Make) -> None:
+    it = make(timeout=10.0)
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, m.Landed(transfer, "x"), 1.0, ON)
+    assert it.source.overdue(transfer, 99.0) is None
+
+
+def test_a_run_that_was_given_up_on_is_a_zombie_until_it_returns(make: Make) -> None:
+    it = make(timeout=10.0, delay=1.0)
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.give_up(transfer, "timed out", "TimeoutError", 10.0, ON)
+    assert it.ends() == [("fail", "a", "timed out")]
+    assert (it.source.zombies, it.source.live, it.source.in_flight) == (1, 0, {})
+    assert (transfer.fenced, transfer.cancelled) == (True, True)
+    assert it.start(10.0) == 11.0
+    assert it.start(11.0).download_id == "b"
+    assert it.source.settle(transfer, m.Landed(transfer, "late"), 20.0, ON) is False
+    assert it.ends() == [("fail", "a", "timed out")]
+    assert (it.source.zombies, it.source.live) == (0, 0)
+
+
+def test_a_zombie_that_crashes_is_counted_off_and_restarts_nothing(make: Make) -> None:
+    it = make(timeout=10.0)
+    (transfer,) = running(it, "a")
+    it.source.give_up(transfer, "timed out", "TimeoutError", 10.0, ON)
+    it.source.crashed(transfer, SystemExit(), 11.0, ON)
+    assert (it.source.zombies, it.source.live, it.source.resting) == (0, 0, False)
+    assert it.ends() == [("fail", "a", "timed out")]
+
+
+def test_giving_up_on_a_cancelled_run_leaves_it_cancelled(make: Make) -> None:
+    it = make(timeout=10.0)
+    (transfer,) = running(it, "a")
+    it.source.cancel("a", ON)
+    it.source.give_up(transfer, "timed out", "TimeoutError", 10.0, ON)
+    assert it.ends() == [("cancel", "a", None)]
+    assert it.source.zombies == 1
+
+
+def test_more_zombies_than_allowed_bring_it_down(make: Make) -> None:
+    it = make(timeout=10.0, max_zombies=1, concurrency=2)
+    first, second = running(it, "a", "b")
+    it.put("c")
+    it.source.give_up(first, "timed out", "TimeoutError", 10.0, ON)
+    assert not it.source.is_overstaffed
+    it.source.give_up(second, "timed out", "TimeoutError", 10.0, ON)
+    assert it.source.refusal.reason == "2 hung impls, more than max_zombies allows"
+    assert it.ends()[-1] == ("fail", "c", "source down: 2 hung impls, more than max_zombies allows")
+
+
+def test_a_policy_with_a_time_out_counts_from_the_next_start(make: Make) -> None:
+    it = make(concurrency=2)
+    running(it, "a")
+    it.source.apply(SourcePolicy(concurrency=2, timeout=5.0))
+    running(it, "b", now=1.0)
+    assert [guard.at for guard in it.supervisor] == [6.0]

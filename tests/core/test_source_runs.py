@@ -1,0 +1,165 @@
+"""What a source does with an attempt that ended: a result, another attempt, a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import pytest
+
+from haulier import messages as m
+from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+
+ON = 1_000_000.0
+Make = Callable[..., Any]
+
+
+def running(it: Any, *download_ids: str, now: float = 0.0) -> list[Any]:
+    it.put(*download_ids)
+    it.source.live += len(download_ids)
+    return [it.start(now) for _ in download_ids]
+
+
+# ---- ends ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Failed("boom", "ValueError"), ("fail", {"error": "boom", "error_type": "ValueError"})),
+        (Failed(None, None), ("fail", {"error_type": None})),
+        (Stopped(), ("cancel", None)),
+    ],
+)
+def test_an_end_is_told(make: Make, outcome: Outcome, told: Any) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    assert it.source.settle(transfer, outcome, 1.0, ON) is True
+    assert it.store[-1] == m.Moved(told[0], "tidal", "a", transfer, told[1], ON)
+    assert (it.source.in_flight, it.source.live) == ({}, 1)
+
+
+def test_a_landing_is_told_with_its_moment(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    landed = m.Landed(transfer, "x")
+    it.source.settle(transfer, landed, 1.0, ON)
+    assert it.store[-1] is landed
+    assert landed.on == ON
+
+
+# ---- another attempt -------------------------------------------------------------------------------------------------
+
+
+def test_a_back_off_frees_the_slot_and_comes_first_when_due(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    it.put("b", "c")
+    transfer.cell.update(transferred=9, progress=50.0, speed=3, time_remaining=1.0, size=18)
+    it.source.settle(transfer, Again(4.0, "reset", "OSError"), 10.0, ON)
+    patch = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 4.0}
+    assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON)
+    assert it.supervisor == [m.Retry(it.source, "a", 14.0)]
+    assert it.source.why("a", 13.0) == "back-off"
+    second = it.start(10.0)
+    assert second.download_id == "b"
+    it.source.retry_due("a")
+    it.source.settle(second, m.Landed(second, "x"), 14.0, ON)
+    again = it.start(14.0)
+    assert (again.download_id, again.attempt, again.first_start, again.idle_s) == ("a", 2, 0.0, 4.0)
+    assert again.cell is transfer.cell
+    assert again.cell == {"transferred": 0, "progress": 0.0, "speed": 0, "time_remaining": None, "size": 18}
+
+
+def test_the_time_of_the_first_start_and_the_waits_add_up(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a", now=5.0)
+    for attempt in (1, 2, 3):
+        assert transfer.attempt == attempt
+        it.source.settle(transfer, Again(2.0, None, None), 10.0 * attempt, ON)
+        it.source.retry_due("a")
+        transfer = it.start(10.0 * attempt + 2.0)
+    assert (transfer.first_start, transfer.idle_s) == (5.0, 6.0)
+
+
+def test_an_empty_result_that_is_tried_again_keeps_the_impls_error(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, Again(4.0, None, None), 10.0, ON)
+    assert it.store[-1].patch == {"error_type": None, "next_attempt_at": ON + 4.0}
+
+
+def test_a_back_off_that_was_cancelled_does_not_come_back(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, Again(4.0, "reset", "OSError"), 0.0, ON)
+    assert it.source.cancel("a", ON) is True
+    it.source.retry_due("a")
+    assert (list(it.source.queue), it.source.tried, it.start(9.0)) == ([], {}, inf)
+
+
+def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> None:
+    it = make(concurrency=2)
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.settle(transfer, PutBack(8.0), 10.0, ON)
+    assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, {"attempt": 0}, ON)
+    assert it.source.why("a", 11.0) == "suspension"
+    assert it.start(17.0) == 18.0
+    again = it.start(18.0)
+    assert (again.download_id, again.attempt) == ("a", 1)
+    assert it.start(18.0) == inf  # one alone
+    it.source.settle(again, m.Landed(again, "x"), 19.0, ON)
+    assert it.start(19.0).download_id == "b"
+
+
+def test_what_started_before_the_suspension_proves_nothing(make: Make) -> None:
+    it = make(concurrency=2)
+    first, second = running(it, "a", "b")
+    it.put("c")
+    it.source.settle(first, PutBack(8.0), 1.0, ON)
+    it.source.settle(second, m.Landed(second, "x"), 2.0, ON)
+    assert it.source.gate.probing
+    assert it.start(9.0).download_id == "a"
+    assert it.start(9.0) == inf
+
+
+def test_a_throttled_probe_suspends_it_again(make: Make) -> None:
+    it = make(concurrency=2)
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, PutBack(8.0), 0.0, ON)
+    it.source.settle(it.start(8.0), PutBack(8.0), 9.0, ON)
+    assert it.start(16.0) == 17.0
+    assert it.source.gate.probing
+
+
+def test_a_cancelled_run_that_was_throttled_suspends_all_the_same(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.cancel("a", ON)
+    it.source.settle(transfer, PutBack(8.0), 0.0, ON)
+    assert it.start(1.0) == 8.0
+    assert it.start(8.0).download_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (Again(1.0, "reset", "OSError"), "reset"),
+        (PutBack(1.0), None),
+        (Stopped(), None),
+        (Again(1.0, None, None), None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["down", "closed"])
+def test_a_source_that_takes_no_more_keeps_nothing_for_later(
+    make: Make, outcome: Outcome, error: str | None, kind: str
+) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    it.source.close(ON) if kind == "closed" else it.source.go_down("broken", ON)
+    it.source.settle(transfer, outcome, 1.0, ON)
+    assert it.ends() == [("fail", "a", error or {"closed": "engine closed", "down": "source down: broken"}[kind])]
+    assert (it.source.pending, it.source.tried, it.supervisor) == ({}, {}, [])
