@@ -67,7 +67,7 @@ def test_every_numbered_name_is_safe_and_different(name: str, number: int) -> No
 
 
 @settings(deadline=None)
-@given(st.text(st.sampled_from("aé漢😀."), min_size=1), st.integers(1, 200))
+@given(st.text(st.sampled_from("aé漢😀"), min_size=1), st.integers(1, 200))
 def test_a_long_name_keeps_its_extension_and_its_characters_whole(text: str, times: int) -> None:
     safe = safe_filename("a" + text * times + "z.flac")
     assert safe.endswith(".flac")
