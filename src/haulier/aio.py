@@ -62,12 +62,10 @@ class BackgroundDownloadWorker:
     ) -> str:
         """Queue a download at a source and return its id; it waits for nothing, an idle source included."""
         _check_blocking("impl_callable", impl_callable)
-        return self._worker.enqueue(
+        return self._worker.dispatch(
             source_name, target_id, display_name, original_filename, impl_callable,
             extra_record_fields, username_override, thread_name,
         )  # fmt: skip
-
-    enqueue = dispatch
 
     async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
         """Let at most ``max_concurrent`` impls of a source run at once, from now on."""
@@ -91,7 +89,7 @@ class DownloadEngine:
         self._engine = sync.DownloadEngine(**options) if engine is None else engine
         # One thread, so that what is told to the store from here arrives in order. It ends with this object.
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="haulier-aio")
-        self.worker = BackgroundDownloadWorker(self._engine.worker)
+        self.worker = BackgroundDownloadWorker(SyncWorker(self._engine, hands_over=False))
 
     async def __aenter__(self) -> DownloadEngine:
         return self

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from haulier.actors.ids import new_id
 from haulier.actors.mailbox import Mailbox
-from haulier.messages import Impl, Ticket
+from haulier.messages import Impl
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import FIRST_KEYS
 
@@ -23,8 +23,10 @@ __all__ = ["BackgroundDownloadWorker"]
 class BackgroundDownloadWorker:
     """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
 
-    def __init__(self, engine: DownloadEngine) -> None:
+    def __init__(self, engine: DownloadEngine, *, hands_over: bool = True) -> None:
+        """``hands_over``: whether ``dispatch`` waits until an idle source has the download in hand."""
         self._engine = engine
+        self._hands_over = hands_over
 
     def dispatch(
         self,
@@ -52,35 +54,6 @@ class BackgroundDownloadWorker:
         Raises ``ValueError`` or ``TypeError`` for arguments that are none, ``EngineClosed``, ``SourceDown``,
         ``QueueFull`` or ``StoreUnavailable``; then nothing was stored.
         """
-        mailbox, ticket = self._ticket(
-            source_name, target_id, display_name, original_filename, impl_callable,
-            extra_record_fields, username_override, thread_name,
-        )  # fmt: skip
-        source = mailbox.source
-        if not source.in_flight and not source.pending and mailbox.is_idle:
-            mailbox.put_and_wait(ticket)
-        else:
-            mailbox.put(ticket)
-        return ticket[0]
-
-    def enqueue(self, *args: Any, **kwargs: Any) -> str:
-        """As ``dispatch``, but never wait for an idle source to pick the download up."""
-        mailbox, ticket = self._ticket(*args, **kwargs)
-        mailbox.put(ticket)
-        return ticket[0]
-
-    def _ticket(
-        self,
-        source_name: str,
-        target_id: Any,
-        display_name: str,
-        original_filename: str,
-        impl_callable: Impl | None = None,
-        extra_record_fields: Mapping[str, Any] | None = None,
-        username_override: str | None = None,
-        thread_name: str | None = None,
-    ) -> tuple[Mailbox, Ticket]:
-        """Check everything, and make the ticket."""
         system = self._engine._system
         mailbox = system.mailboxes.get(source_name) if type(source_name) is str else None
         if mailbox is None or not system.is_open:
@@ -97,8 +70,9 @@ class BackgroundDownloadWorker:
             extras = _filled(policy, target_id, display_name, extras)
             if policy.thread_name is not None and not thread_name:
                 thread_name = policy.thread_name.format(target_id=target_id, download_id=download_id)
-        name = mailbox.source.name
-        return mailbox, (
+        source = mailbox.source
+        name = source.name
+        ticket = (
             download_id,
             name,
             target_id,
@@ -110,6 +84,11 @@ class BackgroundDownloadWorker:
             None if extras is None else _flat(extras),
             time(),
         )
+        if source.in_flight or source.pending or not self._hands_over or not mailbox.is_idle:
+            mailbox.put(ticket)
+        else:
+            mailbox.put_and_wait(ticket)
+        return download_id
 
     def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
         """Let at most ``max_concurrent`` impls of a source run at once, from now on; those that run finish.

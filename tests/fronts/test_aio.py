@@ -89,7 +89,7 @@ def parameters(method: Callable[..., Any]) -> list[tuple[str, object, object]]:
 def test_every_method_has_a_twin_with_the_same_parameters(sync: type, twin: type) -> None:
     ours, theirs = public(twin), public(sync)
     assert set(ours) == set(theirs)
-    for name in set(theirs) - OTHERWISE - {"enqueue"}:
+    for name in set(theirs) - OTHERWISE:
         assert parameters(ours[name]) == parameters(theirs[name]), name
         assert inspect.iscoroutinefunction(ours[name]) or name == "as_completed", name
 

@@ -54,7 +54,7 @@ class BuggyPlugin:
         if display_name in self._crashes:
             if display_name == self._crashes[0]:
                 raise SystemExit("the plugin called sys.exit()")
-            raise SourceCrashed("the plugin's session is broken")
+            raise SourceCrashed("the plugin's client is broken")
         return self._fetcher(download_id, target_id, display_name, transfer)
 
 
