@@ -32,7 +32,7 @@ from haulier.errors import UnknownDownload
 from haulier.events import Event
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import Record
-from haulier.transfer import running_id
+from haulier.transfer import running
 from haulier.worker import BackgroundDownloadWorker as SyncWorker
 
 __all__ = ["BackgroundDownloadWorker", "DownloadEngine", "Events"]
@@ -175,7 +175,8 @@ class DownloadEngine:
         """``async for`` over the records of downloads, each as soon as it is over; ``timeout`` is for all of them."""
         ids = list(dict.fromkeys(download_ids))
         seconds = None if timeout is None else check_seconds("timeout", timeout)
-        if running_id() in ids:
+        own = running()
+        if own is not None and own.download_id in ids:
             raise RuntimeError("an impl cannot wait for the end of its own download")
         return self._arrivals(ids, seconds)
 

@@ -7,21 +7,22 @@ import os
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
 from time import monotonic, sleep, time
 from types import EllipsisType
 from typing import Any, Final
 
 from haulier import messages as m
+from haulier.actors.draining import behind_own, drain_queues
 from haulier.actors.mailbox import Mailbox
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
-from haulier.core.entry import Entry, view
+from haulier.core.entry import Entry, Held, phase_of, view
 from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
 from haulier.errors import ForkedEngine, UnknownDownload
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import Phase, Record, State
-from haulier.transfer import running_id
 from haulier.worker import BackgroundDownloadWorker, check_impl
 
 __all__ = ["DownloadEngine"]
@@ -41,7 +42,7 @@ class DownloadEngine:
 
     def __init__(self, *, retention: Retention | None = None, idle_timeout: float = 30.0) -> None:
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
-        self._system = System(retention or Retention(), patience_s)
+        self._system = System(retention or Retention(), min(patience_s, TIMEOUT_MAX))
         self._patches = 0
         self.worker = BackgroundDownloadWorker(self)
         _engines.add(self)
@@ -117,11 +118,13 @@ class DownloadEngine:
         states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
         copy = _copied("patch", patch)
         if copy.get("state") == State.CANCELLED and source in system.mailboxes:
-            record = self.get_record(source, download_id)
-            if record is None or record.get("state") in states:
-                return False
-            if _cancel_at(system.mailboxes[source], download_id):
-                states = ()  # cancelled: what is left of the patch belongs to it
+            mailbox = system.mailboxes[source]
+            with mailbox.lock:  # nothing starts or ends between the look and the cancel
+                record = self.get_record(source, download_id)
+                if record is None or record.get("state") in states:
+                    return False
+                if mailbox.source.cancel(download_id, time()):
+                    states = ()  # what is left of the patch belongs to it
         return bool(system.store.ask(m.PatchUnless(source, download_id, copy, states)))
 
     def remove_record(self, source_name: str, download_id: str) -> Record | None:
@@ -140,7 +143,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         self._catch_up()
         held = system.ledger.buckets.get(source, _NOTHING).get(download_id)
-        return None if held is None else self._told(source, view(held))
+        return None if held is None else self._told(source, download_id, held)
 
     def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
         """Copies of a source's records, as of the moment of the call, in the order in which they came."""
@@ -152,7 +155,7 @@ class DownloadEngine:
         """A copy of the record of a download, wherever it is; None where there is none."""
         self._catch_up()
         found = self._system.ledger.find(None, download_id)
-        return None if found is None else self._told(found[0], view(found[1]))
+        return None if found is None else self._told(found[0], download_id, found[1])
 
     def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
         """Copies of all records but those of the sources in ``exclude``."""
@@ -174,15 +177,16 @@ class DownloadEngine:
             self._system.store.ask(m.Sync())
 
     def _views(self, source: str) -> list[Record]:
-        held = list(self._system.ledger.buckets.get(source, _NOTHING).values())
-        return [self._told(source, view(each)) for each in held]
+        bucket = self._system.ledger.buckets.get(source, _NOTHING).copy()  # in one step, while others go on writing
+        return [self._told(source, download_id, held) for download_id, held in bucket.items()]
 
-    def _told(self, source: str, record: Record) -> Record:
-        """Add why it is not running, where it is not."""
-        if record.get("phase") in _WAITING:
+    def _told(self, source: str, download_id: str, held: Held) -> Record:
+        """A copy of the record, with why it is not running, where it is not."""
+        record = view(held)
+        if phase_of(held) in _WAITING:
             mailbox = self._system.mailboxes.get(source)
             if mailbox is not None:
-                record["reason"] = mailbox.source.why(record["id"], monotonic())
+                record["reason"] = mailbox.source.why(download_id, monotonic())
         return record
 
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
@@ -217,8 +221,8 @@ class DownloadEngine:
         """The records of downloads, each as soon as it is over. Raises what ``wait`` raises; ``timeout`` is for all."""
         ids = list(dict.fromkeys(download_ids))
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
-        if running_id() in ids:
-            raise RuntimeError("an impl cannot wait for the end of its own download")
+        if not behind_own(self._system).isdisjoint(ids):
+            raise RuntimeError("an impl cannot wait for its own download, or for one that waits for its slot")
         answers, watched = self._watch(ids)
         if watched.unknown:
             self._unwatch(ids, answers)
@@ -236,7 +240,7 @@ class DownloadEngine:
     def _arrivals(self, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
         try:
             for _ in ids:
-                yield answers.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
+                yield answers.get(timeout=None if deadline is None else _left(deadline))
         except Empty:
             raise TimeoutError("not all of the downloads are over yet") from None
         finally:
@@ -318,11 +322,13 @@ class DownloadEngine:
 
     def explain(self, download_id: str) -> Explanation:
         """Why a download is not running. Raises ``UnknownDownload`` where there is no record."""
-        record = self.get_download_status(download_id)
-        if record is None:
+        self._catch_up()
+        found = self._system.ledger.find(None, download_id)
+        if found is None:
             raise UnknownDownload(f"no record of download {download_id!r}")
-        mailbox = self._system.mailboxes.get(str(record.get("source")))
-        return explanation_of(record, None if mailbox is None else mailbox.source, monotonic(), time())
+        mailbox = self._system.mailboxes.get(found[0])
+        source = None if mailbox is None else mailbox.source
+        return explanation_of(download_id, phase_of(found[1]), source, monotonic(), time())
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -336,26 +342,14 @@ class DownloadEngine:
         if isinstance(timeout, EllipsisType):
             timeout = None if drain else CLOSE_S
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
-        if drain and self._system.refuse():
-            self._drain(deadline)
+        if drain:
+            self._system.refuse()
+            drain_queues(self._system, deadline)
         self._system.close(deadline)
 
-    def _drain(self, deadline: float | None) -> None:
-        """Wait for everything that is not over, but for the caller's own download and what a pause holds back."""
-        ids: list[str] = []
-        for mailbox in list(self._system.mailboxes.values()):
-            with mailbox.lock:
-                source = mailbox.source
-                ids += [*source.in_flight, *(() if source.gate.paused else source.pending)]
-        own = running_id()
-        ids = [download_id for download_id in ids if download_id != own]
-        answers, watched = self._watch(ids)
-        gone = set(watched.unknown)
-        try:
-            for _ in self._arrivals([download_id for download_id in ids if download_id not in gone], answers, deadline):
-                pass
-        except TimeoutError:
-            _logger.warning("close: the queues did not run dry in time")
+
+def _left(deadline: float) -> float:
+    return min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
 
 
 def _cancel_at(mailbox: Mailbox, download_id: str) -> bool:

@@ -147,7 +147,7 @@ class Listen(NamedTuple):
 
 
 class Hire(NamedTuple):
-    """Start one source actor at ``mailbox``; its place is already reserved."""
+    """There is work at ``mailbox`` for more source actors than it has: start them."""
 
     mailbox: Any
 

@@ -28,6 +28,8 @@ class Transfer:
     """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
     fenced = False
     """Whether the record has ended without waiting for this attempt: its report no longer counts."""
+    claimed = False
+    """Taken, but not yet at the impl: where starts are spaced, the next one is counted from there."""
     given_up = False
     """Whether the engine waits for its impl no longer: its thread is a zombie until it returns."""
     first_start: float | None = None
@@ -127,7 +129,6 @@ def current_transfer() -> Transfer:
 set_current = _current.set
 
 
-def running_id() -> str | None:
-    """The id of the download that the calling thread runs; None outside impls."""
-    transfer = _current.get()
-    return None if transfer is None else transfer.download_id
+def running() -> Transfer | None:
+    """The same, or None outside impls."""
+    return _current.get()

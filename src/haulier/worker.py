@@ -62,6 +62,8 @@ class BackgroundDownloadWorker:
         impl = mailbox.impl if impl_callable is None else impl_callable
         if (impl is mailbox.common and impl is not None) or _is_common(mailbox, impl):
             impl = None
+        if thread_name is not None and not isinstance(thread_name, str):
+            raise TypeError(f"thread_name must be a str, not {thread_name!r}")
         download_id = new_id()
         username, extras = username_override, extra_record_fields
         if not mailbox.is_plain:
@@ -142,6 +144,7 @@ def _flat(extras: Mapping[str, Any]) -> tuple[Any, ...] | None:
     for key in extras:
         if not isinstance(key, str):
             raise TypeError(f"extra_record_fields: a key must be a str, not {key!r}")
+    extras = dict(extras)
     if "id" in extras or "state" in extras:
         raise ValueError("extra_record_fields must not set 'id' or 'state': they are the engine's")
     return (*extras, *extras.values()) if extras else None

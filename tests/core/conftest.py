@@ -10,6 +10,7 @@ import pytest
 from haulier import messages as m
 from haulier.core.source import Source
 from haulier.policies import SourcePolicy
+from haulier.transfer import Transfer
 
 ON = 1_000_000.0
 """UTC seconds at which everything happens here."""
@@ -29,7 +30,10 @@ class Told:
 
     def start(self, now: float = 0.0) -> Any:
         """The transfer, or when to ask again."""
-        return self.source.take(now, ON)
+        taken = self.source.take(now, ON)
+        if isinstance(taken, Transfer):
+            self.source.confirm(taken, now)
+        return taken
 
     def ends(self) -> list[tuple[str, str, str | None]]:
         """What the store was told, tickets and starts aside: event, id and error."""

@@ -15,8 +15,8 @@ ON = 1_000_000.0
 Make = Callable[..., Any]
 
 
-def explained(it: Any, download_id: str, now: float, **record: Any) -> Explanation:
-    return explanation_of({"id": download_id, "phase": "queued", **record}, it.source, now, ON)
+def explained(it: Any, download_id: str, now: float, phase: str | None = "queued") -> Explanation:
+    return explanation_of(download_id, phase, it.source, now, ON)
 
 
 def told(phase: str | None, reason: str | None, position: int | None, earliest_start: float | None) -> Any:
@@ -133,8 +133,7 @@ def test_a_failed_attempt_backs_off(make: Make) -> None:
     it = make()
     it.put("a")
     it.source.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
-    record = {"phase": "backing_off", "next_attempt_at": ON + 10.0}
-    assert explained(it, "a", 4.0, **record) == told("backing_off", "back-off", None, ON + 10.0)
+    assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, ON + 6.0)
 
 
 @pytest.mark.parametrize("phase", ["running", "succeeded", "failed", "cancelled", None])
@@ -143,4 +142,4 @@ def test_what_does_not_wait_needs_no_reason(make: Make, phase: str | None) -> No
 
 
 def test_a_record_without_a_source() -> None:
-    assert explanation_of({"x": 1}, None, 0.0, ON) == told(None, None, None, None)
+    assert explanation_of("x", None, None, 0.0, ON) == told(None, None, None, None)

@@ -8,7 +8,7 @@ import pytest
 
 from haulier import transfer as module
 from haulier.errors import DownloadCancelled
-from haulier.transfer import Transfer, current_transfer, running_id, set_current
+from haulier.transfer import Transfer, current_transfer, running, set_current
 
 TARGET = object()
 TICKET = ("an-id", "tidal", TARGET, "A Song", "song.flac", "tidal", None, None, None, 0.0)
@@ -77,9 +77,9 @@ def test_the_current_transfer_is_that_of_the_context(transfer: Transfer) -> None
     def inside() -> None:
         set_current(transfer)
         assert current_transfer() is transfer
-        assert running_id() == "an-id"
+        assert running() is current_transfer()
 
     copy_context().run(inside)
-    assert running_id() is None
+    assert running() is None
     with pytest.raises(LookupError, match="no download runs on this thread"):
         current_transfer()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+import pytest
 import tenacity
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
@@ -248,5 +249,6 @@ def pytest_generate_tests(metafunc: Any) -> None:
     metafunc.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
 
 
+@pytest.mark.timeout(600)  # a failure is made small before it is shown
 def test_the_promises_hold(machine: type[Source]) -> None:
     run_state_machine_as_test(machine, settings=PROFILE)

@@ -12,7 +12,7 @@ import pykka
 
 from haulier.actors.timers import sharpen_timers
 
-__all__ = ["EngineActor", "Inbox", "Mail"]
+__all__ = ["ActorCrashed", "EngineActor", "Inbox", "Mail"]
 
 logger = logging.getLogger("haulier.actors")
 
@@ -53,6 +53,10 @@ class Inbox(ABC):
         """Wait for the next message."""
 
 
+class ActorCrashed(Exception):
+    """A handler raised something that is no ``Exception``; that is its cause."""
+
+
 class EngineActor(pykka.ThreadingActor):
     """A daemon thread that is in no registry, so that ``stop_all`` does not reach it."""
 
@@ -82,6 +86,15 @@ class EngineActor(pykka.ThreadingActor):
                 logger.exception("%s died", self._name)
         finally:
             self.on_end()
+
+    def _handle_receive(self, message: Any) -> Any:
+        """Have whatever goes wrong fail this actor: pykka answers a ``SystemExit`` by stopping everybody's."""
+        try:
+            return super()._handle_receive(message)
+        except Exception:
+            raise
+        except BaseException as crash:
+            raise ActorCrashed(type(crash).__name__) from crash
 
     def on_failure(self, _type: Any, value: BaseException | None, _traceback: Any) -> None:
         """Keep the cause for ``on_end``."""

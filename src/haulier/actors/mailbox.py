@@ -60,6 +60,8 @@ class Mailbox:
         self._tell_store = tell_store
         self.handoffs: dict[str, Lock] = {}
         """Dispatches that wait for their start, each at a lock that the slot releases."""
+        self.hiring = False
+        """The supervisor was told, and has not looked yet."""
         self.slots: set[Any] = set()
         """The source actors that live."""
         self.tell_supervisor = tell_supervisor
@@ -124,17 +126,15 @@ class Mailbox:
 
     def staff(self) -> None:
         """Have slots hired up to the limit, as far as there is work."""
-        with self.lock:
-            hired = 0
-            while self.source.reserve():
-                hired += 1
-        for _ in range(hired):
+        if not self.hiring:
+            self.hiring = True
             self.tell_supervisor(m.Hire(self))
 
     def changed(self) -> None:
         """The limit, the gate or the refusal changed: have everybody who waits look again."""
         self._bell.ring()
-        self.staff()
+        if self.source.lacks_slots:
+            self.staff()
 
     def bury(self, ended: m.Ended) -> None:
         """A slot died: what it had in hand fails, and its place is free."""
@@ -152,7 +152,7 @@ class Mailbox:
             self._last_end = now = monotonic()
             on = time()
             alive = source.settle(transfer, outcome, now, on)
-            if alive:
+            if alive and not transfer.fenced:
                 taken = source.take(now, on)
         finally:
             self.lock.release()
@@ -183,7 +183,7 @@ class Mailbox:
         """There is work: see that the leader looks at it, or that somebody is hired."""
         if self._bell.armed:
             self._bell.ring()
-        elif self.source.live < self.source.limit:
+        elif self.source.lacks_slots:
             self.staff()
 
     def _lead(self) -> Transfer | None:
@@ -218,9 +218,15 @@ class Mailbox:
             try:
                 os.unlink(path)
                 deleted = True
-            except OSError as error:
-                logger.warning("could not delete a discarded file: %s", error.strerror)
+            except (OSError, ValueError) as error:
+                logger.warning("could not delete a discarded file: %s", error)
         self._tell_store(Discarded(transfer.download_id, transfer.source, path, deleted, time()))
+
+    def confirm(self, transfer: Transfer) -> None:
+        """The impl is called now: delays between starts count from here."""
+        with self.lock:
+            self.source.confirm(transfer, monotonic())
+        self._bell.ring()
 
     def started(self, download_id: str) -> None:
         """The impl is about to be called: let the dispatch that waits for it go."""

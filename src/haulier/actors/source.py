@@ -9,10 +9,10 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from haulier import messages as m
-from haulier.actors.actor import EngineActor, Inbox, Mail
+from haulier.actors.actor import ActorCrashed, EngineActor, Inbox, Mail
 from haulier.actors.calling import Caller, caller_of
 from haulier.actors.mailbox import Mailbox
-from haulier.core.outcome import Failed, Outcome, judge, text_of
+from haulier.core.outcome import Again, Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
 from haulier.messages import Landed
 from haulier.transfer import Transfer, set_current
@@ -76,7 +76,7 @@ class SourceActor(EngineActor):
                 outcome: Outcome = Landed(transfer, path)
             else:
                 outcome = self._judge(transfer, path, error)
-            if self._verbose or type(outcome) is not Landed:
+            if type(outcome) is not Landed or self._verbose:
                 self._log(transfer, outcome, error)
             following, leaves = report(transfer, outcome)
             self.in_hand = None
@@ -110,6 +110,8 @@ class SourceActor(EngineActor):
         if self._mailbox.handoffs:
             self._mailbox.started(ticket[0])
         assert impl is not None
+        if transfer.claimed:
+            self._mailbox.confirm(transfer)
         try:
             return self._call(impl, transfer), None
         except SourceCrashed as crash:
@@ -123,17 +125,17 @@ class SourceActor(EngineActor):
                 self.thread.name = self._name
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
-        """Decide, outside any lock, since a retry policy may be anybody's code."""
-        if inspect.iscoroutine(path):
-            path.close()
-            path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
-        if error is None and path:
-            return Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
-        elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
+        """Decide, outside any lock, since what was returned and the retry policy may be anybody's code."""
         try:
+            if inspect.iscoroutine(path):
+                path.close()
+                path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
+            if error is None and path:
+                return Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+            elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
             return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
         except Exception as broken:
-            logger.exception("the retry policy of %s failed", transfer.source)
+            logger.exception("the outcome of %s at %s could not be judged", transfer.download_id, transfer.source)
             cause = error or broken
             return Failed(text_of(cause), type(cause).__name__)
 
@@ -141,6 +143,8 @@ class SourceActor(EngineActor):
         what = (type(outcome).__name__, transfer.download_id, transfer.source)
         if isinstance(outcome, Failed) and not transfer.fenced:
             logger.error("%s: %s at %s", *what, exc_info=error)
+        elif isinstance(outcome, Again):
+            logger.warning("%s: %s at %s", *what, exc_info=error)
         elif logger.isEnabledFor(logging.INFO):
             logger.info("%s: %s at %s", *what)
 
@@ -149,6 +153,6 @@ class SourceActor(EngineActor):
         self._mailbox.slots.discard(self)
         if not self._left:
             cause = self.failure
-            if isinstance(cause, SlotCrashed) and cause.__cause__ is not None:
+            if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
                 cause = cause.__cause__
             self._mailbox.tell_supervisor(m.Ended(self._mailbox, self.in_hand, cause or SlotCrashed("it ended")))

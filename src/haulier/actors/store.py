@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Lock, get_ident
 from time import time
 from typing import Any, Final, NamedTuple
 
@@ -33,7 +33,7 @@ would have to wait. Fewer, and a burst of downloads spends its time on wake-ups.
 
 class _Ask(NamedTuple):
     message: Any
-    reply: Callable[[tuple[Any, Exception | None]], None]
+    reply: Callable[[tuple[Any, BaseException | None]], None]
 
 
 class Store(Inbox):
@@ -55,6 +55,8 @@ class Store(Inbox):
         """This is a copy in a forked child: the actor's thread is not here."""
         self._bell = Bell()
         self._writing = Lock()
+        self._drainer: int | None = None
+        """The thread that applies messages just now."""
         self._mail = Mail(self)
 
     def _listen(self) -> None:
@@ -75,9 +77,11 @@ class Store(Inbox):
 
     def ask(self, message: Any) -> Any:
         """The reply to ``message``, once it and all that was told before have been applied."""
+        if self._drainer == get_ident():
+            return self.ledger.apply(message)  # a finalizer that runs while a message is applied
         if self.forked:
             raise ForkedEngine("this engine was made before the fork")
-        answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+        answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self.backlog.append(_Ask(message, answers.put))
         self._bell.ring()
         while True:
@@ -114,7 +118,10 @@ class Store(Inbox):
     def drain(self) -> None:
         """Apply what has come together, in order."""
         backlog = self.backlog
+        if self._drainer == get_ident():
+            return
         with self._writing:
+            self._drainer = get_ident()
             while backlog:
                 self.ledger.now = time()
                 self._drain_some(min(len(backlog), BACKLOG))
@@ -123,6 +130,7 @@ class Store(Inbox):
             self.ledger.expire()
             self._carry_out()
             self._listen()
+            self._drainer = None
 
     def _drain_some(self, count: int) -> None:
         """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
@@ -136,16 +144,16 @@ class Store(Inbox):
                 continue
             try:
                 handlers[type(message)](message)
-            except Exception as error:
+            except BaseException as error:
                 self.dead_letters += 1
                 known = type(message) in handlers
                 logger.warning("dead letter: %s", type(message).__name__, exc_info=error if known else None)
             backlog.popleft()
 
-    def _answer(self, message: Any) -> tuple[Any, Exception | None]:
+    def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
         try:
             reply = self.ledger.apply(message)
-        except Exception as error:
+        except BaseException as error:
             return None, error
         self._listen()
         return reply, None

@@ -79,5 +79,5 @@ class Subscription:
                 continue
             try:
                 self._callback(event)
-            except Exception:
+            except BaseException:  # SystemExit, too, ends nothing but this call
                 logger.exception("a subscriber failed on %s", type(event).__name__)

@@ -33,6 +33,7 @@ class Supervisor(Inbox):
         self.stopping = False
         self._messages: deque[Any] = deque()
         self._agenda: Agenda[Any] = Agenda()
+        self._prune_at = 1024
         self._bell = Bell()
         self._mail = Mail(None)
 
@@ -48,6 +49,9 @@ class Supervisor(Inbox):
     def later(self, due: m.Due) -> None:
         """Note a message on the agenda; on the supervisor's own thread."""
         self._agenda.add(due.at, due)
+        if len(self._agenda) > self._prune_at:
+            self._agenda.prune(_matters)
+            self._prune_at = 2 * len(self._agenda) + 1024
 
     def get(self) -> Mail:
         """Wait for a message, or for the next thing that is due."""
@@ -78,10 +82,15 @@ class Supervisor(Inbox):
 
 
 class SupervisorActor(EngineActor):
-    """The thread that supervises. ``abandoned()`` says whether an engine that nobody holds could be ended."""
+    """The thread that supervises.
 
-    def __init__(self, supervisor: Supervisor, abandoned: Callable[[], bool]) -> None:
+    ``abandoned()`` says whether an engine that nobody holds could be ended; ``catch_up()`` comes back once the store
+    has applied what it was told.
+    """
+
+    def __init__(self, supervisor: Supervisor, abandoned: Callable[[], bool], catch_up: Callable[[], None]) -> None:
         super().__init__("haulier-supervisor", supervisor)
+        self._catch_up = catch_up
         self._supervisor = supervisor
         self._abandoned = abandoned
         self._numbers = count(1)
@@ -93,7 +102,7 @@ class SupervisorActor(EngineActor):
             return
         try:
             self._handle(message)
-        except Exception:
+        except BaseException:
             logger.exception("%s could not be carried out", type(message).__name__)
 
     def _handle(self, message: Any) -> None:
@@ -101,7 +110,7 @@ class SupervisorActor(EngineActor):
             case m.Hire(mailbox):
                 self._hire(mailbox)
             case m.Ended(mailbox, _, cause):
-                logger.error("source %s crashed: %r", mailbox.source.name, cause)
+                logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
                 mailbox.bury(message)
                 mailbox.changed()
             case m.Retry(mailbox, download_id, _):
@@ -110,8 +119,8 @@ class SupervisorActor(EngineActor):
                 mailbox.changed()
             case m.Guard(mailbox):
                 self._guard(mailbox, message)
-            case m.Wake(mailbox, _, restart):
-                if restart:
+            case m.Wake(mailbox, at, restart):
+                if restart and at >= mailbox.source.resting_until:
                     mailbox.source.resting = False
                 mailbox.changed()
             case m.Abandon():
@@ -121,17 +130,26 @@ class SupervisorActor(EngineActor):
                 logger.warning("dead letter: %s is no message for the supervisor", type(message).__name__)
 
     def _hire(self, mailbox: Any) -> None:
-        try:
-            SourceActor.start(mailbox, next(self._numbers))
-        except RuntimeError as error:
-            # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
-            logger.error("no thread for source %s: %s", mailbox.source.name, error)
+        """Start as many source actors as there is work for."""
+        mailbox.hiring = False
+        while True:
             with mailbox.lock:
-                mailbox.source.live -= 1
-            self._supervisor.later(m.Wake(mailbox, monotonic() + NO_THREAD_S))
+                if not mailbox.source.reserve():
+                    return
+            try:
+                SourceActor.start(mailbox, next(self._numbers))
+            except BaseException as error:
+                # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
+                logger.error("no thread for source %s: %r", mailbox.source.name, error)
+                with mailbox.lock:
+                    mailbox.source.live -= 1
+                self._supervisor.later(m.Wake(mailbox, monotonic() + NO_THREAD_S))
+                return
 
     def _guard(self, mailbox: Any, guard: m.Guard) -> None:
-        source, now = mailbox.source, monotonic()
+        source = mailbox.source
+        self._catch_up()  # progress may still be on its way to where a stall is looked for
+        now = monotonic()
         with mailbox.lock:
             verdict = source.overdue(guard.transfer, now)
             if isinstance(verdict, str):
@@ -141,3 +159,10 @@ class SupervisorActor(EngineActor):
             mailbox.changed()
         elif verdict is not None:
             self._supervisor.later(guard._replace(at=verdict))
+
+
+def _matters(due: m.Due) -> bool:
+    """Whether something on the agenda still has a subject: most time-outs are noted for runs that end long before."""
+    if isinstance(due, m.Guard):
+        return due.mailbox.source.in_flight.get(due.transfer.ticket[0]) is due.transfer
+    return not isinstance(due, m.Retry) or due.download_id in due.mailbox.source.tried

@@ -33,15 +33,15 @@ class System:
         self.is_open = True
         """Whether work is taken."""
         self.closing = False
-        self._stopping = False
+        self._closing = threading.RLock()
         self._patience_s = patience_s
         self._subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._closed = False
         self.store.publish = self._publish
         self.store.ended = self._store_ended
         StoreActor.start(self.store)
-        SupervisorActor.start(self.supervisor, self._abandoned)
+        SupervisorActor.start(self.supervisor, self._abandoned, lambda: self.store.ask(m.Sync()))
 
     # ---- sources -----------------------------------------------------------------------------------------------------
 
@@ -115,28 +115,36 @@ class System:
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def close(self, deadline: float | None) -> None:
-        """Stop everything; see ``DownloadEngine.close``."""
+        """Stop everything; see ``DownloadEngine.close``. One caller does it at a time, and the next takes over."""
         self.refuse()
-        with self._lock:
-            first, self._stopping = not self._stopping, True
         mine = threading.current_thread()
-        if not first:
-            if not self._is_ours(mine):
-                self._closed.wait(_left(deadline))
+        if self._is_ours(mine):
+            if not self._closing.acquire(blocking=False):
+                return  # somebody closes, and may be waiting for this very thread
+        elif not self._closing.acquire(timeout=-1 if deadline is None else _left(deadline)):
             return
+        try:
+            if not self._closed:
+                self._end(deadline, mine)
+                self._closed = True
+        finally:
+            self._closing.release()
+
+    def _end(self, deadline: float | None, mine: threading.Thread) -> None:
         mailboxes = list(self.mailboxes.values())
         for mailbox in mailboxes:
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
-        for mailbox in mailboxes:
-            for slot in list(mailbox.slots):
-                if slot.thread is not mine and not slot.is_zombie:
-                    slot.thread.join(_left(deadline))
-        for mailbox in mailboxes:
-            self._give_up(mailbox, mine)
-        self._stop_actors(mine)
-        self._closed.set()
+        try:
+            for mailbox in mailboxes:
+                for slot in list(mailbox.slots):
+                    if slot.thread is not mine and not slot.is_zombie:
+                        slot.thread.join(None if deadline is None else _left(deadline))
+        finally:  # also where the caller is interrupted: what still runs has had its time
+            for mailbox in mailboxes:
+                self._give_up(mailbox, mine)
+            self._stop_actors(mine)
 
     @staticmethod
     def _give_up(mailbox: Mailbox, mine: threading.Thread) -> None:
@@ -148,12 +156,12 @@ class System:
                     mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
 
     def _stop_actors(self, mine: threading.Thread) -> None:
-        threads = [self.supervisor.thread, self.store.thread]
+        until = monotonic() + (0.0 if self._is_ours(mine) else JOIN_S)
         self.supervisor.stop()
         for subscription in self._subscriptions:
-            subscription.close(0.0 if self._is_ours(mine) else JOIN_S)
+            subscription.close(_left(until))
         self.store.stop()
-        for thread in threads:
+        for thread in (self.supervisor.thread, self.store.thread):
             if thread is not None and thread is not mine:
                 thread.join(JOIN_S)
 
@@ -169,16 +177,15 @@ class System:
         if any(source.pending or source.in_flight for source in sources):
             return False
         self.refuse()
-        self._stopping = True
         for mailbox in list(self.mailboxes.values()):
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
         self.supervisor.stop()
         self.store.stop()
-        self._closed.set()
+        self._closed = True
         return True
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - monotonic())
+def _left(deadline: float) -> float:
+    return min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX)

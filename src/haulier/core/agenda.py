@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -24,6 +25,11 @@ class Agenda(Generic[T]):
     def add(self, at: float, thing: T) -> None:
         """Note that ``thing`` is due at ``at``."""
         heappush(self._heap, (at, next(self._order), thing))
+
+    def prune(self, keep: Callable[[T], bool]) -> None:
+        """Forget the things that ``keep`` is false for."""
+        self._heap = [entry for entry in self._heap if keep(entry[2])]
+        heapify(self._heap)
 
     def next_at(self) -> float | None:
         """When the earliest thing is due; None when nothing is."""

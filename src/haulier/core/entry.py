@@ -8,11 +8,9 @@ from haulier import messages as m
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
 from haulier.transfer import Transfer
 
-__all__ = ["Entry", "Held", "entry_of", "is_terminal", "record_of", "view"]
+__all__ = ["Entry", "Held", "entry_of", "is_terminal", "phase_of", "record_of", "view"]
 
 NO_FILE: Final = "the impl returned no file path"
-_COVERED: Final = ("error", "error_type", "file_path", "progress", "transferred", "time_remaining")
-"""What the end of a download sets, and an overlay must not hide."""
 
 
 class Entry:
@@ -52,8 +50,6 @@ class Entry:
         record = self.record
         if self.overlay:
             record.update(self.overlay)
-            for key in _COVERED:
-                self.overlay.pop(key, None)
         changes: Record = dict(patch or ())
         if phase in TERMINAL_PHASES:
             changes["finished_at"], changes["time_remaining"] = on, None
@@ -66,6 +62,9 @@ class Entry:
                 changes["transferred"] = record["size"]
         elif phase == Phase.FAILED and not changes.get("error"):
             changes["error"] = record.get("error") or NO_FILE
+        if self.overlay:
+            # Set, not removed: a reader who copied the record before this must not find the progress gone.
+            self.overlay.update({key: value for key, value in changes.items() if key in self.overlay})
         self.go(phase, changes)
 
     @property
@@ -106,6 +105,7 @@ def record_of(ticket: m.Ticket) -> Record:
     if extras is not None:
         half = len(extras) // 2
         record.update(zip(extras[:half], extras[half:], strict=True))
+        record["phase"] = Phase.QUEUED
     return record
 
 
@@ -117,6 +117,15 @@ def view(held: Held) -> Record:
     if held.overlay:
         record.update(held.overlay)
     return record
+
+
+def phase_of(held: Held) -> str | None:
+    """The phase; None for a record that ``add_record`` made."""
+    if isinstance(held, Entry):
+        return held.phase
+    return (
+        Phase.SUCCEEDED if isinstance(held, m.Landed) else Phase.RUNNING if isinstance(held, Transfer) else Phase.QUEUED
+    )
 
 
 def is_terminal(held: Held) -> bool:

@@ -19,13 +19,14 @@ class Gate:
 
     __slots__ = (
         "_draw", "_floor", "_from_end", "_gap", "_jitter", "_last_end", "_last_start",
-        "delay", "is_free", "paused", "probing", "suspended_until",
+        "claims", "delay", "is_free", "paused", "probing", "suspended_until",
     )  # fmt: skip
 
     def __init__(self, policy: SourcePolicy, draw: Callable[[float, float], float]) -> None:
         self._draw = draw
         self._last_end = self._last_start = -inf
         self.paused = False
+        self.claims = 0
         self.suspended_until = -inf
         self.is_free = False
         """Whether nothing is in the way of any start: no delay, no pause, no suspension. Most sources are free."""
@@ -61,7 +62,7 @@ class Gate:
 
     def opens_at(self) -> float:
         """The monotonic second from which the next download may start; ``inf`` while paused, ``-inf`` for at once."""
-        if self.paused:
+        if self.paused or self.claims:
             return inf
         since = max(self._last_start, self._last_end) if self._from_end else self._last_start
         return max(since + self._gap, self.suspended_until)
@@ -70,8 +71,13 @@ class Gate:
         """How many may run at once: one alone while the source is on probation."""
         return 1 if self.probing else concurrency
 
-    def started(self, now: float) -> None:
+    def claim(self) -> None:
+        """A download was taken, and is about to start: nothing else starts before that is counted."""
+        self.claims += 1
+
+    def started(self, now: float, claimed: bool = False) -> None:
         """A download started."""
+        self.claims -= claimed
         self._last_start = now
         if self._jitter is not None and not self._from_end:
             self._gap = self._drawn()

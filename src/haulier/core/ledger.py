@@ -280,7 +280,9 @@ class Ledger:
         if _ended_on(held) is not None:
             self._terminal -= 1
             if len(self._ended) > 2 * self._terminal + 1024:
-                self._ended = deque(end for end in self._ended if end[1] in self.buckets.get(end[0], _EMPTY))
+                self._ended = deque(
+                    end for end in self._ended if _ended_on(self.buckets.get(end[0], _EMPTY).get(end[1])) == end[2]
+                )
 
     def expire(self) -> None:
         """Let go of terminal records that are too many or too old by now, oldest first."""

@@ -44,7 +44,7 @@ def text_of(error: BaseException) -> str:
     """What a record says of an exception: its text, or its type's name where that is empty."""
     try:
         return str(error) or type(error).__name__
-    except Exception:
+    except BaseException:  # even its text may be anybody's code
         return type(error).__name__
 
 

@@ -48,7 +48,7 @@ class Restarts:
         self._recent.append(now)
         try:
             wait_s = check_seconds("the restart policy's wait", policy.wait(_call_state(self._in_a_row, cause)))
-        except Exception as broken:
+        except BaseException as broken:
             return GiveUp(f"its restart policy failed: {type(broken).__name__}")
         self.total += 1
         return RestartAt(now + wait_s)

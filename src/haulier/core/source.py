@@ -72,6 +72,7 @@ class Source:
         """Slots that are hired: source actors that live or are about to."""
         self.zombies = 0
         """Impls that were given up on and have not returned."""
+        self.resting_until = -inf
         self.resting = False
         """A crashed source waits before it is started again."""
         self.refusal: Refusal | None = None
@@ -166,11 +167,21 @@ class Source:
         if self.tried:
             self._resume(transfer)
         self.in_flight[download_id] = transfer
-        gate.started(now)
+        if gate.is_free:
+            gate.started(now)
+        else:
+            gate.claim()
+            transfer.claimed = True
         self._tell_store(transfer)
         if self._guarded:
             self._guard(transfer, now)
         return transfer
+
+    def confirm(self, transfer: Transfer, now: float) -> None:
+        """The impl of a download is called at ``now``, or never will be: delays between starts count from here."""
+        if transfer.claimed:
+            transfer.claimed = False
+            self.gate.started(now, claimed=True)
 
     def _resume(self, transfer: Transfer) -> None:
         """Go on where the earlier attempts at the same download ended."""
@@ -196,6 +207,8 @@ class Source:
             self.zombies -= 1
             return False
         del self.in_flight[download_id]
+        if transfer.claimed:
+            self.confirm(transfer, now)
         gate = self.gate
         gate.ended(now)
         if type(outcome) is PutBack:
@@ -246,13 +259,23 @@ class Source:
         )
         self.pending[download_id] = transfer.ticket
         if isinstance(outcome, PutBack):
-            self.queue.appendleft(download_id)
+            self._put_back(transfer.ticket)
             return "put_back", {"attempt": spent}
         self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
         patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
         if outcome.error is not None:
             patch["error"] = outcome.error
         return "back_off", patch
+
+    def _put_back(self, ticket: m.Ticket) -> None:
+        """Queue a download before all others, but for those put back with it that were dispatched before it."""
+        place = 0
+        while place < len(self.queue) and self.queue[place] in self.tried:
+            other = self.pending.get(self.queue[place])
+            if other is not None and other[9] > ticket[9]:
+                break
+            place += 1
+        self.queue.insert(place, ticket[0])
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -265,6 +288,7 @@ class Source:
             return
         if transfer is not None and self.in_flight.get(transfer.ticket[0]) is transfer:
             del self.in_flight[transfer.ticket[0]]
+            self.confirm(transfer, now)
             self.gate.ended(now)
             if not transfer.fenced:
                 transfer.fenced = transfer.cancelled = True
@@ -278,7 +302,7 @@ class Source:
         if isinstance(verdict, GiveUp):
             self.go_down(verdict.reason, on)
         else:
-            self.resting = True
+            self.resting, self.resting_until = True, max(self.resting_until, verdict.at)
             self._tell_supervisor(m.Wake(self.owner, verdict.at, restart=True))
 
     def go_down(self, reason: str, on: float) -> None:
@@ -323,6 +347,7 @@ class Source:
         """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
         del self.in_flight[transfer.ticket[0]]
         transfer.given_up = True
+        self.confirm(transfer, now)
         self.gate.ended(now)
         self.zombies += 1
         self.live -= 1
@@ -337,12 +362,16 @@ class Source:
 
     def reserve(self) -> bool:
         """Count one more slot, if there is work for one more; the caller then has it hired."""
+        lacks = self.lacks_slots
+        self.live += lacks
+        return lacks
+
+    @property
+    def lacks_slots(self) -> bool:
+        """Whether there is work for one more slot than there are."""
         if self.resting or self.refusal is not None or self.gate.paused:
             return False
-        if self.live >= min(self.limit, len(self.in_flight) + len(self.queue)):
-            return False
-        self.live += 1
-        return True
+        return self.live < self.limit and self.live < len(self.in_flight) + len(self.queue)
 
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
         """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then."""

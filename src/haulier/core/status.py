@@ -7,7 +7,7 @@ from math import isinf
 from typing import TypedDict
 
 from haulier.core.source import Source
-from haulier.records import Phase, Record
+from haulier.records import Phase
 
 __all__ = ["Explanation", "SourceStatus", "explanation_of", "status_of"]
 
@@ -84,16 +84,14 @@ def gate_limit(source: Source) -> int:
     return source.gate.limit(source.limit)
 
 
-def explanation_of(record: Record, source: Source | None, now: float, on: float) -> Explanation:
+def explanation_of(download_id: str, phase: str | None, source: Source | None, now: float, on: float) -> Explanation:
     """The explanation at ``now`` (monotonic), which is ``on`` in UTC seconds."""
-    phase = record.get("phase")
     told: Explanation = {"phase": phase, "reason": None, "position": None, "earliest_start": None}
     if source is None or phase not in (Phase.QUEUED, Phase.BACKING_OFF):
         return told
-    download_id = record["id"]
     told["reason"] = source.why(download_id, now)
     if told["reason"] == "back-off":
-        told["earliest_start"] = record.get("next_attempt_at")
+        told["earliest_start"] = on + source.tried[download_id].due_at - now if download_id in source.tried else None
         return told
     ahead = [each for each in list(source.queue) if each in source.pending]
     if download_id in ahead:

@@ -63,7 +63,7 @@ class Shells(Stage):
         """What the next slots die of as they start."""
         self._agenda: Agenda[Any] = Agenda()
         self._patience_s = patience_s
-        self._armed = self._led = False
+        self._armed = self._led = self._hiring = False
         self._rings = 0
         self.spawn("store", self._store())
         self.spawn("supervisor", self._supervisor())
@@ -93,15 +93,14 @@ class Shells(Stage):
     def _changed(self) -> Steps:
         yield FREE
         self._ring()
-        yield from self._staff()
+        yield FREE
+        if self.source.lacks_slots:
+            yield from self._staff()
 
     def _staff(self) -> Steps:
-        yield LOCK
-        hired = 0
-        with self.held():
-            while self.source.reserve():
-                hired += 1
-        for _ in range(hired):
+        yield FREE
+        if not self._hiring:
+            self._hiring = True
             yield FREE
             self.letters.append(m.Hire(self))
 
@@ -111,7 +110,7 @@ class Shells(Stage):
             self._ring()
             return
         yield FREE
-        if self.source.live < self.source.limit:
+        if self.source.lacks_slots:
             yield from self._staff()
 
     def _next_download(self) -> Steps:
@@ -169,7 +168,7 @@ class Shells(Stage):
             was_zombie = self.source.in_flight.get(transfer.download_id) is not transfer
             alive = self.source.settle(transfer, outcome, now, on)
             self.witness.settled(transfer, outcome, was_zombie)
-            if alive:
+            if alive and not transfer.fenced:
                 taken = self._take(now)
         if isinstance(taken, Transfer):
             yield FREE
@@ -192,6 +191,12 @@ class Shells(Stage):
             while isinstance(transfer, Transfer):
                 slot.transfer, slot.outcome = transfer, None
                 self.slots[transfer.download_id] = slot
+                if transfer.claimed:
+                    yield LOCK
+                    with self.held():
+                        self.source.confirm(transfer, self.clock.monotonic())
+                    yield FREE
+                    self._ring()
                 yield Wait(ready=lambda: slot.outcome is not None)
                 outcome: Any = slot.outcome
                 if isinstance(outcome, BaseException):
@@ -232,24 +237,30 @@ class Shells(Stage):
                 yield from self._changed()
             case m.Guard():
                 yield from self._guard(message)
-            case m.Wake(_, _, restart):
+            case m.Wake(_, at, restart):
                 yield FREE
-                if restart:
+                if restart and at >= self.source.resting_until:
                     self.source.resting = False
                 yield from self._changed()
             case _:
                 raise AssertionError(f"the supervisor does not know {message}")
 
     def _hire(self) -> Steps:
-        yield LOCK
-        if self.no_threads:
-            self.no_threads -= 1
+        self._hiring = False
+        while True:
+            yield LOCK
             with self.held():
-                self.source.live -= 1
-            at = self.clock.monotonic() + NO_THREAD_S
-            self._agenda.add(at, m.Wake(self, at))
-            self.witness.no_thread_until = at
-        else:
+                if not self.source.reserve():
+                    return
+            if self.no_threads:
+                self.no_threads -= 1
+                yield LOCK
+                with self.held():
+                    self.source.live -= 1
+                at = self.clock.monotonic() + NO_THREAD_S
+                self._agenda.add(at, m.Wake(self, at))
+                self.witness.no_thread_until = at
+                return
             self.spawn("slot", self._slot(Slot()))
 
     def _bury(self, transfer: Transfer | None, cause: BaseException) -> None:
