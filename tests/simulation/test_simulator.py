@@ -11,7 +11,7 @@ import tenacity
 from haulier.core.source import Source
 from haulier.errors import EngineClosed, QueueFull, SourceDown, Throttled
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy
-from haulier.testing import Simulator, VirtualClock
+from haulier.testing import Dispatch, Simulator, VirtualClock
 from haulier.testing.turns import SeamDeque, SeamDict
 
 
@@ -245,20 +245,55 @@ def test_a_full_queue_refuses() -> None:
     simulator.finish()
 
 
-def test_a_put_between_a_slots_last_look_and_its_leaving_has_somebody_hired() -> None:
-    """At each moment of a slot's leaving in turn, a dispatch takes the step that puts it into the queue."""
-    for moment in range(6):
-        simulator = Simulator(patience_s=4.0)
-        simulator.end(dispatched(simulator, 1)[0], path="x")
-        simulator.settle_down()
-        call = simulator.dispatch()
-        while call.download_id not in simulator.known:
-            simulator.step(-1)
-        simulator.clock.advance(4.0)
-        simulator.interruptions.extend([0] * moment + [3] * 8)
-        simulator.step(1 if simulator.runnable()[0].name == "store" else 0)
-        simulator.finish()
-        assert len(simulator.witness.starts) == 2
+def about_to_queue(simulator: Simulator) -> Dispatch:
+    """A dispatch that has told the store, and comes into the queue with its next step."""
+    call = simulator.dispatch()
+    while call.download_id not in simulator.known:
+        simulator.step(-1)
+    return call
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_what_is_put_while_the_last_slot_leaves_is_seen_by_one_of_the_two(moment: int) -> None:
+    simulator = Simulator(patience_s=4.0)
+    simulator.end(dispatched(simulator, 1)[0], path="x")
+    simulator.settle_down()
+    about_to_queue(simulator)
+    simulator.clock.advance(4.0)
+    simulator.interruptions.extend([0] * moment + [1] * 8)
+    while simulator.interruptions and "slot" in (names := [thread.name for thread in simulator.runnable()]):
+        simulator.step(names.index("slot"))
+    simulator.finish()
+    assert len(simulator.witness.starts) == 2
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_what_is_put_while_the_source_closes_is_refused_or_fails(moment: int) -> None:
+    simulator = Simulator()
+    running_one, *_ = dispatched(simulator, 3)
+    call = about_to_queue(simulator)
+    simulator.interruptions.extend([0] * moment + [1] * 4)
+    simulator.close()
+    simulator.settle_down()
+    record = simulator.record(call.download_id)
+    assert (record is None) == isinstance(call.error, EngineClosed)
+    assert record is None or record["error"] == "engine closed"
+    simulator.end(running_one, path="x")
+    simulator.finish()
+
+
+@pytest.mark.parametrize("moment", range(0, 160, 20))
+def test_what_is_put_while_the_queue_is_tidied_keeps_its_place(moment: int) -> None:
+    simulator = Simulator()
+    ids = dispatched(simulator, 70)
+    call = about_to_queue(simulator)
+    for download_id in ids[2:-1]:
+        simulator.cancel(download_id)
+    simulator.interruptions.extend([0] * moment + [1] * 4)
+    simulator.cancel(ids[-1])
+    assert len(simulator.source.queue) < 10, "it was tidied"
+    simulator.finish()
+    assert [start.download_id for start in simulator.witness.starts] == [*ids[:2], call.download_id]
 
 
 # ---- the witness sees ------------------------------------------------------------------------------------------------

@@ -16,8 +16,6 @@ class Bell:
     may be rung from a finalizer.
     """
 
-    __slots__ = ("_rings", "armed")
-
     def __init__(self) -> None:
         self.armed = False
         self._rings: SimpleQueue[None] = SimpleQueue()

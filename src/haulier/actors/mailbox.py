@@ -225,8 +225,8 @@ class Mailbox:
     def confirm(self, transfer: Transfer) -> None:
         """The impl is called now: delays between starts count from here."""
         with self.lock:
+            self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
             self.source.confirm(transfer, monotonic())
-        self._bell.ring()
 
     def started(self, download_id: str) -> None:
         """The impl is about to be called: let the dispatch that waits for it go."""

@@ -21,7 +21,7 @@ __all__ = ["SlotCrashed", "SourceActor"]
 
 logger = logging.getLogger("haulier.source")
 
-BREATH_S: Final = 200e-6
+BREATH_S: Final = 500e-6
 """Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long
 without a break it gives way."""
 
@@ -52,7 +52,7 @@ class SourceActor(EngineActor):
         self._left = False
         self._busy_since = 0.0
         self._verbose = False
-        self._impl: m.Impl | None = None
+        self._impl: Any = None
         self._call: Caller = caller_of(len)
         self.in_hand: Transfer | None = None
         """The download that it runs, until its end is reported."""
@@ -69,6 +69,7 @@ class SourceActor(EngineActor):
     def on_receive(self, transfer: Transfer | None) -> None:
         """Run this download, and those after it that may start at once; or leave."""
         report = self._mailbox.report
+        self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
             self.in_hand = transfer
             path, error = self._run(transfer)
@@ -94,24 +95,17 @@ class SourceActor(EngineActor):
         if last_s <= BREATH_S:
             sleep(0)
         self._busy_since = monotonic()
+        self._verbose = logger.isEnabledFor(logging.INFO)
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
-        ticket = transfer.ticket
-        impl = self._mailbox.common if ticket[6] is None else ticket[6]
-        if impl is not None and impl is not self._impl:
-            self._impl, self._call = impl, caller_of(impl)
-        name = ticket[7]
-        if name is not None:
-            self.thread.name = name
-        set_current(transfer)
-        self._verbose = logger.isEnabledFor(logging.INFO)
-        if self._verbose:
-            logger.info("start of %s at %s (attempt %d)", ticket[0], ticket[1], transfer.attempt)
-        if self._mailbox.handoffs:
-            self._mailbox.started(ticket[0])
+        ticket, mailbox = transfer.ticket, self._mailbox
+        impl = mailbox.common if ticket[6] is None else ticket[6]
         assert impl is not None
-        if transfer.claimed:
-            self._mailbox.confirm(transfer)
+        if impl is not self._impl:
+            self._impl, self._call = impl, caller_of(impl)
+        set_current(transfer)
+        if self._verbose or mailbox.handoffs or transfer.claimed or ticket[7] is not None:
+            self._announce(transfer)
         try:
             return self._call(impl, transfer), None
         except SourceCrashed as crash:
@@ -121,8 +115,18 @@ class SourceActor(EngineActor):
         except BaseException as crash:
             raise SlotCrashed(text_of(crash)) from crash
         finally:
-            if name is not None:
+            if ticket[7] is not None:
                 self.thread.name = self._name
+
+    def _announce(self, transfer: Transfer) -> None:
+        """Say that a download starts, to whom it may concern; last, since the delay counts from there, to the gate."""
+        if transfer.ticket[7] is not None:
+            self.thread.name = transfer.ticket[7]
+        if self._verbose:
+            logger.info("start of %s at %s (attempt %d)", transfer.download_id, transfer.source, transfer.attempt)
+        self._mailbox.started(transfer.download_id)
+        if transfer.claimed:
+            self._mailbox.confirm(transfer)
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
         """Decide, outside any lock, since what was returned and the retry policy may be anybody's code."""

@@ -36,6 +36,15 @@ class _Ask(NamedTuple):
     reply: Callable[[tuple[Any, BaseException | None]], None]
 
 
+class _DrainBell(Bell):
+    """A bell with nobody to wake."""
+
+    def __init__(self, drain: Callable[[], None]) -> None:
+        super().__init__()
+        self.armed = True
+        self.ring = drain  # type: ignore[method-assign]
+
+
 class Store(Inbox):
     """The store's mailbox: where messages are told and asked."""
 
@@ -53,7 +62,7 @@ class Store(Inbox):
         self.stopping = False
         self.forked = False
         """This is a copy in a forked child: the actor's thread is not here."""
-        self._bell = Bell()
+        self._bell: Bell = Bell()
         self._writing = Lock()
         self._drainer: int | None = None
         """The thread that applies messages just now."""
@@ -70,10 +79,8 @@ class Store(Inbox):
         """Have ``message`` applied after all that was told before."""
         backlog = self.backlog
         backlog.append(message)
-        if len(backlog) >= self._patience:
+        if self._bell.armed and len(backlog) >= self._patience:
             self._bell.ring()
-            if not self.running:
-                self.drain()
 
     def ask(self, message: Any) -> Any:
         """The reply to ``message``, once it and all that was told before have been applied."""
@@ -114,6 +121,13 @@ class Store(Inbox):
         self.stopping = True
         self._bell.armed = True
         self._bell.ring()
+
+    def end(self) -> None:
+        """The actor has ended: from now on whoever rings applies."""
+        self.running = False
+        self.ended()
+        self._bell = _DrainBell(self.drain)
+        self.drain()
 
     def drain(self) -> None:
         """Apply what has come together, in order."""
@@ -192,6 +206,4 @@ class StoreActor(EngineActor):
 
     def on_end(self) -> None:
         """Leave the rest, and what is still to come, to whoever asks."""
-        self._store.running = False
-        self._store.ended()
-        self._store.drain()
+        self._store.end()

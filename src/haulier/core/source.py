@@ -181,6 +181,7 @@ class Source:
         """The impl of a download is called at ``now``, or never will be: delays between starts count from here."""
         if transfer.claimed:
             transfer.claimed = False
+            transfer.started_at = now
             self.gate.started(now, claimed=True)
 
     def _resume(self, transfer: Transfer) -> None:
@@ -211,6 +212,10 @@ class Source:
             self.confirm(transfer, now)
         gate = self.gate
         gate.ended(now)
+        if type(outcome) is m.Landed and not transfer.fenced and not gate.probing:
+            outcome.on = on
+            self._tell_store(outcome)
+            return True
         if type(outcome) is PutBack:
             gate.suspend(now + outcome.seconds)
         elif gate.probing and transfer.started_at >= gate.suspended_until:

@@ -162,6 +162,15 @@ class SeamDeque(deque[str]):
         self._seam()
         super().extendleft(iterable)
 
+    def __iter__(self) -> Iterator[str]:
+        self._seam()
+        return super().__iter__()
+
+    def clear(self) -> None:
+        """As in ``deque``."""
+        self._seam()
+        super().clear()
+
     def popleft(self) -> str:
         """As in ``deque``."""
         self._seam()
