@@ -267,6 +267,18 @@ def test_what_is_put_while_the_last_slot_leaves_is_seen_by_one_of_the_two(moment
     assert len(simulator.witness.starts) == 2
 
 
+@pytest.mark.parametrize("moment", range(4))
+def test_what_is_put_while_a_slot_looks_wakes_it_or_is_seen(moment: int) -> None:
+    simulator = Simulator()
+    simulator.end(dispatched(simulator, 1)[0], path="x")
+    about_to_queue(simulator)
+    simulator.interruptions.extend([0] * moment + [1] * 8)
+    while "slot" in (names := [thread.name for thread in simulator.runnable()]):
+        simulator.step(names.index("slot"))
+    simulator.finish()
+    assert len(simulator.witness.starts) == 2
+
+
 @pytest.mark.parametrize("moment", range(8))
 def test_what_is_put_while_the_source_closes_is_refused_or_fails(moment: int) -> None:
     simulator = Simulator()

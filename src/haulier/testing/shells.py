@@ -190,13 +190,14 @@ class Shells(Stage):
             transfer = yield from self._next_download()
             while isinstance(transfer, Transfer):
                 slot.transfer, slot.outcome = transfer, None
-                self.slots[transfer.download_id] = slot
                 if transfer.claimed:
                     yield LOCK
                     with self.held():
                         self.source.confirm(transfer, self.clock.monotonic())
                     yield FREE
                     self._ring()
+                self.witness.called(transfer)
+                self.slots[transfer.download_id] = slot
                 yield Wait(ready=lambda: slot.outcome is not None)
                 outcome: Any = slot.outcome
                 if isinstance(outcome, BaseException):

@@ -59,9 +59,7 @@ class Stage:
         self.clock = VirtualClock()
         self.threads: list[Thread] = []
         self.interruptions: deque[int] = deque()
-        """At each touch under the lock one is taken: n > 0 lets the n-th lock-free thread take its step first."""
-        self.interrupted = 0
-        """How often that happened."""
+        """At each touch under the lock these are taken until one is 0: n lets the n-th lock-free thread step first."""
         self.broken = False
         """Whether a step raised: nothing that happens after is of interest."""
         self._locked = self._stepping_in = False
@@ -121,18 +119,17 @@ class Stage:
 
     def seam(self) -> None:
         """Whoever does without the lock may step in here."""
-        if not self._locked or self._stepping_in or not self.interruptions:
+        if not self._locked or self._stepping_in:
             return
-        choice = self.interruptions.popleft()
-        free = [thread for thread in self.runnable() if thread.wait and thread.wait.free]
-        if choice and free:
-            self._stepping_in = True
-            self.interrupted += 1
-            try:
-                self._advance(free[(choice - 1) % len(free)])
-                self.broken = True
-            finally:
-                self._stepping_in = False
+        while self.interruptions and (choice := self.interruptions.popleft()):
+            free = [thread for thread in self.runnable() if thread.wait and thread.wait.free]
+            if free:
+                self._stepping_in = True
+                try:
+                    self._advance(free[(choice - 1) % len(free)])
+                    self.broken = True  # until the step that was interrupted is over, too
+                finally:
+                    self._stepping_in = False
 
 
 class SeamDeque(deque[str]):

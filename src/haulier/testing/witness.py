@@ -117,6 +117,11 @@ class Witness:
         passed = [each for each in ahead if each in waiting and each not in self._started]
         assert not passed, f"{download_id} starts before {passed}, which came first"
 
+    def called(self, transfer: Transfer) -> None:
+        """Its impl is called now."""
+        if not self.running[transfer.download_id].is_zombie:
+            self._last_start = max(self._last_start, transfer.started_at)
+
     def returned(self, transfer: Transfer) -> None:
         """An impl came back, whether its slot has reported it or not."""
         run = self.running.pop(transfer.download_id)
