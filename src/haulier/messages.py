@@ -51,7 +51,7 @@ class Moved:
 class Landed:
     """An attempt succeeded: its outcome and, once ``on`` (UTC seconds) is filled in, the news of it.
 
-    One object for both, and for the record until somebody looks at that: it is what most downloads come to.
+    One object for both: it is what most downloads come to.
     """
 
     transfer: Transfer

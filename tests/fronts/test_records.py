@@ -91,6 +91,15 @@ def test_a_success(engine: DownloadEngine) -> None:
     assert record["queued_at"] <= record["started_at"] <= record["finished_at"] <= time.time()
 
 
+def test_explain_and_the_record_agree_on_the_phase(engine: DownloadEngine, gatekeeper: Any) -> None:
+    done = dispatch(engine)
+    engine.close(drain=True)
+    assert engine.explain(done) == {"phase": "succeeded", "reason": None, "position": None, "earliest_start": None}
+    record = engine.get_record("tidal", done)
+    assert record is not None
+    assert (record["phase"], record["reason"]) == ("succeeded", None)
+
+
 def test_target_id_is_the_same_object(engine: DownloadEngine) -> None:
     target, seen = object(), set()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeGuard, cast
 
 from haulier import messages as m
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
 from haulier.transfer import Transfer
 
-__all__ = ["Entry", "Held", "entry_of", "is_terminal", "phase_of", "record_of", "view"]
+__all__ = ["Entry", "Held", "entry_of", "is_past", "is_terminal", "past", "phase_of", "record_of", "view"]
 
 NO_FILE: Final = "the impl returned no file path"
 
@@ -76,7 +76,13 @@ class Entry:
         return isinstance(state, str) and state in TERMINAL_STATES
 
 
-Held: TypeAlias = m.Ticket | Transfer | m.Landed | Entry
+Past: TypeAlias = tuple[m.Ticket, int, float, str, float, Record | None]
+"""A download that landed at its first attempt: its ticket, attempt, start, path, end (UTC seconds) and last progress.
+
+A plain tuple again, so that what retention keeps is nothing to the cycle collector either.
+"""
+
+Held: TypeAlias = m.Ticket | Transfer | Past | Entry
 """What the ledger has of a download: the latest news as they came (queued; its first attempt runs; it landed), and
 an ``Entry`` once anything else happens. Most records of a busy engine come and go without anybody looking."""
 
@@ -85,17 +91,29 @@ def entry_of(held: Held) -> Entry:
     """The record that the news amount to."""
     if isinstance(held, Entry):
         return held
-    if isinstance(held, m.Landed):
-        entry = entry_of(held.transfer)
-        entry.overlay = dict(held.transfer.cell)  # its own: looking at a record must not change the news
-        entry.move(Phase.SUCCEEDED, {"file_path": held.path}, held.on)
-        entry.ended_on = held.on
-    elif isinstance(held, Transfer):
+    if isinstance(held, Transfer):
         entry = Entry(record_of(held.ticket), Phase.QUEUED, None)
         entry.start(held)
+    elif is_past(held):
+        ticket, attempt, started_on, path, on, cell = held
+        entry = Entry(record_of(ticket), Phase.QUEUED, dict(cell or ()))  # its own: looking must not change the news
+        entry.go(Phase.RUNNING, {"attempt": attempt, "started_at": started_on})
+        entry.move(Phase.SUCCEEDED, {"file_path": path}, on)
+        entry.ended_on = on
     else:
-        entry = Entry(record_of(held), Phase.QUEUED, None)
+        entry = Entry(record_of(cast("m.Ticket", held)), Phase.QUEUED, None)
     return entry
+
+
+def past(landed: m.Landed) -> Past:
+    """What is kept of a download that landed."""
+    transfer = landed.transfer
+    return (transfer.ticket, transfer.attempt, transfer.started_on, landed.path, landed.on, transfer.cell or None)
+
+
+def is_past(held: Held | None) -> TypeGuard[Past]:
+    """Whether it is a ``Past``, which is shorter than a ticket."""
+    return type(held) is tuple and len(held) == 6
 
 
 def record_of(ticket: m.Ticket) -> Record:
@@ -123,11 +141,11 @@ def phase_of(held: Held) -> str | None:
     """The phase; None for a record that ``add_record`` made."""
     if isinstance(held, Entry):
         return held.phase
-    return (
-        Phase.SUCCEEDED if isinstance(held, m.Landed) else Phase.RUNNING if isinstance(held, Transfer) else Phase.QUEUED
-    )
+    if isinstance(held, Transfer):
+        return Phase.RUNNING
+    return Phase.SUCCEEDED if is_past(held) else Phase.QUEUED
 
 
 def is_terminal(held: Held) -> bool:
     """Whether it is over."""
-    return isinstance(held, m.Landed) or (isinstance(held, Entry) and held.is_terminal)
+    return is_past(held) or (isinstance(held, Entry) and held.is_terminal)

@@ -14,7 +14,7 @@ from math import inf, nextafter
 from typing import Any, Final
 
 from haulier import messages as m
-from haulier.core.entry import Entry, Held, entry_of, is_terminal, record_of, view
+from haulier.core.entry import Entry, Held, entry_of, is_past, is_terminal, past, record_of, view
 from haulier.core.lifecycle import TABLE
 from haulier.events import Changed, Discarded, Event, Removed
 from haulier.policies import Retention
@@ -116,7 +116,7 @@ class Ledger:
         download_id, source = ticket[0], ticket[1]
         bucket = self.buckets.get(source, _EMPTY)
         if bucket.get(download_id) is message.transfer and self.events is None:
-            bucket[download_id] = message
+            bucket[download_id] = past(message)
             self._over(source, download_id, Phase.SUCCEEDED, message.on)
         else:
             patch = {"file_path": message.path}
@@ -340,4 +340,4 @@ class Ledger:
 
 def _ended_on(held: Held | None) -> float | None:
     """When a record ended, where retention counts it."""
-    return held.on if isinstance(held, m.Landed) else held.ended_on if isinstance(held, Entry) else None
+    return held[4] if is_past(held) else held.ended_on if isinstance(held, Entry) else None
