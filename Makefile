@@ -23,7 +23,7 @@ help:
 	@echo "make clean   remove .venv and what the tools leave behind"
 
 demo: .venv/.demo
-	@$(BIN)/haulier demo $(ARGS)
+	@$(BIN)/python -m haulier demo $(ARGS)
 
 test: .venv/.test
 	@$(BIN)/python -m pytest $(ARGS)

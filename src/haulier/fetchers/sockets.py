@@ -71,13 +71,13 @@ class _Socket(socket.socket):
 
     def _in_slices(self, step: Callable[[], _T]) -> _T:
         until = None if self._timeout_s is None else monotonic() + self._timeout_s
+        watch = _current.get()
         while True:
+            if watch is not None:
+                watch.transfer.raise_if_cancelled()  # each time: a server may dribble for ever without a silence
             try:
                 return step()
             except TimeoutError:
-                watch = _current.get()
-                if watch is not None:
-                    watch.transfer.raise_if_cancelled()
                 if until is not None and monotonic() >= until:
                     raise
 
