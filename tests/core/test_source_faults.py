@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
+import pytest
 import tenacity
 
 from haulier import messages as m
@@ -199,3 +201,34 @@ def test_a_policy_with_a_time_out_counts_from_the_next_start(make: Make) -> None
     it.source.apply(SourcePolicy(concurrency=2, timeout=5.0))
     running(it, "b", now=1.0)
     assert [guard.at for guard in it.supervisor] == [6.0]
+
+
+# ---- taken, and not called yet ---------------------------------------------------------------------------------------
+
+
+def test_the_delay_counts_from_the_call_and_nothing_starts_before_it(make: Make) -> None:
+    it = make(concurrency=2, delay=2.0)
+    it.put("a", "b")
+    transfer = it.source.take(10.0, ON)
+    assert it.source.take(99.0, ON) == inf
+    it.source.confirm(transfer, 10.5)
+    it.source.confirm(transfer, 11.0)
+    assert (transfer.started_at, it.start(11.0)) == (10.5, 12.5)
+    assert it.start(12.5).download_id == "b"
+
+
+@pytest.mark.parametrize("how", ["settle", "give up", "crash"])
+def test_a_run_that_ends_before_its_call_was_told_keeps_nobody_waiting(make: Make, how: str) -> None:
+    it = make(delay=2.0, restart=REST)
+    it.put("a", "b")
+    transfer = it.source.take(10.0, ON)
+    match how:
+        case "settle":
+            it.source.settle(transfer, m.Landed(transfer, "x"), 11.0, ON)
+        case "give up":
+            it.source.give_up(transfer, "timed out", "TimeoutError", 11.0, ON)
+        case "crash":
+            it.source.crashed(transfer, SystemExit(), 11.0, ON)
+    it.source.confirm(transfer, 12.0)  # from a thread that did not hear of it
+    assert it.start(11.0) == 13.0
+    assert it.start(13.0).download_id == "b"

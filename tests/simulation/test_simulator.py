@@ -157,6 +157,19 @@ def test_after_a_crash_the_queue_goes_on_in_order_once_the_source_has_rested() -
     assert (record["state"], record["error"]) == ("Errored", "worker crash: gone")
 
 
+def test_two_crashes_are_rested_out_by_the_longer_rest() -> None:
+    rests = iter([2.0, 4.0])
+    simulator = Simulator(SourcePolicy(concurrency=2, restart=RestartPolicy(wait=lambda _: next(rests))))
+    ids = dispatched(simulator, 4)
+    for crashed in ids[:2]:
+        simulator.end(crashed, error=Crash("gone"))
+    simulator.pass_time(3.75)
+    assert running(simulator) == []
+    simulator.pass_time(0.25)
+    assert running(simulator) == ids[2:]
+    simulator.finish()
+
+
 def test_too_many_crashes_bring_it_down_and_revive_opens_it_again() -> None:
     simulator = Simulator(SourcePolicy(restart=RestartPolicy(1, 60.0, tenacity.wait_fixed(1.0))))
     ids = dispatched(simulator, 3)
