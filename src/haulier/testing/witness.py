@@ -124,15 +124,14 @@ class Witness:
 
     def returned(self, transfer: Transfer) -> None:
         """An impl came back, whether its slot has reported it or not."""
-        run = self.running.pop(transfer.download_id)
-        if not run.is_zombie:
-            self._last_end = self._now()
+        del self.running[transfer.download_id]
 
     def settled(self, transfer: Transfer, outcome: Outcome, was_zombie: bool) -> None:
         """A slot reported an outcome."""
         download_id = transfer.download_id
         if was_zombie:
             return
+        self._last_end = self._now()
         if isinstance(outcome, PutBack):
             self.on_probation = True
             self._suspended_at = self._now()
@@ -170,6 +169,7 @@ class Witness:
     def crashed(self, transfer: Transfer | None, was_zombie: bool) -> None:
         """The supervisor buried a slot."""
         if transfer is not None and not was_zombie:
+            self._last_end = self._now()
             self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self.policy.on_crash == "error_queued" or self._source.refusal is not None
 
