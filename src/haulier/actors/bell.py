@@ -12,8 +12,8 @@ class Bell:
     """A ring is kept until somebody waits; rings in a row may count as one, and a wait may end without one.
 
     The waiter arms the bell, looks for work, then waits; whoever brings work rings only an armed bell. So nothing is
-    paid for a ring that nobody waits for, and no ring is lost. A ``SimpleQueue`` costs a tenth of a ``Condition`` and
-    may be rung from a finalizer.
+    paid for a ring that nobody waits for, and no ring is lost. A ``SimpleQueue`` is one step in C, and may be
+    put to from a finalizer.
     """
 
     def __init__(self) -> None:
