@@ -57,6 +57,8 @@ class Landed:
     transfer: Transfer
     path: str
     on: float = 0.0
+    following: Transfer | None = None
+    """The attempt that the same slot started then: its news comes with this one."""
 
 
 class Put(NamedTuple):

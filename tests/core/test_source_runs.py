@@ -163,3 +163,57 @@ def test_a_source_that_takes_no_more_keeps_nothing_for_later(
     it.source.settle(transfer, outcome, 1.0, ON)
     assert it.ends() == [("fail", "a", error or {"closed": "engine closed", "down": "source down: broken"}[kind])]
     assert (it.source.pending, it.source.tried, it.supervisor) == ({}, {}, [])
+
+
+# ---- one that landed and the next, in one step -----------------------------------------------------------------------
+
+
+def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
+    it = make()
+    (first,) = running(it, "a")
+    it.put("b")
+    told = len(it.store)
+    landed = m.Landed(first, "x")
+    second = it.source.turn(first, landed, 2.0, ON)
+    assert (second.download_id, second.started_at, second.attempt) == ("b", 2.0, 1)
+    assert it.store[told:] == [landed]
+    assert (landed.on, landed.following) == (ON, second)
+    assert it.source.in_flight == {"b": second}
+    it.source.gate.set_delay(5.0)
+    assert it.source.gate.opens_at() == 7.0  # from the end of the one and the start of the other
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    ["nothing waits", "withdrawn", "fenced", "delay", "paused", "suspended", "limit", "another's retry", "timeout",
+     "closed", "failed"],
+)  # fmt: skip
+def test_where_it_is_not_that_simple_nothing_has_been_done(make: Make, obstacle: str) -> None:
+    it = make(concurrency=2, timeout=9.0 if obstacle == "timeout" else None)
+    outcome: Outcome = m.Landed(None, "x")  # type: ignore[arg-type]
+    first, other = running(it, "a", "z")
+    if obstacle != "nothing waits":
+        it.put("b")
+    match obstacle:
+        case "withdrawn":
+            it.source.cancel("b", ON)
+        case "fenced":
+            it.source.cancel("a", ON)
+        case "delay":
+            it.source.gate.set_delay(1.0)
+        case "paused":
+            it.source.gate.set_paused(True)
+        case "suspended":
+            it.source.gate.suspend(9.0)
+        case "limit":
+            it.source.limit = 1
+        case "another's retry":
+            it.source.settle(other, Again(4.0, "reset", "OSError"), 1.0, ON)
+        case "closed":
+            it.source.close(ON)
+        case "failed":
+            outcome = Failed("boom", "ValueError")
+    told, flying = len(it.store), dict(it.source.in_flight)
+    assert it.source.turn(first, outcome, 2.0, ON) is None
+    assert len(it.store) == told
+    assert it.source.in_flight == flying

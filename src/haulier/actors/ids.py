@@ -7,15 +7,15 @@ thread switch per id.
 from __future__ import annotations
 
 import os
-import re
 from typing import Final
 
 __all__ = ["new_id"]
 
-_BATCH: Final = 64
+_BATCH: Final = 256
 _VERSION_4: Final = bytes(octet & 0x0F | 0x40 for octet in range(256))
 _VARIANT: Final = bytes(octet & 0x3F | 0x80 for octet in range(256))
-_GROUPS: Final = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})").findall
+_LINE: Final = b"00000000-0000-0000-0000-000000000000\n"
+_PLACES: Final = [place for place, character in enumerate(_LINE) if character == ord("0")]
 _pool: list[str] = []
 
 
@@ -33,7 +33,11 @@ def _some_ids() -> list[str]:
     octets = bytearray(os.urandom(16 * _BATCH))
     octets[6::16] = octets[6::16].translate(_VERSION_4)
     octets[8::16] = octets[8::16].translate(_VARIANT)
-    return list(map("-".join, _GROUPS(octets.hex())))
+    digits = octets.hex().encode()
+    lines = bytearray(_LINE * _BATCH)
+    for number, place in enumerate(_PLACES):  # one digit of all ids at a time: a step in C instead of one per id
+        lines[place :: len(_LINE)] = digits[number :: len(_PLACES)]
+    return lines.decode().split()
 
 
 if hasattr(os, "register_at_fork"):

@@ -146,14 +146,16 @@ class Mailbox:
     def report(self, transfer: Transfer, outcome: Outcome) -> tuple[Transfer | None, bool]:
         """An impl returned. The next download, if one may start at once; and whether its slot is to leave."""
         source = self.source
-        taken: Transfer | float = inf
+        alive = True
         self.lock.acquire()  # half as dear as 'with'
         try:
             self._last_end = now = monotonic()
             on = time()
-            alive = source.settle(transfer, outcome, now, on)
-            if alive and not transfer.fenced:
-                taken = source.take(now, on)
+            taken: Transfer | float | None = source.turn(transfer, outcome, now, on)
+            if taken is None:
+                alive = source.settle(transfer, outcome, now, on)
+                if alive and not transfer.fenced:
+                    taken = source.take(now, on)
         finally:
             self.lock.release()
         if transfer.fenced and isinstance(outcome, m.Landed):

@@ -80,12 +80,14 @@ class SourceActor(EngineActor):
             if type(outcome) is not Landed or self._verbose:
                 self._log(transfer, outcome, error)
             following, leaves = report(transfer, outcome)
-            self.in_hand = None
-            if following is not None and following.started_at - self._busy_since > BREATH_S:
-                self._breathe(following.started_at - transfer.started_at)
-            if following is None and not leaves:
+            self.in_hand = following
+            if following is None:
+                if leaves:
+                    break
                 set_current(None)
                 return  # nothing may start just now: wait for it at the inbox
+            if following.started_at - self._busy_since > BREATH_S:
+                self._breathe(following.started_at - transfer.started_at)
             transfer = following
         self._left = True
         self.leave()

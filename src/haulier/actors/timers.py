@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 __all__ = ["sharpen_timers"]
 
 _PR_SET_TIMERSLACK: Final = 29  # linux/prctl.h
+
+
+@cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)  # dear enough to be done once per process, not once per thread
 
 
 def sharpen_timers() -> None:
@@ -18,6 +24,6 @@ def sharpen_timers() -> None:
     """
     if sys.platform == "linux":
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+            _libc().prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
         except (OSError, AttributeError):
             pass

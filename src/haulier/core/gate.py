@@ -88,6 +88,10 @@ class Gate:
         if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
+    def turned(self, now: float) -> None:
+        """One has ended and the next has started, where nothing is in the way of any start."""
+        self._last_end = self._last_start = now
+
     def suspend(self, until: float) -> None:
         """Nothing starts before ``until``; then one download is tried alone."""
         self.suspended_until = max(self.suspended_until, until)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf, nextafter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from haulier import messages as m
-from haulier.core.entry import Entry, Held, entry_of, is_past, is_terminal, past, record_of, view
+from haulier.core.entry import Entry, Held, Past, entry_of, is_past, is_terminal, past, record_of, view
 from haulier.core.lifecycle import TABLE
 from haulier.events import Changed, Discarded, Event, Removed
 from haulier.policies import Retention
@@ -25,6 +25,9 @@ __all__ = ["Ledger"]
 
 
 _EMPTY: Final[dict[str, Held]] = {}
+
+End: TypeAlias = Past | tuple[str, str, float]
+"""The end of a record: its source, its id and when (UTC seconds); or the ``Past`` that says so already."""
 
 
 class Ledger:
@@ -42,10 +45,10 @@ class Ledger:
         """What happened since the shell last looked; None while nobody listens."""
         self.calls: list[tuple[Callable[[Record], None], Record]] = []
         """Callbacks of ``Watch`` that are due."""
-        self._retention = retention
+        self._max_terminal, self._max_age = retention.max_terminal, retention.max_age
         self._watches: dict[str, list[Callable[[Record], None]]] = {}
-        self._ended: deque[tuple[str, str, float]] = deque()
-        """Source, id and end of terminal records, the oldest first; some may have been removed since."""
+        self._ended: deque[End] = deque()
+        """The ends of terminal records, the oldest first; some may have been removed since."""
         self._last_end = 0.0
         self._terminal = 0
         """How many of them are still there."""
@@ -112,15 +115,18 @@ class Ledger:
             self._changed(source, download_id, entry, transfer.started_on)
 
     def _landed(self, message: m.Landed) -> None:
-        ticket = message.transfer.ticket
+        transfer, following = message.transfer, message.following
+        ticket = transfer.ticket
         download_id, source = ticket[0], ticket[1]
         bucket = self.buckets.get(source, _EMPTY)
-        if bucket.get(download_id) is message.transfer and self.events is None:
-            bucket[download_id] = past(message)
-            self._over(source, download_id, Phase.SUCCEEDED, message.on)
+        if bucket.get(download_id) is transfer and self.events is None:
+            end = bucket[download_id] = past(message)
+            self._over(source, download_id, Phase.SUCCEEDED, end)
         else:
             patch = {"file_path": message.path}
-            self._moved(m.Moved("succeed", source, download_id, message.transfer, patch, message.on))
+            self._moved(m.Moved("succeed", source, download_id, transfer, patch, message.on))
+        if following is not None:
+            self._started(following)
 
     def _moved(self, message: m.Moved) -> None:
         source, download_id, transfer = message.source, message.download_id, message.transfer
@@ -133,20 +139,20 @@ class Ledger:
         self._changed(source, download_id, entry, message.on)
         if phase in TERMINAL_PHASES:
             entry.ended_on = message.on
-            self._over(source, download_id, phase, message.on)
+            self._over(source, download_id, phase, (source, download_id, message.on))
 
     def _changed(self, source: str, download_id: str, entry: Entry, on: float) -> None:
         if self.events is not None:
             assert entry.phase is not None
             self.events.append(Changed(download_id, source, entry.phase, view(entry), on))
 
-    def _over(self, source: str, download_id: str, phase: str, on: float) -> None:
+    def _over(self, source: str, download_id: str, phase: str, end: End) -> None:
         """The engine ended a download."""
         counts = self.counts.get(source)
         if counts is None:
             counts = self.counts[source] = dict.fromkeys(TERMINAL_PHASES, 0)
         counts[phase] += 1
-        self._note_end(source, download_id, on)
+        self._note_end(source, download_id, end)
 
     def _dead(self, event: str, source: str, download_id: str, entry: Entry | None) -> None:
         where = "no record" if entry is None else f"it is {entry.phase}"
@@ -259,16 +265,16 @@ class Ledger:
         if entry.phase is None and entry.ended_on is None and entry.is_terminal:
             # A moment of its own, by which this end is told from an earlier one of the same id.
             entry.ended_on = self._last_end = max(self.now, nextafter(self._last_end, inf))
-            self._note_end(source, download_id, self._last_end)
+            self._note_end(source, download_id, (source, download_id, self._last_end))
 
     # ---- what is over ------------------------------------------------------------------------------------------------
 
-    def _note_end(self, source: str, download_id: str, on: float) -> None:
+    def _note_end(self, source: str, download_id: str, end: End) -> None:
         if self._watches:
             self._call_watchers(download_id, self.buckets[source][download_id])
-        self._ended.append((source, download_id, on))
+        self._ended.append(end)
         self._terminal += 1
-        if self._terminal > self._retention.max_terminal:
+        if self._terminal > self._max_terminal:
             self.expire()
 
     def _call_watchers(self, download_id: str, held: Held) -> None:
@@ -280,15 +286,17 @@ class Ledger:
         if _ended_on(held) is not None:
             self._terminal -= 1
             if len(self._ended) > 2 * self._terminal + 1024:
-                self._ended = deque(
-                    end for end in self._ended if _ended_on(self.buckets.get(end[0], _EMPTY).get(end[1])) == end[2]
-                )
+                self._ended = deque(end for end in self._ended if self._is_that(*_parts(end)))
+
+    def _is_that(self, source: str, download_id: str, on: float) -> bool:
+        """Whether the record is still there, and of this end."""
+        return _ended_on(self.buckets.get(source, _EMPTY).get(download_id)) == on
 
     def expire(self) -> None:
         """Let go of terminal records that are too many or too old by now, oldest first."""
-        max_terminal, max_age = self._retention.max_terminal, self._retention.max_age
+        max_terminal, max_age = self._max_terminal, self._max_age
         while self._ended:
-            source, download_id, on = self._ended[0]
+            source, download_id, on = _parts(self._ended[0])
             too_old = max_age is not None and on <= self.now - max_age
             if self._terminal <= max_terminal and not too_old:
                 return
@@ -309,13 +317,13 @@ class Ledger:
     @property
     def is_watched(self) -> bool:
         """Whether somebody waits for what happens next, be it the clock that lets records go by age."""
-        return self.events is not None or bool(self._watches) or self._retention.max_age is not None
+        return self.events is not None or bool(self._watches) or self._max_age is not None
 
     def next_expiry(self) -> float | None:
         """When (UTC seconds) the next record is too old; None when none will be."""
-        if self._retention.max_age is None or not self._ended:
+        if self._max_age is None or not self._ended:
             return None
-        return self._ended[0][2] + self._retention.max_age
+        return _parts(self._ended[0])[2] + self._max_age
 
     def _drop(self, source: str, download_id: str) -> Record | None:
         held = self.buckets.get(source, {}).pop(download_id, None)
@@ -336,6 +344,11 @@ class Ledger:
             return held
         entry = bucket[download_id] = entry_of(held)
         return entry
+
+
+def _parts(end: End) -> tuple[str, str, float]:
+    """Source, id and moment of an end."""
+    return (end[0][1], end[0][0], end[4]) if len(end) == 6 else end
 
 
 def _ended_on(held: Held | None) -> float | None:

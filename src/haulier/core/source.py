@@ -201,6 +201,27 @@ class Source:
             transfer.deadline = now + self.policy.timeout
         self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
 
+    def turn(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> Transfer | None:
+        """``settle`` and ``take`` in one step and one message, where a download landed and the next may start at once.
+
+        None: it is not that simple, and nothing has been done.
+        """
+        gate, queue, in_flight = self.gate, self.queue, self.in_flight
+        if not queue or transfer.fenced or not gate.is_free or type(outcome) is not m.Landed:
+            return None
+        if len(in_flight) > self.limit or self.tried or self._guarded or self.refusal is not None:
+            return None
+        download_id = queue.popleft()
+        ticket = self.pending.pop(download_id, None)
+        if ticket is None:
+            return None  # withdrawn
+        del in_flight[transfer.ticket[0]]
+        gate.turned(now)
+        following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
+        outcome.on, outcome.following = on, following
+        self._tell_store(outcome)
+        return following
+
     def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
         """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
         download_id = transfer.ticket[0]

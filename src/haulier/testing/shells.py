@@ -162,14 +162,20 @@ class Shells(Stage):
 
     def _report(self, transfer: Transfer, outcome: Outcome) -> Steps:
         yield LOCK
-        taken: Transfer | float = inf
+        alive = True
+        taken: Transfer | float | None
         with self.held():
             now, on = self.clock.monotonic(), self.clock.time()
             was_zombie = self.source.in_flight.get(transfer.download_id) is not transfer
-            alive = self.source.settle(transfer, outcome, now, on)
-            self.witness.settled(transfer, outcome, was_zombie)
-            if alive and not transfer.fenced:
-                taken = self._take(now)
+            taken = self.source.turn(transfer, outcome, now, on)
+            if taken is not None:
+                self.witness.settled(transfer, outcome, was_zombie)
+                self.witness.took(taken)
+            else:
+                alive = self.source.settle(transfer, outcome, now, on)
+                self.witness.settled(transfer, outcome, was_zombie)
+                if alive and not transfer.fenced:
+                    taken = self._take(now)
         if isinstance(taken, Transfer):
             yield FREE
             if self.source.queue:
