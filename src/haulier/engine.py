@@ -6,7 +6,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX
 from time import monotonic, sleep, time
 from types import EllipsisType
@@ -17,6 +16,7 @@ from haulier.actors.draining import behind_own, drain_queues
 from haulier.actors.mailbox import Mailbox
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
+from haulier.actors.waiting import arrivals
 from haulier.core.entry import Entry, Held, phase_of, view
 from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
 from haulier.errors import ForkedEngine, UnknownDownload
@@ -223,31 +223,7 @@ class DownloadEngine:
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
         if not behind_own(self._system).isdisjoint(ids):
             raise RuntimeError("an impl cannot wait for its own download, or for one that waits for its slot")
-        answers, watched = self._watch(ids)
-        if watched.unknown:
-            self._unwatch(ids, answers)
-            raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
-        return self._arrivals(ids, answers, deadline)
-
-    def _watch(self, ids: list[str]) -> tuple[SimpleQueue[Record], m.Watched]:
-        """Where the records of ``ids`` will arrive, or have."""
-        answers: SimpleQueue[Record] = SimpleQueue()
-        watched: m.Watched = self._system.store.ask(m.Watch(ids, answers.put))
-        for record in watched.over:
-            answers.put(record)
-        return answers, watched
-
-    def _arrivals(self, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
-        try:
-            for _ in ids:
-                yield answers.get(timeout=None if deadline is None else _left(deadline))
-        except Empty:
-            raise TimeoutError("not all of the downloads are over yet") from None
-        finally:
-            self._unwatch(ids, answers)
-
-    def _unwatch(self, ids: list[str], answers: SimpleQueue[Record]) -> None:
-        self._system.store.tell(m.Unwatch(ids, answers.put))
+        return arrivals(self._system.store, ids, deadline)
 
     def subscribe(self, callback: Callable[[Event], Any], *, capacity: int = 10_000) -> Subscription:
         """Have ``callback(event)`` called for each event from now on, on a thread of its own; see ``haulier.events``.
@@ -346,10 +322,6 @@ class DownloadEngine:
             self._system.refuse()
             drain_queues(self._system, deadline)
         self._system.close(deadline)
-
-
-def _left(deadline: float) -> float:
-    return min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
 
 
 def _cancel_at(mailbox: Mailbox, download_id: str) -> bool:

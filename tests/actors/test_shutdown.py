@@ -188,11 +188,13 @@ def test_a_forked_child_gets_a_clear_error() -> None:
         "import os, warnings, haulier\n"
         "warnings.simplefilter('ignore')\n"
         "engine = haulier.DownloadEngine()\n"
-        "engine.wait(engine.worker.dispatch('a', 1, 'n', 'f', lambda *a: '/x'), 10)\n"
+        "ids = [engine.worker.dispatch('a', 1, 'n', 'f', lambda *a: '/x') for _ in range(2)]\n"
+        "half = engine.as_completed(ids, 10)\n"
+        "next(half)\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    errors = 0\n"
-        "    for call in (engine.get_all_downloads, engine.close, engine.stats,\n"
+        "    for call in (engine.get_all_downloads, engine.close, engine.stats, lambda: next(half),\n"
         "                 lambda: engine.worker.dispatch('a', 1, 'n', 'f', lambda *a: '/x')):\n"
         "        try: call()\n"
         "        except haulier.ForkedEngine: errors += 1\n"
@@ -201,4 +203,4 @@ def test_a_forked_child_gets_a_clear_error() -> None:
         "    os._exit(errors)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
-    assert (done.stdout, done.stderr) == ("4\n", "")
+    assert (done.stdout, done.stderr) == ("5\n", "")

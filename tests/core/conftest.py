@@ -35,6 +35,12 @@ class Told:
             self.source.confirm(taken, now)
         return taken
 
+    def crash(self, transfer: Transfer | None, cause: BaseException, now: float) -> None:
+        """A slot dies, and is buried at once."""
+        if transfer is not None:
+            self.source.fell(transfer, now)
+        self.source.crashed(transfer, cause, now, ON)
+
     def ends(self) -> list[tuple[str, str, str | None]]:
         """What the store was told, tickets and starts aside: event, id and error."""
         told = []

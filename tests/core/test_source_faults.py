@@ -31,7 +31,7 @@ def test_a_crash_fails_what_was_in_hand_and_the_source_rests(make: Make) -> None
     it = make(restart=REST, delay=1.0)
     (transfer,) = running(it, "a")
     it.put("b")
-    it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    it.crash(transfer, SystemExit("gone"), 10.0)
     assert it.ends() == [("fail", "a", "worker crash: gone")]
     assert it.store[-1].patch["error_type"] == "SystemExit"
     assert (it.source.live, it.source.resting, it.source.in_flight) == (0, True, {})
@@ -41,10 +41,20 @@ def test_a_crash_fails_what_was_in_hand_and_the_source_rests(make: Make) -> None
     assert (transfer.fenced, transfer.cancelled) == (True, True)
 
 
+def test_delays_count_from_the_death_of_a_slot_not_from_its_burial(make: Make) -> None:
+    it = make(restart=REST, delay=1.0, concurrency=2)
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.fell(transfer, 10.0)
+    assert it.start(10.0) == 11.0  # for the other slot too, and before anybody has buried this one
+    it.source.crashed(transfer, SystemExit("gone"), 10.5, ON)
+    assert it.source.gate.opens_at() == 11.0
+
+
 def test_a_crash_between_two_downloads_counts_too(make: Make) -> None:
     it = make(restart=REST)
     it.source.live = 1
-    it.source.crashed(None, SystemExit(), 10.0, ON)
+    it.crash(None, SystemExit(), 10.0)
     assert (it.source.live, it.source.resting, it.ends()) == (0, True, [])
 
 
@@ -52,7 +62,7 @@ def test_a_slot_that_dies_after_its_report_frees_its_place(make: Make) -> None:
     it = make(restart=REST)
     (transfer,) = running(it, "a")
     it.source.settle(transfer, m.Landed(transfer, "x"), 1.0, ON)
-    it.source.crashed(transfer, SystemExit(), 2.0, ON)
+    it.crash(transfer, SystemExit(), 2.0)
     assert (it.source.live, it.source.zombies, it.source.resting) == (0, 0, True)
     assert it.ends() == [("succeed", "a", None)]
 
@@ -62,7 +72,7 @@ def test_a_slot_that_dies_after_its_report_takes_nobody_elses_run_along(make: Ma
     (transfer,) = running(it, "a")
     it.source.settle(transfer, PutBack(1.0), 1.0, ON)
     again = it.start(2.0)
-    it.source.crashed(transfer, SystemExit(), 3.0, ON)
+    it.crash(transfer, SystemExit(), 3.0)
     assert it.source.in_flight == {"a": again}
     assert it.ends() == [("put_back", "a", None)]
 
@@ -71,7 +81,7 @@ def test_a_crash_of_a_cancelled_run_leaves_it_cancelled(make: Make) -> None:
     it = make(restart=REST)
     (transfer,) = running(it, "a")
     it.source.cancel("a", ON)
-    it.source.crashed(transfer, SystemExit(), 10.0, ON)
+    it.crash(transfer, SystemExit(), 10.0)
     assert it.ends() == [("cancel", "a", None)]
     assert it.source.resting
 
@@ -80,7 +90,7 @@ def test_too_many_crashes_bring_it_down(make: Make) -> None:
     it = make(restart=REST)
     for download_id in "ab":
         (transfer,) = running(it, download_id)
-        it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+        it.crash(transfer, SystemExit("gone"), 10.0)
     assert it.source.refusal.kind == "down"
     assert it.source.refusal.reason == "more than 1 restarts within 60 s"
     assert it.source.restarts.total == 1
@@ -90,7 +100,7 @@ def test_on_crash_error_queued(make: Make) -> None:
     it = make(restart=REST, on_crash="error_queued")
     (transfer,) = running(it, "a")
     it.put("b")
-    it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    it.crash(transfer, SystemExit("gone"), 10.0)
     assert it.ends() == [("fail", "a", "worker crash: gone"), ("fail", "b", "worker crash: gone")]
     assert it.source.refusal is None
 
@@ -99,7 +109,7 @@ def test_a_crash_while_closing_restarts_nothing(make: Make) -> None:
     it = make(restart=REST)
     (transfer,) = running(it, "a")
     it.source.close(ON)
-    it.source.crashed(transfer, SystemExit("gone"), 10.0, ON)
+    it.crash(transfer, SystemExit("gone"), 10.0)
     assert (it.ends(), it.supervisor, it.source.live) == ([("fail", "a", "worker crash: gone")], [], 0)
 
 
@@ -170,7 +180,7 @@ def test_a_zombie_that_crashes_is_counted_off_and_restarts_nothing(make: Make) -
     it = make(timeout=10.0)
     (transfer,) = running(it, "a")
     it.source.give_up(transfer, "timed out", "TimeoutError", 10.0, ON)
-    it.source.crashed(transfer, SystemExit(), 11.0, ON)
+    it.crash(transfer, SystemExit(), 11.0)
     assert (it.source.zombies, it.source.live, it.source.resting) == (0, 0, False)
     assert it.ends() == [("fail", "a", "timed out")]
 
@@ -228,7 +238,7 @@ def test_a_run_that_ends_before_its_call_was_told_keeps_nobody_waiting(make: Mak
         case "give up":
             it.source.give_up(transfer, "timed out", "TimeoutError", 11.0, ON)
         case "crash":
-            it.source.crashed(transfer, SystemExit(), 11.0, ON)
+            it.crash(transfer, SystemExit(), 11.0)
     it.source.confirm(transfer, 12.0)  # from a thread that did not hear of it
     assert it.start(11.0) == 13.0
     assert it.start(13.0).download_id == "b"

@@ -230,6 +230,11 @@ class Mailbox:
             self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
             self.source.confirm(transfer, monotonic())
 
+    def fell(self, transfer: Transfer) -> None:
+        """The calling slot dies with ``transfer`` in hand."""
+        with self.lock:
+            self.source.fell(transfer, monotonic())
+
     def started(self, download_id: str) -> None:
         """The impl is about to be called: let the dispatch that waits for it go."""
         waiting = self.handoffs.pop(download_id, None)

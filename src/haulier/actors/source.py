@@ -158,6 +158,8 @@ class SourceActor(EngineActor):
         """Tell the supervisor of an end that is none of the mailbox's doing."""
         self._mailbox.slots.discard(self)
         if not self._left:
+            if self.in_hand is not None:
+                self._mailbox.fell(self.in_hand)
             cause = self.failure
             if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
                 cause = cause.__cause__

@@ -1,18 +1,17 @@
-"""One source: its queue, its slots, what it has in flight, and when the next download may start.
+"""One source: its line, its slots, what it has in flight, and when the next download may start.
 
-The shell calls every method under the source's one lock, but for ``put``, which any thread calls without: each of its
-steps is one atomic operation on a dict or a deque, and their order is what makes the races harmless.
+The shell calls every method under the source's one lock, but for ``put``.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from typing import Any, Literal, NamedTuple
 
 from haulier import messages as m
 from haulier.core.gate import Gate
+from haulier.core.line import Line, Tried
 from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped, text_of
 from haulier.core.restarts import GiveUp, Restarts
 from haulier.errors import EngineClosed, HaulierError, SourceDown
@@ -35,18 +34,11 @@ class Refusal(NamedTuple):
         return SourceDown(f"source {source!r} is down ({self.reason}); mend it, then revive({source!r})")
 
 
-class Tried(NamedTuple):
-    """What is kept of the earlier attempts at a download that waits for another one."""
+class Source(Line):
+    """The rules of one source: a line, and those who serve it.
 
-    attempts: int
-    first_start: float
-    idle_s: float
-    cell: dict[str, Any]
-    due_at: float
-
-
-class Source:
-    """The rules of one source. ``tell_store`` and ``tell_supervisor`` send messages that name it by ``owner``."""
+    ``tell_store`` and ``tell_supervisor`` send messages that name it by ``owner``.
+    """
 
     def __init__(
         self,
@@ -56,17 +48,12 @@ class Source:
         tell_store: Callable[[Any], None],
         tell_supervisor: Callable[[Any], None],
     ) -> None:
-        self.name = name
+        super().__init__(name, tell_store)
         self.owner: Any = self
         self.policy = policy
         self.limit = policy.concurrency
         self.gate = Gate(policy, draw)
         self.restarts = Restarts(policy.restart)
-        self.queue: deque[str] = deque()
-        """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
-        self.pending: dict[str, m.Ticket] = {}
-        """Downloads that wait, for their turn or for their next attempt. Whoever pops one has it, and nobody else."""
-        self.tried: dict[str, Tried] = {}
         self.in_flight: dict[str, Transfer] = {}
         self.live = 0
         """Slots that are hired: source actors that live or are about to."""
@@ -77,7 +64,6 @@ class Source:
         """A crashed source waits before it is started again."""
         self.refusal: Refusal | None = None
         self._guarded = policy.timeout is not None or policy.stall_timeout is not None
-        self._tell_store = tell_store
         self._tell_supervisor = tell_supervisor
 
     def apply(self, policy: SourcePolicy) -> None:
@@ -88,32 +74,11 @@ class Source:
         self.gate.apply(policy)
         self.restarts.policy = policy.restart
 
-    # ---- the queue ---------------------------------------------------------------------------------------------------
-
-    def put(self, ticket: m.Ticket) -> None:
-        """Queue a download; without the lock.
-
-        It is pending before the store hears of it, so that whoever reads of it can cancel it; and the store hears of
-        it before it is in the queue, so that its start is news of a record that is there. Look at ``refusal``
-        afterwards, and ``take_back``.
-        """
-        download_id = ticket[0]
-        self.pending[download_id] = ticket
-        self._tell_store(ticket)
-        self.queue.append(download_id)
-
-    def take_back(self, download_id: str) -> bool:
-        """Undo a ``put`` that came too late; False where the download is already somebody's."""
-        if self.pending.pop(download_id, None) is None:
-            return False
-        self._tell_store(m.Forget(self.name, download_id))
-        return True
+    # ---- what waits --------------------------------------------------------------------------------------------------
 
     def cancel(self, download_id: str, on: float) -> bool:
         """Cancel a download that waits (it never starts) or runs (its result no longer counts)."""
-        if self.pending.pop(download_id, None) is not None:
-            self.tried.pop(download_id, None)
-            self._compact()
+        if self.withdraw(download_id):
             self._tell_store(m.Moved("cancel", self.name, download_id, None, None, on))
             return True
         transfer = self.in_flight.get(download_id)
@@ -123,25 +88,11 @@ class Source:
         self._tell_store(m.Moved("cancel", self.name, download_id, transfer, None, on))
         return True
 
-    def _compact(self) -> None:
-        """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
-        if len(self.queue) > 2 * len(self.pending) + 64:
-            kept = [i for i in (self.queue.popleft() for _ in range(len(self.queue))) if i in self.pending]
-            self.queue.extendleft(reversed(kept))
-
-    def retry_due(self, download_id: str) -> None:
-        """The back-off of a download is over: it is next."""
-        if download_id in self.pending and download_id in self.tried:
-            self.queue.appendleft(download_id)
-
     def sweep(self, error: str, error_type: str, on: float) -> None:
         """Fail everything that waits."""
-        waiting = [*(self.queue.popleft() for _ in range(len(self.queue))), *self.tried]
-        self.tried.clear()
-        for download_id in waiting:
-            if self.pending.pop(download_id, None) is not None:
-                patch = {"error": error, "error_type": error_type}
-                self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
+        for download_id in self.withdraw_all():
+            patch = {"error": error, "error_type": error_type}
+            self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
 
     # ---- one download ------------------------------------------------------------------------------------------------
 
@@ -280,12 +231,10 @@ class Source:
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
         due_at = now if isinstance(outcome, PutBack) else now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
-        self.tried[download_id] = Tried(
-            spent, transfer.first_start or transfer.started_at, idle_s, transfer.cell, due_at
-        )
-        self.pending[download_id] = transfer.ticket
+        first_start = transfer.first_start or transfer.started_at
+        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at))
         if isinstance(outcome, PutBack):
-            self._put_back(transfer.ticket)
+            self.put_back(transfer.ticket)
             return "put_back", {"attempt": spent}
         self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
         patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
@@ -293,20 +242,16 @@ class Source:
             patch["error"] = outcome.error
         return "back_off", patch
 
-    def _put_back(self, ticket: m.Ticket) -> None:
-        """Queue a download before all others, but for those put back with it that were dispatched before it."""
-        place = 0
-        while place < len(self.queue) and self.queue[place] in self.tried:
-            other = self.pending.get(self.queue[place])
-            if other is not None and other[9] > ticket[9]:
-                break
-            place += 1
-        self.queue.insert(place, ticket[0])
-
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
+    def fell(self, transfer: Transfer, now: float) -> None:
+        """A slot dies with ``transfer`` in hand: delays count from now, whenever the supervisor comes to bury it."""
+        if self.in_flight.get(transfer.ticket[0]) is transfer:
+            self.confirm(transfer, now)
+            self.gate.ended(now)
+
     def crashed(self, transfer: Transfer | None, cause: BaseException, now: float, on: float) -> None:
-        """A slot died, with ``transfer`` in hand or between two."""
+        """A slot died, with ``transfer`` in hand (of which ``fell`` has been told) or between two."""
         reason = f"worker crash: {text_of(cause)}"
         patch = {"error": reason, "error_type": type(cause).__name__}
         if transfer is not None and transfer.given_up:
@@ -314,8 +259,6 @@ class Source:
             return
         if transfer is not None and self.in_flight.get(transfer.ticket[0]) is transfer:
             del self.in_flight[transfer.ticket[0]]
-            self.confirm(transfer, now)
-            self.gate.ended(now)
             if not transfer.fenced:
                 transfer.fenced = transfer.cancelled = True
                 self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))

@@ -207,6 +207,11 @@ class Shells(Stage):
                 yield Wait(ready=lambda: slot.outcome is not None)
                 outcome: Any = slot.outcome
                 if isinstance(outcome, BaseException):
+                    yield LOCK
+                    with self.held():
+                        self.source.fell(transfer, self.clock.monotonic())
+                        self.witness.fell(transfer)
+                    yield FREE
                     self.letters.append(m.Ended(self, transfer, outcome))
                     return
                 transfer = yield from self._report(transfer, outcome)

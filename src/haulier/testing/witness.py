@@ -166,10 +166,14 @@ class Witness:
         self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self._source.refusal is not None
 
+    def fell(self, transfer: Transfer) -> None:
+        """A slot dies with this in hand."""
+        if self._source.in_flight.get(transfer.download_id) is transfer:
+            self._last_end = self._now()
+
     def crashed(self, transfer: Transfer | None, was_zombie: bool) -> None:
         """The supervisor buried a slot."""
         if transfer is not None and not was_zombie:
-            self._last_end = self._now()
             self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self.policy.on_crash == "error_queued" or self._source.refusal is not None
 

@@ -1,0 +1,45 @@
+"""Waiting for downloads: their records, each as soon as it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
+from time import monotonic
+
+from haulier import messages as m
+from haulier.actors.store import Store
+from haulier.errors import ForkedEngine, UnknownDownload
+from haulier.records import Record
+
+__all__ = ["arrivals"]
+
+
+def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[Record]:
+    """The records of ``ids``, as they end; until the monotonic second ``deadline``.
+
+    They are watched from the call on. Raises ``UnknownDownload`` at once where there is no record, and on the way
+    ``TimeoutError``, or ``ForkedEngine`` in a child that was forked meanwhile.
+    """
+    answers: SimpleQueue[Record] = SimpleQueue()
+    watched: m.Watched = store.ask(m.Watch(ids, answers.put))
+    if watched.unknown:
+        store.tell(m.Unwatch(ids, answers.put))
+        raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
+    for record in watched.over:
+        answers.put(record)
+    return _arrivals(store, ids, answers, deadline)
+
+
+def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
+    try:
+        for _ in ids:
+            if store.forked:
+                raise ForkedEngine("this engine was made before the fork, and its threads are not here")
+            left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
+            yield answers.get(timeout=left)
+    except Empty:
+        raise TimeoutError("not all of the downloads are over yet") from None
+    finally:
+        if not store.forked:
+            store.tell(m.Unwatch(ids, answers.put))

@@ -1,0 +1,97 @@
+"""The line at a source: what waits, and in which order it starts.
+
+``put`` is called by any thread without a lock: each of its steps is one atomic operation on a dict or a deque, and
+their order is what makes the races harmless. Everything else happens under the source's one lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from haulier import messages as m
+
+__all__ = ["Line", "Tried"]
+
+
+class Tried(NamedTuple):
+    """What is kept of the earlier attempts at a download that waits for another one."""
+
+    attempts: int
+    first_start: float
+    idle_s: float
+    cell: dict[str, Any]
+    due_at: float
+
+
+class Line:
+    """The downloads that wait at the source ``name``, for their turn or for their next attempt."""
+
+    def __init__(self, name: str, tell_store: Callable[[Any], None]) -> None:
+        self.name = name
+        self.queue: deque[str] = deque()
+        """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
+        self.pending: dict[str, m.Ticket] = {}
+        """Whoever pops a download from here has it, and nobody else."""
+        self.tried: dict[str, Tried] = {}
+        self._tell_store = tell_store
+
+    def put(self, ticket: m.Ticket) -> None:
+        """Queue a download; without the lock.
+
+        It is pending before the store hears of it, so that whoever reads of it can cancel it; and the store hears of
+        it before it is in the queue, so that its start is news of a record that is there. Look at ``refusal``
+        afterwards, and ``take_back``.
+        """
+        download_id = ticket[0]
+        self.pending[download_id] = ticket
+        self._tell_store(ticket)
+        self.queue.append(download_id)
+
+    def take_back(self, download_id: str) -> bool:
+        """Undo a ``put`` that came too late; False where the download is already somebody's."""
+        if self.pending.pop(download_id, None) is None:
+            return False
+        self._tell_store(m.Forget(self.name, download_id))
+        return True
+
+    def withdraw(self, download_id: str) -> bool:
+        """Take a download out of the line; False where it does not wait."""
+        if self.pending.pop(download_id, None) is None:
+            return False
+        self.tried.pop(download_id, None)
+        self._compact()
+        return True
+
+    def withdraw_all(self) -> list[str]:
+        """Take everything out; what it was."""
+        waiting = [*(self.queue.popleft() for _ in range(len(self.queue))), *self.tried]
+        self.tried.clear()
+        return [download_id for download_id in waiting if self.pending.pop(download_id, None) is not None]
+
+    def keep(self, ticket: m.Ticket, tried: Tried) -> None:
+        """Have a download that was tried wait for its next attempt: until ``retry_due``, or ``put_back``."""
+        self.tried[ticket[0]] = tried
+        self.pending[ticket[0]] = ticket
+
+    def _compact(self) -> None:
+        """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
+        if len(self.queue) > 2 * len(self.pending) + 64:
+            kept = [i for i in (self.queue.popleft() for _ in range(len(self.queue))) if i in self.pending]
+            self.queue.extendleft(reversed(kept))
+
+    def retry_due(self, download_id: str) -> None:
+        """The back-off of a download is over: it is next."""
+        if download_id in self.pending and download_id in self.tried:
+            self.queue.appendleft(download_id)
+
+    def put_back(self, ticket: m.Ticket) -> None:
+        """Queue a download before all others, but for those put back with it that were dispatched before it."""
+        place = 0
+        while place < len(self.queue) and self.queue[place] in self.tried:
+            other = self.pending.get(self.queue[place])
+            if other is not None and other[9] > ticket[9]:
+                break
+            place += 1
+        self.queue.insert(place, ticket[0])
