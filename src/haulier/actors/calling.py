@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import CodeType, FunctionType, MethodType
-from typing import Any
+from functools import partial
+from inspect import Parameter, signature
+from types import FunctionType, MethodType
+from typing import Any, Final
 
 from haulier.messages import Impl
 from haulier.transfer import Transfer
@@ -31,19 +33,31 @@ def _transfer_alone(impl: Impl, transfer: Transfer) -> Any:
 def caller_of(impl: Impl) -> Caller:
     """How to call ``impl``: a parameter named ``transfer`` gets the ``Transfer``.
 
-    Looked up in the code of a function, a method or an object's ``__call__``. Anything else (a ``Mock``, a
-    ``functools.partial``) is called with the three arguments.
+    Of a plain function or method the code says so, which costs next to nothing; of anything else (a
+    ``functools.partial``, what ``functools.wraps`` made, an object with ``__call__``) its signature. What has none that
+    can be read (a builtin), or takes anything (a ``Mock``), is called with the three arguments.
     """
-    function: Any = impl
-    if not isinstance(function, (FunctionType, MethodType)):
-        function = type(impl).__call__
-    bound = not isinstance(impl, FunctionType)
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return _caller(code, bound) if type(code) is CodeType else _plain
+    function = impl.__func__ if isinstance(impl, MethodType) else impl
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        named = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+        if "transfer" not in named:
+            return _plain
+    return _caller(impl)
 
 
-def _caller(code: CodeType, bound: bool) -> Caller:
-    named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    if "transfer" not in named:
+def _caller(impl: Impl) -> Caller:
+    if isinstance(impl, partial) and "transfer" in impl.keywords:
+        return _plain  # its owner has given one
+    try:
+        parameters = signature(impl).parameters.values()
+    except (TypeError, ValueError):
         return _plain
-    return _transfer_alone if named[bound:] == ("transfer",) else _with_transfer
+    if not any(each.name == "transfer" and each.kind in _BY_NAME for each in parameters):
+        return _plain
+    needed = [each.name for each in parameters if each.default is Parameter.empty and each.kind in _BY_PLACE]
+    return _transfer_alone if needed == ["transfer"] else _with_transfer
+
+
+_BY_NAME: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
