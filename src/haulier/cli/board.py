@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import monotonic, time
+from typing import Final
 
 from haulier.cli.tally import Tally
 from haulier.cli.words import span_text
 from haulier.core.status import SourceStatus
 from haulier.engine import DownloadEngine
 
-__all__ = ["Bar", "Board", "Camera", "SourceLine"]
+__all__ = ["RANK", "Bar", "Board", "Camera", "SourceLine"]
+
+_KINDS: Final = ("running", "delay", "suspended", "back-off", "restart", "down", "paused", "over")
+
+RANK: Final = {kind: rank for rank, kind in enumerate(_KINDS)}
+"""Where not all sources have room, the first kinds have it first."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,11 @@ class Board:
     """Bytes of what has landed and of what is under way."""
     speed: float
     elapsed_s: float
+
+    @property
+    def running(self) -> int:
+        """How many downloads run."""
+        return len(self.bars)
 
 
 class Camera:

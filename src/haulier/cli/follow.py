@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
-from time import monotonic, time
+from time import monotonic, thread_time, time
 from types import TracebackType
 from typing import Final
 
@@ -22,6 +22,9 @@ __all__ = ["Follower"]
 
 FRAME_S: Final = 0.125
 """Between two frames of the table, and between two looks at whether a signal came."""
+
+FRAME_COST: Final = 10
+"""Between two frames lies at least so many times the work of one: they take a tenth of a processor at most."""
 
 CLOSE_S: Final = 5.0
 """How long running downloads may take to stop. One that still connects then has no file yet."""
@@ -55,8 +58,9 @@ class Follower:
     def glance(self) -> None:
         """Show a frame, if it is time for one: for whoever has something else to do than to wait."""
         if monotonic() >= self._next_at:
+            began = thread_time()
             self._view.frame(self._camera.take)
-            self._next_at = monotonic() + FRAME_S
+            self._next_at = monotonic() + max(FRAME_S, FRAME_COST * (thread_time() - began))
 
     def wait(self, look: Callable[[Board], None] | None = None, at_most_s: float = inf) -> None:
         """Show what happens until all is over or a signal came; ``look`` sees every board, if it wants to."""

@@ -1,23 +1,29 @@
-"""The live table: a line for each source, a bar for each running download, the totals. It knows no engine."""
+"""The live table: a line for each source, a bar for each running download, the totals. It knows no engine.
+
+It is put together from finished lines: a table that works out its columns from all its cells costs ten times as much,
+and what the frames cost, the downloads do not get.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
-from rich.text import Text
+from rich.cells import cell_len
 
-from haulier.cli.board import Bar, Board, SourceLine
+from haulier.cli.bars import bar_lines
+from haulier.cli.board import RANK, Board, SourceLine
+from haulier.cli.cells import Line, Lines, columns, widest
 from haulier.cli.words import bytes_text, clock_text, counted
 
 __all__ = ["draw"]
 
-WIDE: Final = 72
-"""Columns from which on there is room for a bar beside the numbers."""
+ROOMY: Final = 10
+"""Lines from which on there is room for headings and blank lines."""
 NARROW: Final = 52
-"""Columns below which only name and percent are shown."""
+"""Columns below which the three numbers of a source are one."""
+SLIM: Final = 26
+"""Columns below which the state of a source is its sign alone."""
 
 _LOOKS: Final = {
     "running": ("●", "green"),
@@ -29,107 +35,101 @@ _LOOKS: Final = {
     "paused": ("‖", "blue"),
     "over": ("✓", "dim"),
 }
-"""The sign and the colour of each kind of state; where not all sources have room, the first kinds have it first."""
+"""The sign and the colour of each kind of state."""
 
-_RANK: Final = {kind: rank for rank, kind in enumerate(_LOOKS)}
-
-
-def draw(board: Board, width: int, height: int) -> RenderableType:
-    """The table in at most ``height`` lines of ``width`` columns; what has no room is counted."""
-    room = max(2, height - 6)
-    most_sources = max(1, min(len(board.sources), room - min(len(board.bars), room // 2)))
-    most_bars = max(1, room - most_sources)
-    return Group(
-        _sources(board.sources, most_sources, width),
-        Text(),
-        _bars(board.bars, most_bars, width),
-        *([Text()] if board.bars else []),
-        _totals(board, width),
-    )
+_GROUPS: Final = {
+    "running": "running", "delay": "waiting", "suspended": "waiting", "back-off": "waiting", "restart": "waiting",
+    "down": "down", "paused": "paused", "over": "over",
+}  # fmt: skip
+"""What the sources that have no room are counted as."""
 
 
-def _sources(lines: tuple[SourceLine, ...], most: int, width: int) -> Table:
-    table = Table(
-        Column("host", ratio=3, no_wrap=True, overflow="ellipsis"),
-        Column("", ratio=2, no_wrap=True, overflow="ellipsis"),
-        Column("queued", justify="right", no_wrap=True),
-        Column("done", justify="right", no_wrap=True),
-        Column("failed", justify="right", no_wrap=True),
-        box=None, expand=True, padding=(0, 1, 0, 0), width=width, header_style="dim",
-    )  # fmt: skip
-    if len(lines) > most:
-        lines = tuple(sorted(lines, key=lambda line: _RANK[line.kind]))
-    for line in lines[:most]:
+def draw(board: Board, width: int, height: int) -> Lines:
+    """The table in at most ``height`` lines of ``width`` columns; what has no room is counted, the totals are last."""
+    source_rows, bar_rows, roomy = _layout(height, len(board.sources), board.running)
+    lines = _source_lines(board, source_rows, width, heading=roomy) if source_rows else []
+    if bar_rows:
+        lines += [[]] if roomy else []
+        lines += bar_lines(board.bars, board.running, bar_rows, width, int(board.elapsed_s * 8))
+    lines += [[]] if roomy else []
+    return Lines([*lines, _totals(board, width)])
+
+
+def _layout(height: int, sources: int, bars: int) -> tuple[int, int, bool]:
+    """How many lines the sources and the bars have, and whether there are headings and blank lines."""
+    roomy = height >= ROOMY
+    room = max(0, height - 1 - ((3 if bars else 2) if roomy else 0))
+    if sources + bars <= room:
+        return sources, bars, roomy
+    bar_rows = min(bars, max((room + 1) // 2, room - sources))
+    return min(sources, room - bar_rows), bar_rows, roomy
+
+
+def _source_lines(board: Board, rows: int, width: int, *, heading: bool) -> list[Line]:
+    sources = board.sources
+    if len(sources) > rows:
+        most = max(1, rows - 1)
+        sources = tuple(sorted(sources, key=lambda line: RANK[line.kind]))
+        shown, hidden = sources[:most], sources[most:]
+    else:
+        shown, hidden = sources, ()
+    told = [_numbers(line.queued, line.done, line.failed, width) for line in shown]
+    if hidden and rows > 1:
+        queued, done, failed = (sum(getattr(line, key) for line in hidden) for key in ("queued", "done", "failed"))
+        told.append(_numbers(queued, done, failed, width))
+    heads = ["queued", "done", "failed"] if width >= NARROW else ["done"]
+    wide = [widest([numbers[i] for numbers in told], len(head)) for i, head in enumerate(heads)]
+    room = max(1, width - sum(each + 1 for each in wide))
+    state = 0 if width < SLIM else room * 2 // 5
+    name = room - (state + 1 if state else 0)
+    lines = []
+    if heading:
+        cells = zip(["source", "", *heads], [name, state, *wide], strict=True)
+        lines.append(columns([(head, each, "dim") for head, each in cells], left=2))
+    for line, numbers in zip(shown, told, strict=False):
         sign, style = _LOOKS[line.kind]
-        table.add_row(
-            Text.assemble((sign, style), " ", (line.name, "dim" if line.kind == "over" else "")),
-            Text(line.text, style=style),
-            Text(f"{line.queued:,}"),
-            Text(f"{line.done:,}", style="green" if line.done else ""),
-            Text(f"{line.failed:,}", style="red" if line.failed else ""),
-        )
-    if len(lines) > most:
-        hidden = lines[most:]
-        table.add_row(
-            Text(f"  … {counted(len(hidden), 'more host')}", style="dim"),
-            "",
-            Text(f"{sum(line.queued for line in hidden):,}"),
-            Text(f"{sum(line.done for line in hidden):,}"),
-            Text(f"{sum(line.failed for line in hidden):,}"),
-        )
-    return table
+        looks = ["", "green" if line.done else "", "red" if line.failed else ""]
+        if width < NARROW:
+            looks = ["red" if line.failed else ""]
+        named = [(line.name, name - 2, "dim" if line.kind == "over" else ""), (line.text, state, style)]
+        lines.append([(f"{sign} ", style), *columns([*named, *zip(numbers, wide, looks, strict=True)], left=2)])
+    if hidden and rows > 1:
+        text = f"… and {counted(len(hidden), 'more source')}: {_counts(hidden)}"
+        rest = [(each, size, "dim") for each, size in zip(told[-1], wide, strict=True)]
+        lines.append(columns([(text, room, "dim"), *rest], left=1))
+    return lines
 
 
-def _bars(bars: tuple[Bar, ...], most: int, width: int) -> Table:
-    columns = [Column(ratio=3, no_wrap=True, overflow="ellipsis")]
-    if width >= WIDE:
-        columns.append(Column(ratio=2))
-    columns.append(Column(justify="right", no_wrap=True, width=4))
+def _numbers(queued: int, done: int, failed: int, width: int) -> list[str]:
     if width >= NARROW:
-        columns.append(Column(justify="right", no_wrap=True, width=17))
-        columns.append(Column(justify="right", no_wrap=True, width=10))
-        columns.append(Column(justify="right", no_wrap=True, width=5))
-    table = Table(*columns, box=None, expand=True, padding=(0, 1, 0, 0), width=width, show_header=False)
-    for bar in bars[:most]:
-        table.add_row(*_cells(bar, width))
-    if len(bars) > most:
-        table.add_row(Text(f"… {len(bars) - most:,} more running", style="dim"))
-    return table
+        return [f"{queued:,}", f"{done:,}", f"{failed:,}"]
+    return [f"{done:,}" + (f" ✗{failed:,}" if failed else "")]
 
 
-def _cells(bar: Bar, width: int) -> list[RenderableType]:
-    known = bar.size > 0
-    share = min(1.0, bar.transferred / bar.size) if known else 0.0
-    cells: list[RenderableType] = [Text(bar.name)]
-    if width >= WIDE:
-        cells.append(ProgressBar(total=bar.size or None, completed=bar.transferred, complete_style="cyan"))
-    cells.append(Text(f"{share:.0%}" if known else "", style="cyan"))
-    if width >= NARROW:
-        cells.append(Text(_amount(bar), style="dim"))
-        cells.append(Text(f"{bytes_text(bar.speed)}/s" if bar.speed else ""))
-        cells.append(Text(clock_text(bar.remaining_s) if bar.remaining_s is not None else ""))
-    return cells
+def _counts(hidden: tuple[SourceLine, ...]) -> str:
+    """``3 running, 12 waiting, 400 over``."""
+    counts = Counter(_GROUPS[line.kind] for line in hidden)
+    return ", ".join(f"{counts[group]:,} {group}" for group in dict.fromkeys(_GROUPS.values()) if counts[group])
 
 
-def _amount(bar: Bar) -> str:
-    """``1.2 / 34.5 MB``, the unit once where it is the same."""
-    here, of = bytes_text(bar.transferred), bytes_text(bar.size)
-    if not bar.size:
-        return here
-    number, unit = here.split()
-    return f"{number}/{of}" if of.endswith(f" {unit}") else f"{here}/{of}"
-
-
-def _totals(board: Board, width: int) -> Text:
+def _totals(board: Board, width: int) -> Line:
+    """The last line: what has no room for all leaves out the bytes first, and how many are over last."""
     over = board.done + board.failed
-    parts = [
-        Text(f"{over:,} of {board.total:,} over", style="bold"),
-        Text(f"{board.failed:,} failed", style="red") if board.failed else None,
-        Text(bytes_text(board.transferred)),
-        Text(f"{bytes_text(board.speed)}/s") if board.speed else None,
-        Text(clock_text(board.elapsed_s), style="dim"),
-    ]
-    line = Text("  ·  ").join([part for part in parts if part is not None])
-    line.truncate(width, overflow="ellipsis")
-    line.no_wrap = True
-    return line
+    parts = {
+        "over": (f"{over:,} of {board.total:,} over", "bold"),
+        "failed": (f"{board.failed:,} failed" if board.failed else "", "red"),
+        "running": (f"{board.running:,} running" if board.running else "", ""),
+        "bytes": (bytes_text(board.transferred), ""),
+        "speed": (f"{bytes_text(board.speed)}/s" if board.speed else "", ""),
+        "elapsed": (clock_text(board.elapsed_s), "dim"),
+    }
+    kept = {key: part for key, part in parts.items() if part[0]}
+    between = "  ·  " if width >= NARROW else " · "
+    for key in ("bytes", "elapsed", "running", "speed", "failed"):
+        if sum(cell_len(text) for text, _ in kept.values()) + len(between) * (len(kept) - 1) > width:
+            kept.pop(key, None)
+    line: Line = []
+    for text, style in kept.values():
+        line += [(between, "")] if line else []
+        line.append((text, style))
+    return line if len(kept) > 1 else columns([(*line[0][:1], width, line[0][1])], left=1)

@@ -1,0 +1,88 @@
+"""Text in the cells of a terminal: what may be shown there, cut or filled to a width, and put together to lines."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+
+__all__ = ["Line", "Lines", "columns", "fitted", "plain", "widest"]
+
+Line: TypeAlias = list[tuple[str, str]]
+"""Pieces of text, each with its style; '' for none."""
+
+_SHOWN: Final = {"Cc": "\N{REPLACEMENT CHARACTER}", "Cs": "\N{REPLACEMENT CHARACTER}", "Zl": " ", "Zp": " ", "Cf": ""}
+"""What stands for a character that steers the terminal, the direction of writing or the shape of its neighbours."""
+
+_MODIFIERS: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400), *range(0xE0100, 0xE01F0))))
+"""Variation selectors and skin tones: no two terminals agree how wide they make what is before them."""
+
+_ASCII: Final = str.maketrans("●◷↻✗‖✓━╸─…·", "*~rx=.#>-.-")
+
+
+class Lines:
+    """Finished lines, for rich to print: nothing is measured or wrapped any more."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines; in ASCII where the terminal knows no more."""
+        for line in self._lines:
+            for text, style in line:
+                shown = text.translate(_ASCII) if options.ascii_only else text
+                yield Segment(shown, _style(style) if style else None)
+            yield Segment.line()
+
+
+@lru_cache(maxsize=64)
+def _style(style: str) -> Style:
+    return Style.parse(style)
+
+
+def plain(text: str) -> str:
+    """``text`` as one line that takes the same room on every terminal, and cannot steer it."""
+    return text if text.isascii() and text.isprintable() else _plain(text)
+
+
+@lru_cache(maxsize=4096)
+def _plain(text: str) -> str:
+    return "".join(
+        _SHOWN.get(unicodedata.category(each), each)
+        for each in unicodedata.normalize("NFC", text)
+        if each not in _MODIFIERS
+    )
+
+
+def fitted(text: str, width: int, *, right: bool = False) -> str:
+    """``text`` in exactly ``width`` cells: filled up, or cut with an ellipsis."""
+    text = plain(text)
+    cells = cell_len(text)
+    if cells > width:
+        return set_cell_size(text, width - 1) + "…" if width > 0 else ""
+    room = " " * (width - cells)
+    return room + text if right else text + room
+
+
+def widest(texts: Sequence[str], at_least: int = 0) -> int:
+    """How many cells the widest of ``texts`` takes."""
+    return max(at_least, *map(cell_len, texts)) if texts else at_least
+
+
+def columns(cells: Sequence[tuple[str, int, str]], *, left: int) -> Line:
+    """A line of cells, each of (text, width, style), one column apart: ``left`` to the left, the others to the right.
+
+    A cell without a width takes no room at all.
+    """
+    line: Line = []
+    for number, (text, width, style) in enumerate(cells):
+        if width > 0:
+            line += [(" ", "")] if line else []
+            line.append((fitted(text, width, right=number >= left), style))
+    return line
