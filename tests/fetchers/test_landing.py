@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +19,7 @@ import pytest
 
 from haulier.errors import PermanentError
 from haulier.fetchers.http import FetchError, HttpFetcher
-from haulier.fetchers.landing import Landing
+from haulier.fetchers.landing import Landing, Overwrite
 
 if TYPE_CHECKING:
     from tests.fetchers.conftest import Background, Exchange, Fetch, Site
@@ -30,8 +31,15 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def land(dest: Path, name: str, content: bytes = b"new", **options: bool) -> Path:
-    with Landing(dest, name, **options) as landing:
+@contextmanager
+def landing_of(dest: Path, name: str, overwrite: Overwrite = "never") -> Iterator[Landing]:
+    with Landing(dest, name, f"the key of {name}", overwrite=overwrite) as landing:
+        landing.note(None, None, None, resumable=False)
+        yield landing
+
+
+def land(dest: Path, name: str, content: bytes = b"new", overwrite: Overwrite = "never") -> Path:
+    with landing_of(dest, name, overwrite) as landing:
         landing.write(content)
         return landing.land()
 
@@ -40,8 +48,8 @@ def land(dest: Path, name: str, content: bytes = b"new", **options: bool) -> Pat
 
 
 def test_a_file_that_is_there_is_not_overwritten(site: Site, fetch: Fetch, dest: Path) -> None:
-    url = site.serve("/a.tar.gz", b"same")
-    assert [fetch(url).name for _ in range(3)] == ["a.tar.gz", "a (1).tar.gz", "a (2).tar.gz"]
+    site.serve("/a.tar.gz", b"same")
+    assert [fetch(site.url(f"/a.tar.gz?{n}")).name for n in range(3)] == ["a.tar.gz", "a (1).tar.gz", "a (2).tar.gz"]
     assert set(tree(dest).values()) == {b"same"}
 
 
@@ -118,12 +126,12 @@ def test_many_threads_want_one_name_and_each_gets_its_own(dest: Path, in_backgro
 
 def test_the_part_has_the_name_that_the_file_will_have(dest: Path) -> None:
     land(dest, "a.bin")
-    with Landing(dest, "a.bin"):
-        assert set(tree(dest)) == {"a.bin", "a (1).bin.part"}
+    with landing_of(dest, "a.bin"):
+        assert set(tree(dest)) == {"a.bin", "a (1).bin.part", "a (1).bin.part.json"}
 
 
 def test_a_file_that_turns_up_meanwhile_is_not_overwritten(dest: Path) -> None:
-    with Landing(dest, "a.bin") as landing:
+    with landing_of(dest, "a.bin") as landing:
         landing.write(b"mine")
         (dest / "a.bin").write_bytes(b"theirs")
         assert landing.land() == dest / "a (1).bin"
@@ -144,7 +152,7 @@ def test_without_hard_links_nothing_is_overwritten_either(dest: Path, monkeypatc
 
     monkeypatch.setattr(os, "link", no_links)
     land(dest, "a", b"first")
-    with Landing(dest, "b") as landing:
+    with landing_of(dest, "b") as landing:
         landing.write(b"mine")
         (dest / "b").write_bytes(b"theirs")
         landing.land()
@@ -168,8 +176,8 @@ def test_a_link_in_the_place_of_the_part_is_not_followed(site: Site, fetch: Fetc
     assert not (tmp_path / "not there").exists()
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_link_in_the_place_of_the_file_is_not_followed(overwrite: bool, dest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overwrite", ["never", "changed", "always"])
+def test_a_link_in_the_place_of_the_file_is_not_followed(overwrite: Overwrite, dest: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
     dest.mkdir()
@@ -233,7 +241,7 @@ def test_where_there_are_no_locks_no_part_is_taken_for_abandoned(dest: Path, mon
     def no_locks(*_: object) -> NoReturn:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("haulier.fetchers.landing.flock", no_locks)
+    monkeypatch.setattr("haulier.fetchers.parts.flock", no_locks)
     dest.mkdir()
     (dest / "a.part").write_bytes(b"theirs")
     assert land(dest, "a") == dest / "a (1)"
@@ -264,14 +272,16 @@ def test_a_full_disk_is_said_clearly_and_can_be_retried(
     assert fetch(url).name == "a"
 
 
+@pytest.mark.parametrize("mode", ["r+b", "w"], ids=["of the file", "of its sidecar"])
 def test_a_disk_that_fills_up_in_the_middle(
-    site: Site, fetch: Fetch, dest: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, site: Site, fetch: Fetch, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fdopen = os.fdopen
     full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
 
     def on_a_full_disk(fd: int, *args: Any, **options: Any) -> Any:
-        os.dup2(full.fileno(), fd)
+        if args == (mode,):
+            os.dup2(full.fileno(), fd)
         return fdopen(fd, *args, **options)
 
     with full:
@@ -302,17 +312,16 @@ def test_a_file_in_the_place_of_the_folder_is_final(site: Site, fetch: Fetch, de
 
 
 def test_a_folder_that_vanishes_meanwhile_is_made_again_by_the_next_attempt(dest: Path) -> None:
-    with Landing(dest, "a") as landing:
+    with landing_of(dest, "a") as landing:
         (dest / "a.part").unlink()
+        (dest / "a.part.json").unlink()
         dest.rmdir()
         with pytest.raises(FetchError, match="no such file"):
             landing.land()
     assert land(dest, "a").read_bytes() == b"new"
 
 
-def test_a_folder_in_the_place_of_the_file_is_final_with_overwrite(dest: Path) -> None:
+def test_a_folder_in_the_place_of_the_file_is_never_replaced(dest: Path) -> None:
     (dest / "a").mkdir(parents=True)
-    with pytest.raises(PermanentError, match="cannot write 'a'"):
-        land(dest, "a", overwrite=True)
-    assert [path.name for path in dest.iterdir()] == ["a"]
-    assert land(dest, "a") == dest / "a (1)"
+    assert land(dest, "a", overwrite="always") == dest / "a (1)"
+    assert land(dest, "a") == dest / "a (2)"

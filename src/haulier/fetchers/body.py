@@ -19,6 +19,9 @@ _SLICE_BYTES: Final = 4096
 class Decoder(Protocol):
     """What turns the bytes of the body into the bytes of the file."""
 
+    keeps_bytes: bool
+    """Whether the file has the very bytes of the body, so that a range of the one is a range of the other."""
+
     def feed(self, raw: bytes) -> Iterator[bytes]:
         """The bytes of the file that ``raw`` adds."""
 
@@ -28,6 +31,8 @@ class Decoder(Protocol):
 
 class Plain:
     """As it comes."""
+
+    keeps_bytes = True
 
     def feed(self, raw: bytes) -> Iterator[bytes]:
         """Nothing but ``raw``."""
@@ -39,6 +44,8 @@ class Plain:
 
 class Gunzip:
     """Gzip, one member or several, with its own check of completeness."""
+
+    keeps_bytes = False
 
     def __init__(self) -> None:
         self._member = self._new_member()

@@ -20,7 +20,7 @@ from urllib3 import exceptions as u3
 
 from haulier.errors import HaulierError, PermanentError, Throttled
 
-__all__ = ["FetchError", "broke_off", "dropped", "no_answer", "not_written", "refused", "retry_after_s"]
+__all__ = ["FetchError", "broke_off", "no_answer", "not_written", "refused", "retry_after_s", "utc_of"]
 
 LONGEST_PAUSE_S: Final = 3600.0
 """What a server asks for beyond an hour is cut to an hour: its typing error must not stop a source for a year."""
@@ -70,17 +70,17 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        then = _utc(value)
+        then = utc_of(value)
         if then is None:
             return None
-        now = _utc(headers.get("Date", ""))
+        now = utc_of(headers.get("Date", ""))
         seconds = then - (time.time() if now is None else now)
     if math.isnan(seconds):
         return None
     return max(SHORTEST_PAUSE_S, min(LONGEST_PAUSE_S, seconds))
 
 
-def _utc(date: str) -> float | None:
+def utc_of(date: str) -> float | None:
     """An HTTP date in seconds since the epoch."""
     try:
         moment = parsedate_to_datetime(date)
@@ -89,7 +89,7 @@ def _utc(date: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def dropped(exc: u3.HTTPError) -> bool:
+def _dropped(exc: u3.HTTPError) -> bool:
     """Whether the connection ended before a byte of the answer came: an idle one may have been closed long ago."""
     cause = exc.args[-1] if isinstance(exc, u3.ProtocolError) and exc.args else None
     return isinstance(cause, ConnectionError)  # http.client's RemoteDisconnected is one too
@@ -110,7 +110,7 @@ def no_answer(exc: u3.HTTPError, host: str, timeout_s: float) -> Exception:
             return FetchError(f"no answer from {host} within {timeout_s:g} s")
         case u3.SSLError():
             return _tls_fault(exc.args[0] if exc.args else None, host)
-    if dropped(exc):
+    if _dropped(exc):
         return FetchError(f"{host} closed the connection without an answer")
     return FetchError(f"{host} gave an answer that is not HTTP")
 

@@ -7,12 +7,18 @@ import unicodedata
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["MAX_NAME_BYTES", "PART_SUFFIX", "disposition_filename", "last_component", "numbered", "safe_filename"]
+__all__ = [
+    "MAX_NAME_BYTES", "PART_SUFFIX", "SIDECAR_SUFFIX", "disposition_filename", "last_component", "numbered",
+    "safe_filename", "safe_path",
+]  # fmt: skip
 
 PART_SUFFIX: Final = ".part"
 """What a file is called until it is complete, after its name. No name that is made here ends with it."""
 
-MAX_NAME_BYTES: Final = 255 - len(PART_SUFFIX)
+SIDECAR_SUFFIX: Final = ".json"
+"""What follows ``PART_SUFFIX`` in the name of the file that says whose the part is."""
+
+MAX_NAME_BYTES: Final = 255 - len(PART_SUFFIX + SIDECAR_SUFFIX)
 """Of UTF-8. Most file systems allow 255 bytes or 255 UTF-16 units in one name."""
 
 _LONGEST_EXTENSION: Final = 24
@@ -29,8 +35,8 @@ def safe_filename(name: str) -> str:
     """``name`` as one that is safe on every common system, '' if nothing is left of it.
 
     The result has no separator, no control, bidirectional or other invisible character, none that Windows refuses, no
-    leading dot, no trailing dot or space, is no device of Windows, does not end with ``.part`` and has at most
-    ``MAX_NAME_BYTES`` bytes; the extension survives the cut.
+    leading dot, no trailing dot or space, is no device of Windows, does not end as a part or its sidecar does, and has
+    at most ``MAX_NAME_BYTES`` bytes; the extension survives the cut.
     """
     kept = (" " if char.isspace() else char for char in name if char.isspace() or _visible(char))
     name = unicodedata.normalize("NFC", "".join(kept))
@@ -39,9 +45,15 @@ def safe_filename(name: str) -> str:
     if _RESERVED.fullmatch(name):
         name = "_" + name
     name = _cut(name, "")
-    if name.lower().endswith(PART_SUFFIX):
-        name = name[: -len(PART_SUFFIX)] + PART_SUFFIX.replace(".", "_")
+    for suffix in (PART_SUFFIX, PART_SUFFIX + SIDECAR_SUFFIX):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)] + suffix.replace(".", "_", 1)
     return name
+
+
+def safe_path(path: str) -> str:
+    """``path`` as a relative one with '/' between components that are each safe; '' if nothing is left of it."""
+    return "/".join(filter(None, map(safe_filename, re.split(r"[/\\]", path))))
 
 
 def _visible(char: str) -> bool:

@@ -6,74 +6,75 @@
 
     engine.register_source("example.org", impl=HttpFetcher("downloads"))
     engine.worker.dispatch("example.org", "https://example.org/a.iso", "A", "")
+
+Or alone, in the calling thread: ``fetch("https://example.org/a.iso", "downloads")``.
 """
 
 from __future__ import annotations
 
 try:
-    import urllib3
+    import urllib3  # noqa: F401  to say what is missing, where it is
 except ImportError as exc:
     raise ImportError("haulier.fetchers.http needs urllib3: pip install 'haulier[http]'") from exc
 
-import logging
 import os
-import re
-import ssl
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, get_args
+from uuid import uuid4
 
-from haulier.errors import PermanentError
-from haulier.fetchers.body import declared_size, decoder_for
-from haulier.fetchers.faults import FetchError, broke_off, dropped, no_answer, refused
-from haulier.fetchers.filenames import disposition_filename, last_component, safe_filename
-from haulier.fetchers.landing import Landing
-from haulier.fetchers.sockets import Watch, close_pools, pool_manager, watching
-from haulier.fetchers.urls import Target, redacted
-from haulier.policies import check_seconds
+from haulier.errors import PermanentError, Throttled
+from haulier.fetchers.checksums import Checksum
+from haulier.fetchers.delivery import Delivery
+from haulier.fetchers.exchange import Exchange
+from haulier.fetchers.faults import FetchError
+from haulier.fetchers.landing import Overwrite
+from haulier.fetchers.pace import Pace
+from haulier.fetchers.request import Request
+from haulier.fetchers.sockets import watching
+from haulier.fetchers.urls import redacted
+from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
-__all__ = ["FetchError", "HttpFetcher", "redacted"]
+__all__ = ["FetchError", "HttpFetcher", "Request", "fetch", "redacted"]
 
-log = logging.getLogger(__name__)
-
-CHUNK_BYTES: Final = 64 * 1024
-MAX_REDIRECTS: Final = 10
-
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_FILE_FOLLOWS: Final = frozenset({200, 203})
-_FOR_ANY_HOST: Final = frozenset({"accept", "accept-language", "user-agent", "accept-encoding"})
-_OURS: Final = frozenset(
-    {"accept-encoding", "connection", "content-length", "host", "range", "te", "transfer-encoding"}
-)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+MOST_PAUSES: Final = 20
+"""A host that asks for a pause so often in a row for one download means no."""
 
 
 class HttpFetcher:
-    """Fetches the URL that ``target_id`` is into the folder ``dest``; any number of threads may share one.
+    """Fetches the URL (or the ``Request``) that ``target_id`` is into the folder ``dest``; threads may share one.
 
     - ``timeout``: seconds that connecting may take, and that may pass without a byte from the server.
     - ``headers``: sent along, e.g. ``{"User-Agent": "…"}``. On a redirect to another host only User-Agent, Accept and
       Accept-Language are. A user and password in the URL become basic authentication, for its host only.
     - ``ca_certs``: a PEM file (or a folder of them) with certificates of authorities that are trusted beside the
       system's. Verification cannot be turned off.
-    - ``overwrite``: replace a file of the same name. Otherwise the new one is called ``NAME (1).ext``.
+    - ``overwrite``: ``'never'``: a file that is there stays; if it is this very download (its mark says so, or its size
+      and modification time), it counts as fetched, else the new one is called ``NAME (1).ext``. ``'changed'``: a file
+      of this download is fetched again where the server has another version. ``'always'``: whatever file is there is
+      replaced. True and False stand for the last and the first.
+    - ``max_redirects``; ``allow_downgrade``: follow redirects from https to http.
+    - ``max_size``: bytes beyond which a file is refused.
+    - ``limit_rate``: bytes per second, of all downloads of this fetcher together.
+    - ``proxy``: the URL of an HTTP proxy; by default the environment's (``https_proxy``, ``no_proxy`` …).
+    - ``cookies``: a file in Netscape's format. ``netrc``: True for ``~/.netrc``, or a path.
 
-    The file is named by the dispatch's ``original_filename``; where that is empty, by the server's
+    The file is named by the dispatch's ``original_filename``, or by the request; where both are empty, by the server's
     ``Content-Disposition``; else by the last segment of the URL (after redirects); else ``download``. Whoever chose the
-    name: what is unsafe in it is replaced.
+    name: what is unsafe in it is replaced. Its modification time is the server's ``Last-Modified``.
 
-    It grows as ``NAME.part``, and is called ``NAME`` once it has exactly the declared size and is on disk. Without a
-    declared size it must end as its protocol says; an answer that ends with its connection (HTTP/1.0) cannot be
-    checked. Each attempt starts anew, and no part stays behind: one that a killed process left is removed when the
-    same name is wanted again.
+    It grows as ``NAME.part``, and is called ``NAME`` once it has exactly the declared size, its checksum, and is on
+    disk. Without a declared size it must end as its protocol says; an answer that ends with its connection (HTTP/1.0)
+    cannot be checked. A part that breaks off is gone on with by the next attempt, or the next process, where the server
+    gave a strong validator (RFC 9110, section 8.8), and else removed.
 
     A cancel takes effect within a quarter of a second, except while connecting.
 
-    Raises ``ValueError`` or ``TypeError``, naming the argument; ``OSError`` where ``ca_certs`` cannot be read.
+    Raises ``ValueError`` or ``TypeError``, naming the argument; ``OSError`` where a file of certificates, cookies or
+    passwords cannot be read.
     """
 
     def __init__(
@@ -83,33 +84,61 @@ class HttpFetcher:
         timeout: float = 30.0,
         headers: Mapping[str, str] | None = None,
         ca_certs: str | os.PathLike[str] | None = None,
-        overwrite: bool = False,
+        overwrite: Overwrite | bool = "never",
+        max_redirects: int = 10,
+        allow_downgrade: bool = False,
+        max_size: int | None = None,
+        limit_rate: float | None = None,
+        proxy: str | None = None,
+        cookies: str | os.PathLike[str] | None = None,
+        netrc: str | os.PathLike[str] | bool = False,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
-        self.overwrite = overwrite
-        self._timeout_s = check_seconds("timeout", timeout, above_zero=True)
-        self._headers = _checked_headers(headers or {})
-        self._pools = pool_manager(self._timeout_s, _tls_context(ca_certs))
+        self.overwrite = _checked_overwrite(overwrite)
+        self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
+        self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
+        self._exchange = Exchange(
+            timeout_s=check_seconds("timeout", timeout, above_zero=True),
+            headers=headers or {},
+            ca_certs=ca_certs,
+            max_redirects=check_int("max_redirects", max_redirects, 0),
+            allow_downgrade=allow_downgrade,
+            proxy=proxy,
+            cookies=cookies,
+            netrc=netrc,
+        )
+        self._lock = Lock()
+        self._pauses: dict[str, int] = {}
 
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
         """Fetch it, and return the path of the file.
 
-        Raises ``PermanentError`` (bad URL, 404, untrusted certificate, may not write), ``Throttled`` (429, or 503 with
-        Retry-After), ``DownloadCancelled``, or ``FetchError`` for what another attempt may mend.
+        Raises ``PermanentError`` (bad URL, 404, untrusted certificate, wrong checksum, may not write), ``Throttled``
+        (429, or 503 with Retry-After), ``DownloadCancelled``, or ``FetchError`` for what another attempt may mend.
         """
         transfer.raise_if_cancelled()
-        asked = Target.parse(target_id)
+        request = Request.of(target_id)
+        checksum = _parsed(request.checksum)
         with watching(transfer) as watch:
-            reply, target = self._open(asked, watch)
+            delivery = Delivery(self._exchange, self.dest, self.overwrite, self._max_size, self._pace, watch)
             try:
-                names = _names(transfer.filename, reply, target, asked)
-                return self._save(reply, names, transfer)
-            finally:
-                reply.close()
+                path = delivery.fetch(request, checksum, transfer.filename)
+            except Throttled as throttled:
+                if self._count_pause(download_id) <= MOST_PAUSES:
+                    raise
+                failure = PermanentError(f"{throttled}; it has asked for a pause {MOST_PAUSES} times")
+            except BaseException:
+                self._forget_pauses(download_id)
+                raise
+            else:
+                self._forget_pauses(download_id)
+                return str(path)
+        self._forget_pauses(download_id)
+        raise failure
 
     def close(self) -> None:
         """Close the connections that are kept for the next download, when none runs. It can be used again."""
-        close_pools(self._pools)
+        self._exchange.close()
 
     def __enter__(self) -> HttpFetcher:
         return self
@@ -122,132 +151,40 @@ class HttpFetcher:
     def __repr__(self) -> str:
         return f"<HttpFetcher into {str(self.dest)!r}>"
 
-    def _open(self, target: Target, watch: Watch) -> tuple[urllib3.BaseHTTPResponse, Target]:
-        """The answer that has the file, and where it came from."""
-        headers = self._headers | _authorization(target)
-        for _ in range(MAX_REDIRECTS + 1):
-            watch.transfer.raise_if_cancelled()
-            reply = self._ask(target, headers, watch)
-            if reply.status in _FILE_FOLLOWS:
-                return reply, target
-            reply.close()
-            location = reply.headers.get("Location")
-            if reply.status not in _REDIRECTS or location is None:
-                raise refused(reply.status, reply.headers)
-            following = target.redirected(_utf8(location))
-            log.debug("%s redirects to %s", redacted(target.url), redacted(following.url))
-            if not target.trusts(following):
-                headers = {name: value for name, value in headers.items() if name in _FOR_ANY_HOST}
-            headers |= _authorization(following)
-            target = following
-        raise PermanentError(f"more than {MAX_REDIRECTS} redirects")
+    def _count_pause(self, download_id: str) -> int:
+        with self._lock:
+            self._pauses[download_id] = self._pauses.get(download_id, 0) + 1
+            return self._pauses[download_id]
 
-    def _ask(self, target: Target, headers: Mapping[str, str], watch: Watch) -> urllib3.BaseHTTPResponse:
-        """One request. It is repeated only where the server had closed a kept connection before it could see it."""
-        while True:
-            watch.connected = False
-            try:
-                return self._pools.request(
-                    "GET",
-                    target.url,
-                    headers=headers,
-                    redirect=False,
-                    retries=False,
-                    preload_content=False,
-                    decode_content=False,
-                )
-            except urllib3.exceptions.HTTPError as exc:
-                if dropped(exc) and not watch.connected:
-                    continue
-                failure = no_answer(exc, target.host, self._timeout_s)
-            # Not inside the except: urllib3's exceptions show the whole URL, and must not be this one's context.
-            raise failure
-
-    def _save(self, reply: urllib3.BaseHTTPResponse, names: list[str], transfer: Transfer) -> str:
-        name = next(filter(None, map(safe_filename, names)))
-        size = declared_size(reply.headers)
-        decoder = decoder_for(reply.headers, name)
-        with Landing(self.dest, name, overwrite=self.overwrite) as landing:
-            done = 0
-            transfer.progress(0, size)
-            while chunk := self._read(reply, done, size):
-                for piece in decoder.feed(chunk):
-                    transfer.raise_if_cancelled()
-                    landing.write(piece)
-                done += len(chunk)
-                transfer.progress(done, size)
-            if size is not None and done != size:
-                raise broke_off(done, size, None, self._timeout_s)
-            decoder.finish()
-            transfer.progress(done, done)
-            transfer.raise_if_cancelled()
-            return str(landing.land())
-
-    def _read(self, reply: urllib3.BaseHTTPResponse, done: int, size: int | None) -> bytes:
-        """What has come, at most a chunk; b'' at the end."""
-        if done == size:
-            return b""
-        try:
-            return reply.read1(CHUNK_BYTES, decode_content=False)
-        except urllib3.exceptions.HTTPError as exc:
-            failure = broke_off(done, size, exc, self._timeout_s)
-        raise failure
+    def _forget_pauses(self, download_id: str) -> None:
+        with self._lock:
+            self._pauses.pop(download_id, None)
 
 
-def _names(wanted: str, reply: urllib3.BaseHTTPResponse, target: Target, asked: Target) -> list[str]:
-    """What the file could be called, best first; none is safe yet, each may be empty, the last is not."""
-    return [
-        wanted,
-        disposition_filename(reply.headers.get("Content-Disposition", "")),
-        last_component(target.last_segment),
-        last_component(asked.last_segment),
-        "download",
-    ]
+def fetch(url: str | Request, dest: str | os.PathLike[str] = ".", **options: Any) -> str:
+    """Fetch one file in the calling thread, without an engine, and return its path.
+
+    ``options``: those of ``HttpFetcher``. One attempt; raises what ``HttpFetcher`` raises.
+    """
+    download_id = str(uuid4())
+    with HttpFetcher(dest, **options) as fetcher:
+        ticket = (download_id, "", url, "", "", "", None, None, None, 0.0)
+        return fetcher(download_id, url, "", Transfer(ticket, 1, {}, 0.0))
 
 
-def _authorization(target: Target) -> dict[str, str]:
-    return {} if target.authorization is None else {"authorization": target.authorization}
+def _checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
+    if isinstance(overwrite, bool):
+        return "always" if overwrite else "never"
+    if overwrite not in get_args(Overwrite):
+        raise ValueError(f"overwrite must be one of {', '.join(get_args(Overwrite))}, not {overwrite!r}")
+    return overwrite
 
 
-def _utf8(header: str) -> str:
-    """Headers arrive decoded as Latin-1; a Location with raw UTF-8 in it means UTF-8."""
+def _parsed(checksum: str | None) -> Checksum | None:
+    if checksum is None:
+        return None
     try:
-        return header.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return header
-
-
-def _checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """With lower-case names, and with what is sent in any case. Errors do not show a value: it may be a secret."""
-    checked = {"user-agent": _user_agent(), "accept": "*/*"}
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"headers must map str to str, not {name!r} to {type(value).__name__}")
-        if name.lower() in _OURS:
-            raise ValueError(f"headers must not have {name!r}: the fetcher sets it itself")
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"headers has a name or a value that HTTP does not allow, at {name!r}")
-        checked[name.lower()] = value
-    return checked | {"accept-encoding": "identity"}
-
-
-def _user_agent() -> str:
-    try:
-        return f"haulier/{version('haulier')}"
-    except PackageNotFoundError:
-        return "haulier"
-
-
-def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_certs is None:
-        return context
-    path = Path(ca_certs)
-    try:
-        if path.is_dir():
-            context.load_verify_locations(capath=path)
-        else:
-            context.load_verify_locations(cafile=path)
-    except ssl.SSLError as exc:
-        raise ValueError(f"ca_certs: {str(path)!r} is no file of PEM certificates") from exc
-    return context
+        return Checksum.parse(checksum)
+    except ValueError as error:
+        failure = PermanentError(str(error))
+    raise failure

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Final, TypeVar
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 
 from haulier.fetchers.urls import redacted
 from haulier.transfer import Transfer
@@ -28,12 +28,10 @@ _T = TypeVar("_T")
 class Watch:
     """What the connections of one fetch, all on its thread, share with it."""
 
-    __slots__ = ("connected", "transfer")
+    __slots__ = ("transfer",)
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer = transfer
-        self.connected = False
-        """Whether a new connection was tried since the fetch last set this to False; else an old one was used again."""
 
 
 _current: ContextVar[Watch | None] = ContextVar("haulier_http_watch", default=None)
@@ -96,15 +94,8 @@ class _TLSSocket(_Socket, ssl.SSLSocket):
             raise
 
 
-def _note_connect() -> None:
-    watch = _current.get()
-    if watch is not None:
-        watch.connected = True
-
-
 class _Connection(HTTPConnection):
     def connect(self) -> None:
-        _note_connect()
         super().connect()
         plain = self.sock
         timeout = plain.gettimeout()
@@ -112,27 +103,30 @@ class _Connection(HTTPConnection):
         self.sock.settimeout(timeout)
 
 
-class _TLSConnection(HTTPSConnection):
-    def connect(self) -> None:
-        _note_connect()
-        super().connect()  # wraps the socket in the context's sslsocket_class
-
-
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-def pool_manager(timeout_s: float, context: ssl.SSLContext) -> urllib3.PoolManager:
+def pool_manager(
+    timeout_s: float, context: ssl.SSLContext, proxy: str | None = None, proxy_headers: Mapping[str, str] | None = None
+) -> urllib3.PoolManager:
     """Connections that any thread may use, kept alive between downloads; ``context`` is changed to make ours."""
     context.sslsocket_class = _TLSSocket
-    pools = urllib3.PoolManager(
-        num_pools=32, maxsize=64, ssl_context=context, timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s)
+    timeout = urllib3.Timeout(connect=timeout_s, read=timeout_s)
+    pools = (
+        urllib3.PoolManager(num_pools=32, maxsize=64, ssl_context=context, timeout=timeout)
+        if proxy is None
+        else urllib3.ProxyManager(
+            proxy,
+            num_pools=32,
+            maxsize=64,
+            proxy_headers=proxy_headers,
+            proxy_ssl_context=context,
+            ssl_context=context,
+            timeout=timeout,
+        )
     )
-    pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    pools.pool_classes_by_scheme = {"http": _Pool, "https": urllib3.HTTPSConnectionPool}
     return pools
 
 

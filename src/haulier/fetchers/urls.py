@@ -84,10 +84,11 @@ class Target:
             authorization=_basic(parts),
         )
 
-    def redirected(self, location: str) -> Target:
+    def redirected(self, location: str, *, allow_downgrade: bool = False) -> Target:
         """The target that a ``Location`` header of this one's answer names.
 
-        Raises ``PermanentError`` where it must not be followed: not http(s), malformed, or from https down to http.
+        Raises ``PermanentError`` where it must not be followed: not http(s), malformed, or from https down to http
+        without ``allow_downgrade``.
         """
         refusal = "malformed URL"
         following = None
@@ -99,7 +100,7 @@ class Target:
             pass
         if following is None:
             raise PermanentError(f"redirect refused: {refusal}")
-        if self.scheme == "https" and following.scheme == "http":
+        if self.scheme == "https" and following.scheme == "http" and not allow_downgrade:
             raise PermanentError("redirect refused: from https down to http")
         return following
 

@@ -1,0 +1,101 @@
+"""What gets a request through: proxies, cookies, passwords from netrc. None of it is ever shown."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from base64 import b64encode
+from http.cookiejar import LoadError, MozillaCookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request as UrllibRequest
+from urllib.request import getproxies, proxy_bypass
+
+from haulier.fetchers.urls import Target
+
+__all__ = ["Cookies", "Netrc", "basic", "checked_proxy", "proxy_for"]
+
+
+def basic(user: str, password: str) -> str:
+    """The value of an ``Authorization`` header (RFC 7617)."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def checked_proxy(proxy: str) -> str:
+    """``proxy`` if it is the URL of an HTTP proxy. Raises ``ValueError`` that does not show it."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.geturl()
+    except ValueError:
+        pass
+    raise ValueError("proxy must be the URL of an HTTP proxy, like http://proxy.example:3128")
+
+
+def proxy_for(target: Target, explicit: str | None) -> str | None:
+    """The proxy to reach ``target`` by: ``explicit``, else the environment's (``https_proxy``, ``no_proxy`` …)."""
+    if explicit is not None:
+        return explicit
+    found = getproxies().get(target.scheme)
+    if not found or proxy_bypass(f"{target.host.strip('[]')}:{target.port}") or proxy_bypass(target.host.strip("[]")):
+        return None
+    return checked_proxy(found)
+
+
+def proxy_secret(proxy: str) -> tuple[str, dict[str, str]]:
+    """The proxy's URL without its password, and the headers that stand for that."""
+    parts = urlsplit(proxy)
+    place = parts.netloc.rpartition("@")[2]
+    if parts.username is None:
+        return f"{parts.scheme}://{place}", {}
+    secret = basic(unquote(parts.username), unquote(parts.password or ""))
+    return f"{parts.scheme}://{place}", {"proxy-authorization": secret}
+
+
+class Cookies:
+    """Cookies from a file in Netscape's format, as browsers' extensions and curl write it.
+
+    Raises ``OSError`` where it cannot be read, ``ValueError`` where it is none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._jar = MozillaCookieJar(os.fspath(path))
+        try:
+            self._jar.load(ignore_discard=True)
+        except (LoadError, UnicodeDecodeError):
+            raise ValueError(f"cookies: {str(path)!r} is no cookie file in Netscape's format") from None
+
+    def headers(self, target: Target) -> dict[str, str]:
+        """The ``Cookie`` header for ``target``, if it gets one."""
+        request = UrllibRequest(target.url)  # noqa: S310  only http and https come here
+        self._jar.add_cookie_header(request)
+        cookie = request.get_header("Cookie")
+        return {"cookie": cookie} if cookie else {}
+
+
+class Netrc:
+    """Users and passwords by host from a netrc file (True: ``~/.netrc``, which may be missing).
+
+    Raises ``OSError`` where it cannot be read, ``ValueError`` where it is none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | bool) -> None:
+        found: Any = None
+        file = Path.home() / ".netrc" if path is True else Path(os.fspath(path))  # type: ignore[arg-type]
+        try:
+            found = netrc.netrc(str(file))
+        except FileNotFoundError:
+            if path is not True:
+                raise
+        except (netrc.NetrcParseError, UnicodeDecodeError):
+            raise ValueError(f"netrc: {str(file)!r} is no netrc file") from None
+        self._netrc = found
+
+    def headers(self, target: Target) -> dict[str, str]:
+        """The ``Authorization`` header for ``target``, if its host is in the file; what is in the URL goes before."""
+        entry = None if self._netrc is None else self._netrc.authenticators(target.host)
+        if entry is None or target.authorization is not None:
+            return {}
+        user, _, password = entry
+        return {"authorization": basic(user or "", password or "")}

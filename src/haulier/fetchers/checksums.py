@@ -1,0 +1,58 @@
+"""Checksums of files: how they are written, and lists of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NamedTuple
+
+__all__ = ["Checksum", "read_sums"]
+
+_LINE = re.compile(r"\\?([0-9A-Fa-f]{32,128})[ \t][ *]?(.+)")
+_BSD_LINE = re.compile(r"([A-Za-z0-9/-]+) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
+_BY_LENGTH = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
+
+
+class Checksum(NamedTuple):
+    """``algorithm`` as ``hashlib`` calls it, ``digest`` in lower-case hex."""
+
+    algorithm: str
+    digest: str
+
+    @classmethod
+    def parse(cls, text: str) -> Checksum:
+        """The checksum that ``'sha256:<hex>'`` names. Raises ``ValueError`` that says what is wrong with it."""
+        algorithm, colon, digest = text.strip().partition(":")
+        algorithm, digest = algorithm.strip().lower().replace("sha-", "sha"), digest.strip().lower()
+        if not colon or not digest:
+            raise ValueError(f"a checksum is written as ALGORITHM:HEX, like sha256:9f86d0…, not {text!r}")
+        if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
+            known = ", ".join(sorted(each for each in hashlib.algorithms_guaranteed if not each.startswith("shake")))
+            raise ValueError(f"no checksum algorithm {algorithm!r}: there are {known}")
+        size = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
+        if len(digest) != size or not re.fullmatch("[0-9a-f]+", digest):
+            raise ValueError(f"a {algorithm} checksum has {size} hex digits, not {digest!r}")
+        return cls(algorithm, digest)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digest}"
+
+
+def read_sums(text: str) -> dict[str, Checksum]:
+    """The checksums by file name of what ``sha256sum`` and its kin print; also in BSD's form.
+
+    Raises ``ValueError`` that names the line which is none.
+    """
+    sums: dict[str, Checksum] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        plain, bsd = _LINE.fullmatch(line), _BSD_LINE.fullmatch(line.strip())
+        if plain is not None and len(plain[1]) in _BY_LENGTH:
+            name, checksum = plain[2], Checksum(_BY_LENGTH[len(plain[1])], plain[1].lower())
+        elif bsd is not None:
+            name, checksum = bsd[2], Checksum.parse(f"{bsd[1]}:{bsd[3]}")
+        else:
+            raise ValueError(f"line {number} is no checksum and file name: {line[:60]!r}")
+        sums[name.strip().removeprefix("./")] = checksum
+    return sums

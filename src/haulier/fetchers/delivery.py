@@ -1,0 +1,208 @@
+"""One file from its URL to its place: what is there already, what is asked for, what the answer means, what lands."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import urllib3
+
+from haulier.errors import PermanentError
+from haulier.fetchers import ranges
+from haulier.fetchers.body import declared_size, decoder_for
+from haulier.fetchers.checksums import Checksum
+from haulier.fetchers.exchange import Exchange, Reply
+from haulier.fetchers.faults import FetchError, broke_off, refused, utc_of
+from haulier.fetchers.filenames import disposition_filename, last_component, safe_filename, safe_path
+from haulier.fetchers.landing import Landing, Overwrite, present
+from haulier.fetchers.origin import Mark, key_of, mark_of
+from haulier.fetchers.pace import Pace
+from haulier.fetchers.ranges import Afresh, GoOn, Nonsense, Whole
+from haulier.fetchers.request import Request
+from haulier.fetchers.sockets import SLICE_S, Watch
+from haulier.fetchers.urls import Target, redacted
+
+__all__ = ["Delivery"]
+
+CHUNK_BYTES: Final = 64 * 1024
+ALREADY_THERE: Final = "already_there"
+"""The record's key that says that nothing had to be fetched."""
+
+_FILE_FOLLOWS: Final = frozenset({200, 203})
+_NEVER: Final = Event()
+
+
+class Delivery:
+    """One attempt. See ``HttpFetcher`` for what it promises."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        dest: Path,
+        overwrite: Overwrite,
+        max_size: int | None,
+        pace: Pace | None,
+        watch: Watch,
+    ) -> None:
+        self._exchange = exchange
+        self._dest = dest
+        self._overwrite = overwrite
+        self._max_size = max_size
+        self._pace = pace
+        self._watch = watch
+        self._transfer = watch.transfer
+
+    def fetch(self, request: Request, checksum: Checksum | None, filename: str) -> Path:
+        """Fetch it; the path of the file."""
+        asked = Target.parse(request.url)
+        self._key = key_of(request.url)
+        self._shown = redacted(request.url)
+        wanted = safe_filename(filename) or safe_path(request.name)
+        name = wanted or safe_filename(last_component(asked.last_segment)) or "download"
+        there = None if self._overwrite == "always" else present(self._dest, name, self._key)
+        if there is not None and self._overwrite == "never":
+            return self._already(there)
+        with Landing(self._dest, name, self._key, overwrite=self._overwrite) as landing:
+            conditions = _unless(there) if there is not None else {}
+            for _ in range(2):
+                more = conditions if landing.begun is None else conditions | ranges.asked_for(landing.begun)
+                reply = self._exchange.ask(asked, request.headers, more, self._watch)
+                try:
+                    if reply.answer.status == 304 and there is not None:
+                        return self._already(there)
+                    path = self._received(reply, landing, wanted, asked, checksum)
+                finally:
+                    reply.answer.close()
+                if path is not None:
+                    return path
+                landing.restart()
+        raise FetchError("the server cannot go on where it broke off")
+
+    def _received(
+        self, reply: Reply, landing: Landing, wanted: str, asked: Target, checksum: Checksum | None
+    ) -> Path | None:
+        """What came of an answer: the path of the file; None where it is to be asked for again, from its start."""
+        answer, headers = reply.answer, reply.answer.headers
+        if answer.status not in _FILE_FOLLOWS and (landing.begun is None or answer.status not in (206, 416)):
+            raise refused(answer.status, headers)
+        means = Afresh() if landing.begun is None else ranges.meaning(landing.begun, answer.status, headers)
+        if isinstance(means, Nonsense) and answer.status == 416:
+            return None
+        if isinstance(means, Nonsense):
+            landing.discard()
+            raise FetchError(means.why)
+        name = wanted or _name_of(reply, asked)
+        if isinstance(means, Afresh):
+            there = self._same(name, headers)
+            if there is not None:
+                return self._already(there)
+            landing.restart()
+        if isinstance(means, Whole):
+            self._transfer.progress(landing.length, landing.length)
+        else:
+            self._read(reply, landing, name, means)
+        self._check(landing, checksum, resumed=not isinstance(means, Afresh))
+        self._transfer.raise_if_cancelled()
+        etag = headers.get("ETag", "").strip() or None
+        mark = Mark(self._key, etag, self._shown)
+        return landing.land(name.rpartition("/")[2], mtime=utc_of(headers.get("Last-Modified", "")), mark=mark)
+
+    def _read(self, reply: Reply, landing: Landing, name: str, means: Afresh | GoOn) -> None:
+        """Read the body into the part."""
+        answer, transfer = reply.answer, self._transfer
+        declared = declared_size(answer.headers)
+        decoder = decoder_for(answer.headers, name)
+        before = landing.length
+        size = means.size if isinstance(means, GoOn) else declared
+        if self._max_size is not None and size is not None and size > self._max_size:
+            raise PermanentError(f"it has {size:,} bytes, and max_size is {self._max_size:,}")
+        if isinstance(means, Afresh):
+            etag, modified = ranges.validators(answer.headers)
+            landing.note(etag, modified, size, resumable=decoder.keeps_bytes)
+        done = 0
+        transfer.progress(before, size)
+        while chunk := self._chunk(answer, done, declared, before):
+            for piece in decoder.feed(chunk):
+                transfer.raise_if_cancelled()
+                landing.write(piece)
+                if self._max_size is not None and landing.length > self._max_size:
+                    landing.discard()
+                    raise PermanentError(f"it has more than max_size, {self._max_size:,} bytes")
+            done += len(chunk)
+            transfer.progress(before + done, size)
+        if (declared is not None and done != declared) or (size is not None and before + done != size):
+            raise broke_off(before + done, size, None, self._exchange.timeout_s)
+        decoder.finish()
+        transfer.progress(before + done, before + done)
+
+    def _chunk(self, answer: urllib3.BaseHTTPResponse, done: int, declared: int | None, before: int) -> bytes:
+        """What has come, at most a chunk; b'' at the end."""
+        if done == declared:
+            return b""
+        most = CHUNK_BYTES if self._pace is None else min(CHUNK_BYTES, self._pace.most_bytes)
+        try:
+            chunk = answer.read1(most, decode_content=False)
+        except urllib3.exceptions.HTTPError as exc:
+            size = None if declared is None else before + declared
+            failure = broke_off(before + done, size, exc, self._exchange.timeout_s)
+        else:
+            if self._pace is not None:
+                self._rest(self._pace.spend(len(chunk)))
+            return chunk
+        raise failure
+
+    def _rest(self, seconds: float) -> None:
+        while seconds > 0:
+            self._transfer.raise_if_cancelled()
+            _NEVER.wait(min(seconds, SLICE_S))
+            seconds -= SLICE_S
+
+    def _check(self, landing: Landing, checksum: Checksum | None, *, resumed: bool) -> None:
+        if checksum is None:
+            return
+        found = landing.digest(checksum.algorithm)
+        if found == checksum.digest:
+            return
+        landing.discard()
+        text = f"wrong checksum: {checksum.algorithm} is {found}, not {checksum.digest}"
+        raise FetchError(f"{text}; all of it is fetched anew") if resumed else PermanentError(text)
+
+    def _same(self, name: str, headers: urllib3.HTTPHeaderDict) -> Path | None:
+        """The file of that name, if it is what the server has, as far as size and date say."""
+        path = self._dest / name
+        if self._overwrite == "always":
+            return None
+        mark = mark_of(path)
+        if self._overwrite == "never" and mark is not None and mark.key == self._key:
+            return path
+        modified, size = utc_of(headers.get("Last-Modified", "")), declared_size(headers)
+        if modified is None or size is None or path.is_symlink() or not path.is_file():
+            return None
+        status = path.stat()
+        return path if (status.st_size, int(status.st_mtime)) == (size, int(modified)) else None
+
+    def _already(self, path: Path) -> Path:
+        size = path.stat().st_size
+        self._transfer.cell[ALREADY_THERE] = True
+        self._transfer.progress(size, size)
+        return path
+
+
+def _unless(there: Path) -> dict[str, str]:
+    """The headers that ask for a file only if it is another one than ``there``."""
+    mark = mark_of(there)
+    if mark is not None and mark.etag is not None:
+        return {"if-none-match": mark.etag}
+    return {"if-modified-since": formatdate(there.stat().st_mtime, usegmt=True)}
+
+
+def _name_of(reply: Reply, asked: Target) -> str:
+    """What the file is to be called, where nobody said: by its server, or its URL."""
+    names = (
+        disposition_filename(reply.answer.headers.get("Content-Disposition", "")),
+        last_component(reply.target.last_segment),
+        last_component(asked.last_segment),
+    )
+    return next(filter(None, map(safe_filename, names)), "download")

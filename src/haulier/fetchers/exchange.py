@@ -1,0 +1,175 @@
+"""Asking over HTTP: connections, proxies, redirects, and which header goes to whom."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+import urllib3
+
+from haulier.errors import PermanentError
+from haulier.fetchers.access import Cookies, Netrc, checked_proxy, proxy_for, proxy_secret
+from haulier.fetchers.faults import no_answer
+from haulier.fetchers.sockets import Watch, close_pools, pool_manager
+from haulier.fetchers.urls import Target, redacted
+
+__all__ = ["Exchange", "Reply", "checked_headers"]
+
+log = logging.getLogger("haulier.fetchers.http")
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_FOR_ANY_HOST: Final = frozenset({"accept", "accept-language", "user-agent", "accept-encoding", "range", "if-range"})
+_OURS: Final = frozenset(
+    {"accept-encoding", "connection", "content-length", "host", "if-range", "range", "te", "transfer-encoding"}
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class Reply(NamedTuple):
+    """An answer, its body unread, and where it came from."""
+
+    answer: urllib3.BaseHTTPResponse
+    target: Target
+
+
+class Exchange:
+    """Sends requests and follows redirects; any number of threads may share one. See ``HttpFetcher``."""
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str],
+        ca_certs: str | os.PathLike[str] | None,
+        max_redirects: int,
+        allow_downgrade: bool,
+        proxy: str | None,
+        cookies: str | os.PathLike[str] | None,
+        netrc: str | os.PathLike[str] | bool,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._headers = {"user-agent": _user_agent(), "accept": "*/*"} | checked_headers(headers)
+        self._context = _tls_context(ca_certs)
+        self._max_redirects = max_redirects
+        self._allow_downgrade = allow_downgrade
+        self._proxy = None if proxy is None else checked_proxy(proxy)
+        self._cookies = None if cookies is None else Cookies(cookies)
+        self._netrc = None if netrc is False else Netrc(netrc)
+        self._lock = Lock()
+        self._managers: dict[str | None, urllib3.PoolManager] = {}
+
+    def ask(self, target: Target, headers: Mapping[str, str], more: Mapping[str, str], watch: Watch) -> Reply:
+        """The first answer that is no redirect, its body to be read and closed by the caller.
+
+        ``headers`` go to the target's host only; ``more`` (ranges, conditions) wherever redirects lead.
+        """
+        sent = {**self._headers, **checked_headers(headers), **self._secrets(target)}
+        for _ in range(self._max_redirects + 1):
+            watch.transfer.raise_if_cancelled()
+            answer = self._ask_once(target, {**sent, **more, "accept-encoding": "identity"})
+            location = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or location is None:
+                return Reply(answer, target)
+            answer.close()
+            following = target.redirected(_utf8(location), allow_downgrade=self._allow_downgrade)
+            log.debug("%s redirects to %s", redacted(target.url), redacted(following.url))
+            if not target.trusts(following):
+                sent = {name: value for name, value in sent.items() if name in _FOR_ANY_HOST}
+            if self._cookies is not None:
+                sent.pop("cookie", None)
+            sent |= self._secrets(following)
+            target = following
+        raise PermanentError(f"more than {self._max_redirects} redirects")
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        with self._lock:
+            managers = list(self._managers.values())
+        for manager in managers:
+            close_pools(manager)
+
+    def _secrets(self, target: Target) -> dict[str, str]:
+        secrets = {} if target.authorization is None else {"authorization": target.authorization}
+        if self._netrc is not None:
+            secrets |= self._netrc.headers(target)
+        if self._cookies is not None:
+            secrets |= self._cookies.headers(target)
+        return secrets
+
+    def _ask_once(self, target: Target, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._manager(target).request(
+                "GET",
+                target.url,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except urllib3.exceptions.HTTPError as exc:
+            failure = no_answer(exc, target.host, self.timeout_s)
+        # Not inside the except: urllib3's exceptions show the whole URL, and must not be this one's context.
+        raise failure
+
+    def _manager(self, target: Target) -> urllib3.PoolManager:
+        """The connections by the proxy that is to be used for ``target``."""
+        proxy = proxy_for(target, self._proxy)
+        with self._lock:
+            manager = self._managers.get(proxy)
+            if manager is None:
+                place, secret = (None, {}) if proxy is None else proxy_secret(proxy)
+                manager = self._managers[proxy] = pool_manager(self.timeout_s, self._context, place, secret)
+            return manager
+
+
+def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """With lower-case names. Errors do not show a value: it may be a secret."""
+    checked = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"headers must map str to str, not {name!r} to {type(value).__name__}")
+        if name.lower() in _OURS:
+            raise ValueError(f"headers must not have {name!r}: the fetcher sets it itself")
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"headers has a name or a value that HTTP does not allow, at {name!r}")
+        checked[name.lower()] = value
+    return checked
+
+
+def _utf8(header: str) -> str:
+    """Headers arrive decoded as Latin-1; a Location with raw UTF-8 in it means UTF-8."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header
+
+
+def _user_agent() -> str:
+    try:
+        return f"haulier/{version('haulier')}"
+    except PackageNotFoundError:
+        return "haulier"
+
+
+def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_certs is None:
+        return context
+    path = Path(ca_certs)
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except ssl.SSLError as exc:
+        raise ValueError(f"ca_certs: {str(path)!r} is no file of PEM certificates") from exc
+    return context

@@ -1,0 +1,90 @@
+"""Going on where an earlier attempt ended (RFC 9110, sections 13 and 14): what to ask, and what an answer means.
+
+Only with a strong validator, and only what fits byte for byte: a file of two halves of two versions is worse than
+none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from haulier.fetchers.faults import utc_of
+from haulier.fetchers.parts import Begun
+
+__all__ = ["Afresh", "Answer", "GoOn", "Nonsense", "Whole", "asked_for", "meaning", "validators"]
+
+_RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_UNSATISFIED = re.compile(r"bytes\s+\*/(\d{1,18})", re.ASCII)
+_STRONG_AFTER_S = 60.0
+"""A file that was modified so shortly before the answer may have been so twice: its date is no strong validator."""
+
+
+class GoOn(NamedTuple):
+    """What follows belongs right behind what is there. ``size``: of all, in bytes; None where it is not told."""
+
+    size: int | None
+
+
+class Afresh(NamedTuple):
+    """The whole file follows, from its first byte."""
+
+
+class Whole(NamedTuple):
+    """What is there is all there is."""
+
+
+class Nonsense(NamedTuple):
+    """The answer does not fit what was asked. ``why`` is for people."""
+
+    why: str
+
+
+Answer: TypeAlias = GoOn | Afresh | Whole | Nonsense
+
+
+def validators(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The strong ones among an answer's ETag and Last-Modified."""
+    etag = headers.get("ETag", "").strip()
+    modified = headers.get("Last-Modified", "").strip()
+    then, now = utc_of(modified), utc_of(headers.get("Date", ""))
+    dated = then is not None and now is not None and now - then >= _STRONG_AFTER_S
+    is_strong = len(etag) >= 2 and etag[0] == etag[-1] == '"' and etag.isprintable()
+    return etag if is_strong else None, modified if dated else None
+
+
+def asked_for(begun: Begun) -> dict[str, str]:
+    """The headers that ask for the rest."""
+    return {"range": f"bytes={begun.length}-", "if-range": begun.etag or begun.last_modified or ""}
+
+
+def meaning(begun: Begun, status: int, headers: Mapping[str, str]) -> Answer:
+    """What an answer with a 200, 206 or 416 to ``asked_for(begun)`` means."""
+    if status == 206:
+        return _partial(begun, headers)
+    if status != 416:
+        return Afresh()
+    told = _UNSATISFIED.fullmatch(headers.get("Content-Range", "").strip())
+    if told is not None and int(told[1]) == begun.length and begun.size in (None, begun.length):
+        return Whole()
+    return Nonsense("the server has less than what is here already")
+
+
+def _partial(begun: Begun, headers: Mapping[str, str]) -> Answer:
+    if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        return Nonsense("the server sent a compressed part")
+    told = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    if told is None:
+        return Nonsense("the server sent a part and did not say which")
+    first, last, total = int(told[1]), int(told[2]), None if told[3] == "*" else int(told[3])
+    if first != begun.length or last < first or (total is not None and last >= total):
+        return Nonsense("the server sent another part than was asked for")
+    if begun.size is not None and total not in (None, begun.size):
+        return Nonsense("the file has another size now")
+    etag = headers.get("ETag", "").strip()
+    if begun.etag is not None and etag and etag != begun.etag:
+        return Nonsense("the file is another one now")
+    if begun.etag is None and headers.get("Last-Modified", "").strip() not in ("", begun.last_modified):
+        return Nonsense("the file is another one now")
+    return GoOn(begun.size if total is None else total)

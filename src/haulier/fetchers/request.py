@@ -1,0 +1,44 @@
+"""One HTTP download, described: for those that need more than a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from haulier.errors import PermanentError
+from haulier.fetchers.urls import redacted
+
+__all__ = ["Request"]
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A ``target_id`` for ``HttpFetcher``, wherever a URL may be one.
+
+    - ``name``: of the file; with '/' in it, in folders below ``dest``. What is unsafe in it is replaced. '': the
+      server's.
+    - ``checksum``: ``'sha256:<hex>'`` (any algorithm of ``hashlib``), without which the file does not land.
+    - ``headers``: sent along, laid over the fetcher's; not to another host on a redirect.
+    """
+
+    url: str
+    name: str = ""
+    checksum: str | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
+
+    @classmethod
+    def of(cls, target: object) -> Request:
+        """``target`` itself, or the request for the URL that it is. Raises ``PermanentError`` for anything else."""
+        if isinstance(target, cls):
+            return target
+        if isinstance(target, str):
+            return cls(url=target)
+        raise PermanentError(f"the target_id of an HTTP download is its URL or a Request, not {type(target).__name__}")
+
+    def __repr__(self) -> str:
+        return f"Request(url={redacted(self.url)!r}, name={self.name!r}, checksum={self.checksum!r})"
+
+    __str__ = __repr__
