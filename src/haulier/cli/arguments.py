@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from haulier.cli import values
 from haulier.fetchers.urls import redacted
 
 __all__ = ["UsageError", "parsed", "usage_error"]
@@ -20,9 +20,12 @@ examples:
   haulier get --dest music --delay 3 -i urls.txt
   grep -o 'https://[^"]*\\.pdf' page.html | haulier get --dest papers -
 
+  haulier get --dest 'mirror/{host}/{path}' --config policies.toml --checksums SHA256SUMS -i urls.txt
+
 Hosts are downloaded from side by side, and each one politely: one file at a time, unless --concurrency says
-otherwise. What fails on the way is tried again; a host that asks for a pause (429) gets it. An existing file is
-never overwritten. Ctrl-C stops it and leaves no half a file behind.
+otherwise. What fails on the way is tried again, and goes on where it broke off if the server lets it; a host that asks
+for a pause (429) gets it. Ctrl-C stops it, and the same command again goes on: what is here already is not fetched
+twice. A file that grows is called NAME.part, with NAME.part.json beside it.
 
 exit status:
   0 all files are there, 1 some are not, 2 wrong usage (nothing was downloaded), 130 stopped by Ctrl-C
@@ -58,6 +61,9 @@ def usage_error(command: str, message: str) -> None:
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, by default this process's. Exits for ``--help``, ``--version`` and what is wrong."""
     parser = _parser()
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and "://" in argv[0]:
+        parser.error(f"a command comes first; did you mean: haulier get {redacted(argv[0])} …?")
     args, rest = parser.parse_known_args(argv)
     # argparse does not take 'URL --option URL': the URLs after an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-") and each != "-"]
@@ -88,27 +94,72 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
     get.add_argument("urls", nargs="*", metavar="URL", help="what to download; '-' reads URLs from standard input")
     get.add_argument(
         "-i", "--input", action="append", default=[], metavar="FILE",
-        help="read URLs from FILE, one a line; blank lines and lines that begin with '#' are skipped",
+        help="read URLs from FILE, one a line; after a URL may come name=… checksum=… source=…; '#' begins a comment",
     )  # fmt: skip
-    get.add_argument("-d", "--dest", default=".", metavar="DIR", help="where the files go (default: here)")
-    get.add_argument(
-        "-c", "--concurrency", type=_at_least(1), default=1, metavar="N",
-        help="downloads at once from one host (default: 1)",
+    get.add_argument("--version", action="version", version=f"haulier {_version()}")
+    _add_files(get.add_argument_group("files"))
+    _add_manners(get.add_argument_group("manners, of each host"))
+    _add_access(get.add_argument_group("access"))
+    output = get.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="one JSON object a line for whatever happens")
+    output.add_argument("--dry-run", action="store_true", help="only say what would go where, and with which manners")
+    output.add_argument("--explain", action="store_true", help="say what each host waits for, whenever that changes")
+    _add_loudness(get)
+
+
+def _add_files(files: argparse._ArgumentGroup) -> None:
+    files.add_argument(
+        "-d", "--dest", default=".", metavar="DIR",
+        help="where the files go (default: here); may have {host} {path} {name} {stem} {ext} {date} in it",
     )  # fmt: skip
-    get.add_argument(
-        "--delay", type=_seconds, default=0.0, metavar="SECONDS",
-        help="rest between two downloads from one host (default: 0)",
+    files.add_argument(
+        "--overwrite", choices=("never", "changed", "always"), default="never",
+        help="never: what was fetched before is left as it is, and a file of somebody else's keeps its name; "
+        "changed: fetch again what the server has a new version of; always: replace (default: never)",
     )  # fmt: skip
-    get.add_argument(
-        "--retries", type=_at_least(0), default=3, metavar="N",
+    files.add_argument("--checksum", metavar="ALGO:HEX", help="what the one URL must have, e.g. sha256:9f86d0…")
+    files.add_argument("--checksums", metavar="FILE", help="a list as sha256sum writes it, for files of these names")
+    files.add_argument("--max-size", type=_typed(values.byte_count), metavar="BYTES", help="refuse what is larger")
+
+
+def _add_manners(manners: argparse._ArgumentGroup) -> None:
+    manners.add_argument(
+        "-c", "--concurrency", type=_typed(values.at_least(1)), metavar="N", help="downloads at once (default: 1)"
+    )
+    manners.add_argument(
+        "--delay", type=_typed(values.seconds), metavar="SECONDS", help="rest between two downloads (default: 0)"
+    )
+    manners.add_argument(
+        "--jitter", type=_typed(values.jitter), metavar="LOW-HIGH",
+        help="a factor between the two is drawn for each rest, e.g. 0.5-1.5",
+    )  # fmt: skip
+    manners.add_argument(
+        "--retries", type=_typed(values.at_least(0)), metavar="N",
         help="further attempts at a download that fails (default: 3)",
     )  # fmt: skip
-    get.add_argument(
-        "--timeout", type=_seconds_above_zero, default=30.0, metavar="SECONDS",
+    manners.add_argument(
+        "--timeout", type=_typed(values.seconds_above_zero), metavar="SECONDS",
         help="give an attempt up after so long without a byte (default: 30)",
     )  # fmt: skip
-    _add_loudness(get)
-    get.add_argument("--version", action="version", version=f"haulier {_version()}")
+    manners.add_argument(
+        "--limit-rate", type=_typed(values.rate), metavar="BYTES",
+        help="per second, of all hosts with this limit together, e.g. 500k, 2M",
+    )  # fmt: skip
+    manners.add_argument(
+        "--config", metavar="FILE", help='TOML: manners by host, e.g. ["*.example.org"] with delay = 3'
+    )
+
+
+def _add_access(access: argparse._ArgumentGroup) -> None:
+    access.add_argument(
+        "--header", action="append", default=[], type=_typed(values.header), metavar="'NAME: VALUE'",
+        help="sent along; not to another host on a redirect",
+    )  # fmt: skip
+    access.add_argument("--proxy", metavar="URL", help="an HTTP proxy (default: https_proxy and its kin)")
+    access.add_argument("--cookies", metavar="FILE", help="cookies in Netscape's format")
+    access.add_argument("--netrc", action="store_true", help="users and passwords from ~/.netrc")
+    access.add_argument("--ca-certs", metavar="FILE", help="certificates of authorities to trust beside the system's")
+    access.add_argument("--allow-downgrade", action="store_true", help="follow redirects from https to http")
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -119,7 +170,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.add_argument(
-        "--seconds", type=_seconds_above_zero, default=14.0, metavar="SECONDS",
+        "--seconds", type=_typed(values.seconds_above_zero), default=14.0, metavar="SECONDS",
         help="how long it takes, roughly (default: 14; never less than 3 or so)",
     )  # fmt: skip
     demo.add_argument("--picture", metavar="FILE", help="save a picture of the live table as SVG")
@@ -141,31 +192,13 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
+def _typed(meaning: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same for argparse, which shows the text of no other error."""
+
+    def typed(text: str) -> Any:
         try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
-        return value
+            return meaning(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
-    if not math.isfinite(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 up, not {text}")
-    return value
-
-
-def _seconds_above_zero(text: str) -> float:
-    value = _seconds(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
+    return typed

@@ -5,16 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Final
-
-import tenacity
+from typing import Any, Final, TypeVar
 
 from haulier.cli.arguments import UsageError
+from haulier.cli.config import ConfigError, read_config
+from haulier.cli.explain import Explainer
 from haulier.cli.follow import Follower
+from haulier.cli.jsonlines import JsonLines
+from haulier.cli.manners import Manners, manners_of
 from haulier.cli.outlet import Outlet, stderr_line
+from haulier.cli.places import Place, place_of
+from haulier.cli.plan import dry_run, raise_file_limit
 from haulier.cli.signals import Stop
 from haulier.cli.tally import Tally
 from haulier.cli.views import view_for
@@ -22,10 +29,13 @@ from haulier.cli.wanted import Wanted, read_wanted
 from haulier.cli.words import bytes_text, counted, span_text
 from haulier.engine import DownloadEngine
 from haulier.errors import HaulierError
+from haulier.fetchers.checksums import Checksum, read_sums
 from haulier.fetchers.http import HttpFetcher
-from haulier.policies import Retention, RetryPolicy, SourcePolicy
+from haulier.policies import Retention
 
 __all__ = ["run"]
+
+_T = TypeVar("_T")
 
 MOST_UNFINISHED: Final = 20
 """How many are named after Ctrl-C: the first of thousands say it all."""
@@ -33,58 +43,135 @@ MOST_UNFINISHED: Final = 20
 
 def run(args: argparse.Namespace) -> int:
     """Download, and return the exit status."""
-    wanted = read_wanted(args.urls, args.input)
-    _check_folder(args.dest)
+    place = place_of(args.dest)
+    wanted = read_wanted(args.urls, args.input, place, _sums(args, place))
+    wanted = _with_checksum(wanted, args.checksum)
+    config = _checked(lambda: read_config(args.config))
+    manners = {source: manners_of(source, args, config) for source in {each.source for each in wanted}}
     outlet = Outlet(sys.stdout)
-    tally = Tally(len(wanted))
-    started_at = monotonic()
-    view = view_for(outlet, quiet=args.quiet, verbose=args.verbose)
+    if args.dry_run:
+        return dry_run(wanted, place, manners, outlet, as_json=args.json)
+    with ExitStack() as exits:
+        stop = exits.enter_context(Stop())
+        fetchers = _fetchers(args, place, manners, exits)
+        _check_folder(place.folder)
+        raise_file_limit()
+        return _download(args, wanted, manners, fetchers, place, outlet, stop)
+
+
+def _download(
+    args: argparse.Namespace,
+    wanted: list[Wanted],
+    manners: Mapping[str, Manners],
+    fetchers: Mapping[str, HttpFetcher],
+    place: Place,
+    outlet: Outlet,
+    stop: Stop,
+) -> int:
+    tally, started_at = Tally(len(wanted)), monotonic()
+    view = view_for(outlet, quiet=args.quiet or args.json, verbose=args.verbose)
     engine = DownloadEngine(retention=Retention(max_terminal=max(10_000, len(wanted))))
-    with Stop() as stop:
-        with HttpFetcher(args.dest, timeout=args.timeout) as fetcher, Follower(engine, tally, view, stop) as follower:
-            _register(engine, {each.source for each in wanted}, fetcher, args)
-            _dispatch(engine, wanted, follower, stop)
-            follower.wait()
-        if not args.quiet:
-            outlet.line(_summary(tally, args.dest, monotonic() - started_at))
-        for line in _not_here(tally):
-            stderr_line(line)
-        if tally.unfinished:
-            return stop.exit_status or 1
-        return 1 if tally.failed else 0
+    lines = JsonLines(outlet)
+    heard = engine.subscribe(lines.hear, capacity=sys.maxsize) if args.json else nullcontext()
+    with heard, Follower(engine, tally, view, stop) as follower:
+        for source, each in manners.items():
+            engine.register_source(source, policy=each.policy, impl=fetchers[source])
+        _dispatch(engine, wanted, follower, stop)
+        follower.wait(Explainer(view).look if args.explain else None)
+    took_s = monotonic() - started_at
+    if args.json:
+        lines.summary(
+            total=tally.total,
+            done=tally.done,
+            already_there=tally.already,
+            failed=len(tally.failed),
+            unfinished=len(tally.unfinished),
+            bytes=tally.bytes_landed,
+            seconds=round(took_s, 3),
+        )
+    elif not args.quiet:
+        outlet.line(_summary(tally, place.folder, took_s))
+    for line in _not_here(tally):
+        stderr_line(line)
+    if tally.unfinished:
+        return stop.exit_status or 1
+    return 1 if tally.failed else 0
+
+
+def _fetchers(
+    args: argparse.Namespace, place: Place, manners: Mapping[str, Manners], exits: ExitStack
+) -> dict[str, HttpFetcher]:
+    """A fetcher for each source; those with the same settings share one, and its limit of bytes per second."""
+    shared: dict[Any, HttpFetcher] = {}
+    for each in manners.values():
+        key = tuple(each.fetching.items())
+        if key not in shared:
+            make = partial(
+                HttpFetcher,
+                place.folder,
+                overwrite=args.overwrite,
+                headers=dict(args.header),
+                proxy=args.proxy,
+                cookies=args.cookies,
+                netrc=args.netrc,
+                ca_certs=args.ca_certs,
+                allow_downgrade=args.allow_downgrade,
+                **each.fetching,
+            )
+            fetcher = _checked(make)
+            shared[key] = exits.enter_context(fetcher)
+    return {source: shared[tuple(each.fetching.items())] for source, each in manners.items()}
+
+
+def _checked(make: Callable[[], _T]) -> _T:
+    try:
+        return make()
+    except OSError as error:
+        name = f" {str(error.filename)!r}" if error.filename else ""
+        raise UsageError(f"cannot read{name}: {(error.strerror or 'it failed').lower()}") from None
+    except (ValueError, TypeError, ConfigError) as error:
+        raise UsageError(str(error)) from None
+
+
+def _sums(args: argparse.Namespace, place: Place) -> dict[str, Checksum]:
+    if args.checksums is None:
+        return {}
+    try:
+        return read_sums(Path(args.checksums).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {args.checksums}: {(error.strerror or 'it failed').lower()}") from None
+    except ValueError as error:
+        raise UsageError(f"{args.checksums}: {error}") from None
+
+
+def _with_checksum(wanted: list[Wanted], checksum: str | None) -> list[Wanted]:
+    if checksum is None:
+        return wanted
+    if len(wanted) != 1:
+        raise UsageError("--checksum is for a single URL; write checksum=… behind each in a list, or use --checksums")
+    text = str(_checked(lambda: Checksum.parse(checksum)))
+    return [wanted[0]._replace(request=replace(wanted[0].request, checksum=text))]
 
 
 def _check_folder(dest: str) -> None:
     try:
         Path(dest).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot use {dest!r} as --dest: {(error.strerror or 'it failed').lower()}") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no folder has such a name"
+        raise UsageError(f"cannot use {dest!r} as --dest: {why.lower()}") from None
     if not os.access(dest, os.W_OK | os.X_OK):
         raise UsageError(f"cannot use {dest!r} as --dest: it may not be written to")
 
 
-def _register(engine: DownloadEngine, sources: set[str], fetcher: HttpFetcher, args: argparse.Namespace) -> None:
-    policy = SourcePolicy(
-        concurrency=args.concurrency,
-        delay=args.delay,
-        retry=RetryPolicy(
-            stop=tenacity.stop_after_attempt(args.retries + 1),
-            wait=tenacity.wait_exponential_jitter(max=60),
-        ),
-    )
-    for source in sources:
-        engine.register_source(source, policy=policy, impl=fetcher)
-
-
 def _dispatch(engine: DownloadEngine, wanted: list[Wanted], follower: Follower, stop: Stop) -> None:
     tally = follower.tally
-    for source, url, shown, name in wanted:
+    for source, request, shown, name in wanted:
         if stop.signum is not None:
             tally.leave(source, shown)
             continue
         try:
             fields = {"shown": shown, "name": name}
-            engine.worker.dispatch(source, url, name, "", extra_record_fields=fields)
+            engine.worker.dispatch(source, request, name, "", extra_record_fields=fields)
         except HaulierError as error:
             tally.refuse(source, shown, str(error))
         follower.glance()
@@ -92,6 +179,8 @@ def _dispatch(engine: DownloadEngine, wanted: list[Wanted], follower: Follower, 
 
 def _summary(tally: Tally, dest: str, took_s: float) -> str:
     parts = [f"{tally.done:,} done"]
+    if tally.already:
+        parts[0] += f" ({tally.already:,} already there)"
     if tally.failed:
         parts.append(f"{len(tally.failed):,} failed")
     if tally.unfinished:

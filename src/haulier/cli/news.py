@@ -15,7 +15,7 @@ __all__ = ["News", "news_of"]
 
 
 class News(NamedTuple):
-    """One line. ``kind`` is its first word: start, done, again, waits, failed or stops."""
+    """One line. ``kind`` is its first word: start, done, here, why, again, waits, failed or stops."""
 
     kind: str
     text: str
@@ -36,6 +36,8 @@ def news_of(event: Changed, pause_s: float | None) -> News | None:
         again = f" (attempt {record['attempt']})" if record["attempt"] > 1 else ""
         return News("start", f"{shown}{again}")
     if event.phase == Phase.SUCCEEDED:
+        if record.get("already_there"):
+            return News("here", f"{shown} -> {PurePath(record['file_path']).name}, already there")
         return News("done", f"{shown} -> {_landed(record)}")
     if event.phase == Phase.BACKING_OFF:
         in_s = record.get("next_attempt_at", 0.0) - time()

@@ -39,6 +39,8 @@ class Tally:
         self.backing_off: dict[str, dict[str, float]] = {}
         """By source, when (UTC seconds) each download that failed once is tried again."""
         self.done = 0
+        self.already = 0
+        """Of those, what was here before."""
         self.bytes_landed = 0
         self.failed: list[Ended] = []
         self.unfinished: list[Ended] = []
@@ -75,7 +77,10 @@ class Tally:
     def _end(self, source: str, phase: str, record: Record) -> None:
         if phase == Phase.SUCCEEDED:
             self.done += 1
-            self.bytes_landed += record["transferred"]
+            if record.get("already_there"):
+                self.already += 1
+            else:
+                self.bytes_landed += record["transferred"]
         else:
             reason = record.get("error") or "cancelled"
             ended = Ended(source, record["shown"], reason, record["attempt"], record["progress"])

@@ -1,16 +1,20 @@
-"""What to download: URLs from the arguments, from files and from standard input, checked before anything starts."""
+"""What to download: URLs from the arguments and from lists, checked before anything starts."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from haulier.cli.arguments import UsageError
+from haulier.cli.lists import Line, lines_of
+from haulier.cli.places import Place
 from haulier.errors import PermanentError
-from haulier.fetchers.filenames import safe_filename
+from haulier.fetchers.checksums import Checksum
+from haulier.fetchers.filenames import numbered, safe_filename, safe_path
+from haulier.fetchers.origin import key_of
+from haulier.fetchers.request import Request
 from haulier.fetchers.urls import Target, redacted
 
 __all__ = ["Wanted", "read_wanted"]
@@ -23,23 +27,37 @@ class Wanted(NamedTuple):
     """One file to download."""
 
     source: str
-    """The host, with its port where that is not the usual one."""
-    url: str
+    """The host, with its port where that is not the usual one; or what the list says."""
+    request: Request
     shown: str
     """The URL without its secrets."""
     name: str
     """What the live table calls it."""
 
 
-def read_wanted(arguments: Iterable[str], files: Iterable[str]) -> list[Wanted]:
-    """Everything that is wanted, in order. Raises ``UsageError`` that says what is wrong, for each bad URL where."""
+def read_wanted(
+    arguments: Iterable[str], files: Iterable[str], place: Place, sums: Mapping[str, Checksum]
+) -> list[Wanted]:
+    """Everything that is wanted, in order, and each URL once.
+
+    Raises ``UsageError`` that says what is wrong, for each bad line where.
+    """
     wanted: list[Wanted] = []
     wrong: list[str] = []
-    for where, url in _urls(arguments, files):
+    seen: dict[str, Line] = {}
+    names: dict[str, int] = {}
+    for line in _lines(arguments, files):
         try:
-            wanted.append(_wanted(url))
-        except PermanentError as error:
-            wrong.append(f"{where}{error}")
+            if line.wrong is not None:
+                raise PermanentError(line.wrong)
+            Target.parse(line.url)
+            before = seen.setdefault(key_of(line.url), line)
+            if before is line:
+                wanted.append(_wanted(line, place, sums, names))
+            elif before.options != line.options:
+                raise PermanentError(f"the same URL as {before.where or 'before'}with other options")
+        except (PermanentError, ValueError) as error:
+            wrong.append(f"{line.where}{error}")
     if wrong:
         more = len(wrong) - _MOST_COMPLAINTS
         shown = [*wrong[:_MOST_COMPLAINTS], *([f"… and {more} more"] if more > 0 else [])]
@@ -49,39 +67,30 @@ def read_wanted(arguments: Iterable[str], files: Iterable[str]) -> list[Wanted]:
     return wanted
 
 
-def _urls(arguments: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
     for argument in arguments:
         if argument == "-":
-            yield from _lines("-")
+            yield from lines_of("-")
         else:
-            yield "", argument
+            yield Line("", argument.strip(), {}, None)
     for file in files:
-        yield from _lines(file)
+        yield from lines_of(file)
 
 
-def _lines(file: str) -> Iterator[tuple[str, str]]:
-    """Each line that is no comment, and where it is."""
-    name = "standard input" if file == "-" else file
-    try:
-        if file != "-":
-            raw = Path(file).read_bytes()
-        else:
-            # Line by line, in Python: one long read would not notice a Ctrl-C that comes while it copies.
-            raw = b"".join([line for line in sys.stdin.buffer]) if sys.stdin is not None else b""  # noqa: C416
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {(error.strerror or type(error).__name__).lower()}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"cannot read {name}: it is not text in UTF-8") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        url = line.strip()
-        if url and not url.startswith("#"):
-            yield f"{name}, line {number}: ", url
-
-
-def _wanted(url: str) -> Wanted:
-    target = Target.parse(url)
-    place = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
-    shown = redacted(url.strip())
-    segment = unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace")
-    return Wanted(place, url.strip(), shown, safe_filename(segment) or place)
+def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int]) -> Wanted:
+    target = Target.parse(line.url)
+    host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
+    shown = redacted(line.url)
+    segment = safe_filename(unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace"))
+    name = safe_path(line.options.get("name", ""))
+    checksum = line.options.get("checksum")
+    found = Checksum.parse(checksum) if checksum is not None else sums.get(name or segment)
+    name = place.name_of(line.url, name or segment, date.today()) or name
+    likely = name or segment
+    # A second one of a name is called so from the start: the same list finds its files again.
+    number = names[likely] = names.get(likely, -1) + 1
+    if number and likely:
+        folder, slash, last = likely.rpartition("/")
+        name = folder + slash + numbered(last, number)
+    request = Request(url=line.url, name=name, checksum=None if found is None else str(found))
+    return Wanted(line.options.get("source") or host, request, shown, name or segment or host)
