@@ -72,7 +72,9 @@ def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
         if argument == "-":
             yield from lines_of("-")
         else:
-            yield Line("", argument.strip(), {}, None)
+            url = argument.strip()
+            two = any("://" in each for each in url.split()[1:])
+            yield Line("", url, {}, "two URLs in one argument: leave out the quotation marks" if two else None)
     for file in files:
         yield from lines_of(file)
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request as UrllibRequest
 from urllib.request import getproxies, proxy_bypass
 
+from haulier.errors import PermanentError
 from haulier.fetchers.urls import Target
 
 __all__ = ["Cookies", "Netrc", "basic", "checked_proxy", "proxy_for"]
@@ -40,7 +41,11 @@ def proxy_for(target: Target, explicit: str | None) -> str | None:
     found = getproxies().get(target.scheme)
     if not found or proxy_bypass(f"{target.host.strip('[]')}:{target.port}") or proxy_bypass(target.host.strip("[]")):
         return None
-    return checked_proxy(found)
+    try:
+        return checked_proxy(found)
+    except ValueError as error:
+        failure = PermanentError(f"{target.scheme}_proxy: {error}")
+    raise failure
 
 
 def proxy_secret(proxy: str) -> tuple[str, dict[str, str]]:
@@ -93,9 +98,10 @@ class Netrc:
         self._netrc = found
 
     def headers(self, target: Target) -> dict[str, str]:
-        """The ``Authorization`` header for ``target``, if its host is in the file; what is in the URL goes before."""
-        entry = None if self._netrc is None else self._netrc.authenticators(target.host)
-        if entry is None or target.authorization is not None:
+        """The ``Authorization`` header for ``target``, if its host is in the file by name."""
+        # Not authenticators(): that falls back to the 'default' entry, which would go to whoever redirects to himself.
+        entry = None if self._netrc is None else self._netrc.hosts.get(target.host)
+        if entry is None or target.host == "default":
             return {}
         user, _, password = entry
         return {"authorization": basic(user or "", password or "")}

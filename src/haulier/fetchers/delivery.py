@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from email.utils import formatdate
 from pathlib import Path
 from threading import Event
@@ -62,8 +63,10 @@ class Delivery:
         wanted = safe_filename(filename) or safe_path(request.name)
         name = wanted or safe_filename(last_component(asked.last_segment)) or "download"
         there = None if self._overwrite == "always" else present(self._dest, name, self._key)
-        if there is not None and self._overwrite == "never":
-            return self._already(there)
+        if there is not None:
+            if self._overwrite == "never":
+                return self._already(there, checksum)
+            wanted = name = there.relative_to(self._dest).as_posix()  # it may have a number
         with Landing(self._dest, name, self._key, overwrite=self._overwrite) as landing:
             conditions = _unless(there) if there is not None else {}
             for _ in range(2):
@@ -71,7 +74,8 @@ class Delivery:
                 reply = self._exchange.ask(asked, request.headers, more, self._watch)
                 try:
                     if reply.answer.status == 304 and there is not None:
-                        return self._already(there)
+                        landing.discard()
+                        return self._already(there, checksum)
                     path = self._received(reply, landing, wanted, asked, checksum)
                 finally:
                     reply.answer.close()
@@ -84,10 +88,10 @@ class Delivery:
         self, reply: Reply, landing: Landing, wanted: str, asked: Target, checksum: Checksum | None
     ) -> Path | None:
         """What came of an answer: the path of the file; None where it is to be asked for again, from its start."""
-        answer, headers = reply.answer, reply.answer.headers
-        if answer.status not in _FILE_FOLLOWS and (landing.begun is None or answer.status not in (206, 416)):
+        answer, headers, begun = reply.answer, reply.answer.headers, landing.begun
+        if answer.status not in _FILE_FOLLOWS and (begun is None or answer.status not in (206, 416)):
             raise refused(answer.status, headers)
-        means = Afresh() if landing.begun is None else ranges.meaning(landing.begun, answer.status, headers)
+        means = Afresh() if begun is None else ranges.meaning(begun, answer.status, headers)
         if isinstance(means, Nonsense) and answer.status == 416:
             return None
         if isinstance(means, Nonsense):
@@ -95,19 +99,24 @@ class Delivery:
             raise FetchError(means.why)
         name = wanted or _name_of(reply, asked)
         if isinstance(means, Afresh):
-            there = self._same(name, headers)
-            if there is not None:
-                return self._already(there)
+            mine = present(self._dest, name, self._key)
+            there = self._same(mine or self._dest / name, headers)
             landing.restart()
+            if there is not None:
+                return self._already(there, checksum)
+            if mine is not None:
+                name = mine.relative_to(self._dest).as_posix()
         if isinstance(means, Whole):
             self._transfer.progress(landing.length, landing.length)
         else:
             self._read(reply, landing, name, means)
         self._check(landing, checksum, resumed=not isinstance(means, Afresh))
         self._transfer.raise_if_cancelled()
-        etag = headers.get("ETag", "").strip() or None
+        etag, modified = headers.get("ETag", "").strip() or None, headers.get("Last-Modified", "")
+        if begun is not None and not isinstance(means, Afresh):
+            etag, modified = begun.etag or etag, begun.last_modified or modified
         mark = Mark(self._key, etag, self._shown)
-        return landing.land(name.rpartition("/")[2], mtime=utc_of(headers.get("Last-Modified", "")), mark=mark)
+        return landing.land(name.rpartition("/")[2], mtime=utc_of(modified), mark=mark)
 
     def _read(self, reply: Reply, landing: Landing, name: str, means: Afresh | GoOn) -> None:
         """Read the body into the part."""
@@ -115,8 +124,15 @@ class Delivery:
         declared = declared_size(answer.headers)
         decoder = decoder_for(answer.headers, name)
         before = landing.length
-        size = means.size if isinstance(means, GoOn) else declared
+        size = declared
+        if isinstance(means, GoOn):
+            size = means.size
+            if declared not in (None, means.length):
+                landing.discard()
+                raise FetchError("the server's Content-Length and Content-Range contradict each other")
+            declared = means.length
         if self._max_size is not None and size is not None and size > self._max_size:
+            landing.discard()
             raise PermanentError(f"it has {size:,} bytes, and max_size is {self._max_size:,}")
         if isinstance(means, Afresh):
             etag, modified = ranges.validators(answer.headers)
@@ -169,13 +185,12 @@ class Delivery:
         text = f"wrong checksum: {checksum.algorithm} is {found}, not {checksum.digest}"
         raise FetchError(f"{text}; all of it is fetched anew") if resumed else PermanentError(text)
 
-    def _same(self, name: str, headers: urllib3.HTTPHeaderDict) -> Path | None:
-        """The file of that name, if it is what the server has, as far as size and date say."""
-        path = self._dest / name
-        if self._overwrite == "always":
-            return None
+    def _same(self, path: Path, headers: urllib3.HTTPHeaderDict) -> Path | None:
+        """``path``, if it is what the server has: by its mark, or where it has none, by its size and date."""
         mark = mark_of(path)
-        if self._overwrite == "never" and mark is not None and mark.key == self._key:
+        if self._overwrite == "always" or (mark is not None and mark.key != self._key):
+            return None
+        if self._overwrite == "never" and mark is not None:
             return path
         modified, size = utc_of(headers.get("Last-Modified", "")), declared_size(headers)
         if modified is None or size is None or path.is_symlink() or not path.is_file():
@@ -183,7 +198,12 @@ class Delivery:
         status = path.stat()
         return path if (status.st_size, int(status.st_mtime)) == (size, int(modified)) else None
 
-    def _already(self, path: Path) -> Path:
+    def _already(self, path: Path, checksum: Checksum | None) -> Path:
+        if checksum is not None:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, checksum.algorithm).hexdigest()
+            if found != checksum.digest:
+                raise PermanentError(f"{path.name!r} is there already, with another checksum: {found}")
         size = path.stat().st_size
         self._transfer.cell[ALREADY_THERE] = True
         self._transfer.progress(size, size)

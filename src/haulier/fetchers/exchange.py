@@ -71,7 +71,7 @@ class Exchange:
 
         ``headers`` go to the target's host only; ``more`` (ranges, conditions) wherever redirects lead.
         """
-        sent = {**self._headers, **checked_headers(headers), **self._secrets(target)}
+        sent = self._with_secrets({**self._headers, **_own(headers)}, target)
         for _ in range(self._max_redirects + 1):
             watch.transfer.raise_if_cancelled()
             answer = self._ask_once(target, {**sent, **more, "accept-encoding": "identity"})
@@ -85,7 +85,7 @@ class Exchange:
                 sent = {name: value for name, value in sent.items() if name in _FOR_ANY_HOST}
             if self._cookies is not None:
                 sent.pop("cookie", None)
-            sent |= self._secrets(following)
+            sent = self._with_secrets(sent, following)
             target = following
         raise PermanentError(f"more than {self._max_redirects} redirects")
 
@@ -96,13 +96,16 @@ class Exchange:
         for manager in managers:
             close_pools(manager)
 
-    def _secrets(self, target: Target) -> dict[str, str]:
-        secrets = {} if target.authorization is None else {"authorization": target.authorization}
-        if self._netrc is not None:
-            secrets |= self._netrc.headers(target)
+    def _with_secrets(self, headers: Mapping[str, str], target: Target) -> dict[str, str]:
+        """``headers`` and what opens ``target``: the user in its URL, else a header of the caller's, else netrc."""
+        sent = dict(headers)
+        if target.authorization is not None:
+            sent["authorization"] = target.authorization
+        elif self._netrc is not None and "authorization" not in sent:
+            sent |= self._netrc.headers(target)
         if self._cookies is not None:
-            secrets |= self._cookies.headers(target)
-        return secrets
+            sent |= self._cookies.headers(target)
+        return sent
 
     def _ask_once(self, target: Target, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         try:
@@ -122,13 +125,22 @@ class Exchange:
 
     def _manager(self, target: Target) -> urllib3.PoolManager:
         """The connections by the proxy that is to be used for ``target``."""
-        proxy = proxy_for(target, self._proxy)
+        proxy = proxy_for(target, self._proxy)  # each time: the environment is the program's to change
         with self._lock:
             manager = self._managers.get(proxy)
             if manager is None:
                 place, secret = (None, {}) if proxy is None else proxy_secret(proxy)
                 manager = self._managers[proxy] = pool_manager(self.timeout_s, self._context, place, secret)
             return manager
+
+
+def _own(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """The headers of one request, checked; no further attempt can mend them."""
+    try:
+        return checked_headers(headers)
+    except (TypeError, ValueError) as error:
+        failure = PermanentError(str(error))
+    raise failure
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:

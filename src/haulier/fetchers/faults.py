@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -100,6 +101,8 @@ def no_answer(exc: u3.HTTPError, host: str, timeout_s: float) -> Exception:
     match exc:
         case u3.LocationValueError():
             return PermanentError(f"malformed URL: {host!r} is no host")
+        case u3.ProxyError():
+            return _proxy_fault(exc, host)
         case u3.NameResolutionError():
             return FetchError(f"cannot find {host}: its name does not resolve")
         case u3.NewConnectionError():  # before its base class, the next
@@ -127,6 +130,14 @@ def not_written(exc: OSError, name: str, dest: str) -> Exception:
     why = "no space left" if exc.errno in _DISK_FULL else _reason(exc)
     text = f"cannot write {name!r} in {dest!r}: {why}"
     return FetchError(text) if exc.errno in _DISK_MAY_RECOVER else PermanentError(text)
+
+
+def _proxy_fault(exc: u3.ProxyError, host: str) -> Exception:
+    told = re.search(r"Tunnel connection failed: (\d{3})", str(exc.original_error))
+    if told is None:
+        return FetchError(f"cannot reach {host}: the proxy cannot be reached, or broke off")
+    text = f"cannot reach {host}: the proxy answered {told[1]}"
+    return PermanentError(text) if told[1] in ("401", "403", "407") else FetchError(text)
 
 
 def _tls_fault(cause: object, host: str) -> Exception:

@@ -6,6 +6,7 @@ One without a sidecar of the same download is not ours, and stays as it is.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -26,6 +27,8 @@ __all__ = ["OPEN_FLAGS", "Begun", "Part", "part_path", "take_part", "tidy"]
 
 OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _VERSION: Final = 1
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
+"""What is at the part's place is a link, a folder or a device."""
 _LONGEST_SIDECAR: Final = 64 * 1024
 
 
@@ -83,8 +86,10 @@ def take_part(path: Path, key: str, *, create: bool) -> Part | None:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o666)
             except FileExistsError:
                 continue
-        except OSError:
-            return None  # a link, a folder, a device, or not to be opened
+        except OSError as exc:
+            if exc.errno in _NO_FILE or (exc.errno == errno.EACCES and os.path.lexists(path)):
+                return None
+            raise
         part = None
         try:
             if _is_ours(fd, path, existed=existed):

@@ -22,9 +22,10 @@ _STRONG_AFTER_S = 60.0
 
 
 class GoOn(NamedTuple):
-    """What follows belongs right behind what is there. ``size``: of all, in bytes; None where it is not told."""
+    """What follows, ``length`` bytes, belongs right behind what is there; the whole file has ``size``."""
 
-    size: int | None
+    size: int
+    length: int
 
 
 class Afresh(NamedTuple):
@@ -66,6 +67,8 @@ def meaning(begun: Begun, status: int, headers: Mapping[str, str]) -> Answer:
     if status != 416:
         return Afresh()
     told = _UNSATISFIED.fullmatch(headers.get("Content-Range", "").strip())
+    if _is_another(begun, headers):
+        return Nonsense("the file is another one now")
     if told is not None and int(told[1]) == begun.length and begun.size in (None, begun.length):
         return Whole()
     return Nonsense("the server has less than what is here already")
@@ -82,9 +85,16 @@ def _partial(begun: Begun, headers: Mapping[str, str]) -> Answer:
         return Nonsense("the server sent another part than was asked for")
     if begun.size is not None and total not in (None, begun.size):
         return Nonsense("the file has another size now")
-    etag = headers.get("ETag", "").strip()
-    if begun.etag is not None and etag and etag != begun.etag:
+    if _is_another(begun, headers):
         return Nonsense("the file is another one now")
-    if begun.etag is None and headers.get("Last-Modified", "").strip() not in ("", begun.last_modified):
-        return Nonsense("the file is another one now")
-    return GoOn(begun.size if total is None else total)
+    size = begun.size if total is None else total
+    if size is None:
+        return Nonsense("the server sent a part and did not say of how much")
+    return GoOn(size, last - first + 1)
+
+
+def _is_another(begun: Begun, headers: Mapping[str, str]) -> bool:
+    """Whether the validators of an answer are not those of what is there; one that is missing says nothing."""
+    if begun.etag is not None:
+        return headers.get("ETag", "").strip() not in ("", begun.etag)
+    return headers.get("Last-Modified", "").strip() not in ("", begun.last_modified)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from haulier.errors import PermanentError
 from haulier.fetchers.urls import redacted
 
 __all__ = ["Request"]
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +24,7 @@ class Request:
     url: str
     name: str = ""
     checksum: str | None = None
-    headers: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
     @classmethod
     def of(cls, target: object) -> Request:

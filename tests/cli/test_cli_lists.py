@@ -1,0 +1,113 @@
+"""Lists of what to download: options behind a URL, duplicates, and every mistake with its line."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Haulier, Site
+
+
+def listed(tmp_path: Path, *lines: str) -> str:
+    (tmp_path / "urls.txt").write_text("\n".join(lines) + "\n")
+    return "urls.txt"
+
+
+def test_a_line_may_say_name_checksum_and_source(run: Haulier, site: Site, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"one").hexdigest()
+    file = listed(
+        tmp_path,
+        "# a comment",
+        f'{site.serve("/1", b"one")} name="sub/with spaces.txt" checksum=sha256:{digest} source=mine  # and a comment',
+        "",
+        site.serve("/2", b"two"),
+    )
+    done = run("get", "-i", file, "--dest", "into", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "into/sub/with spaces.txt").read_bytes() == b"one"
+    assert (tmp_path / "into/2").read_bytes() == b"two"
+    assert '"source": "mine"' in done.stdout
+
+
+def test_each_url_is_fetched_once(run: Haulier, site: Site, tmp_path: Path) -> None:
+    url = site.serve("/a", b"x")
+    done = run("get", url, "-i", listed(tmp_path, url, f"{url}#part", url), "--dest", "into")
+    assert done.returncode == 0
+    assert len(site.starts) == 1
+    assert done.stdout.splitlines()[-1].startswith("1 download: 1 done; ")
+
+
+def test_files_of_one_name_are_numbered_in_order_and_found_again(run: Haulier, site: Site, tmp_path: Path) -> None:
+    urls = [site.serve(f"/{folder}/a.txt", folder.encode()) for folder in ("x", "y", "z")]
+    for again in (False, True):
+        assert run("get", *urls, "--dest", "into").returncode == 0
+        found = {path.name: path.read_bytes() for path in (tmp_path / "into").iterdir()}
+        assert found == {"a.txt": b"x", "a (1).txt": b"y", "a (2).txt": b"z"}
+        assert len(site.starts) == 3, f"nothing is fetched twice (again: {again})"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{url} nam=x", "line 2: no option 'nam': did you mean name=…?"),
+        ("{url} frobnicate=x", "line 2: no option 'frobnicate': there are name, checksum, source"),
+        ("{url} {url}", "line 2: two URLs in one line: write one a line"),
+        ("{url} name='x", "line 2: a quotation mark is missing"),
+        ("{url} checksum=sha256:abc", "line 2: a sha256 checksum has 64 hex digits, not 'abc'"),
+        ("{url} checksum=md6:abc", "line 2: no checksum algorithm 'md6'"),
+        ("{first} name=other", "line 2: the same URL as urls.txt, line 1: with other options"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_nothing_starts(
+    line: str, complaint: str, run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    first = site.serve("/first")
+    file = listed(tmp_path, first, line.format(url=site.serve("/a"), first=first))
+    done = run("get", "-i", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"haulier get: urls.txt, {complaint}" in done.stderr
+    assert site.starts == []
+
+
+def test_two_urls_in_one_argument_are_no_url(run: Haulier, site: Site) -> None:
+    url = site.serve("/a")
+    done = run("get", f"{url} {url}")
+    assert done.returncode == 2
+    assert "two URLs in one argument" in done.stderr
+
+
+def test_a_list_of_checksums_is_matched_by_name(run: Haulier, site: Site, tmp_path: Path) -> None:
+    good, bad = hashlib.sha256(b"good").hexdigest(), hashlib.sha256(b"another").hexdigest()
+    (tmp_path / "SUMS").write_text(f"{good}  good.txt\n{bad} *./bad.txt\n")
+    urls = [site.serve("/good.txt", b"good"), site.serve("/bad.txt", b"bad"), site.serve("/other.txt", b"other")]
+    done = run("get", *urls, "--dest", "into", "--checksums", "SUMS")
+    assert done.returncode == 1
+    assert sorted(path.name for path in (tmp_path / "into").iterdir()) == ["good.txt", "other.txt"]
+    assert f"{urls[1]}: wrong checksum: sha256 is " in done.stderr
+
+
+def test_a_checksum_on_the_command_line_is_for_one_url(run: Haulier, site: Site, tmp_path: Path) -> None:
+    digest = hashlib.md5(b"x", usedforsecurity=False).hexdigest()
+    assert run("get", site.serve("/a", b"x"), "--checksum", f"md5:{digest}").returncode == 0
+    assert (tmp_path / "a").read_bytes() == b"x"
+    done = run("get", site.serve("/b"), site.serve("/c"), "--checksum", f"md5:{digest}")
+    assert done.returncode == 2
+    assert "--checksum is for a single URL" in done.stderr
+    assert run("get", site.serve("/b"), "--checksum", "md5:zz").returncode == 2
+
+
+def test_a_url_given_as_a_list_shows_no_secret(run: Haulier) -> None:
+    done = run("get", "-i", "http://joe:hunter2@example.org/?token=geheim")
+    assert done.returncode == 2
+    assert done.stderr == "haulier get: -i takes a file with URLs in it; a URL is given without it\n"
+
+
+def test_a_forgotten_command_is_pointed_out(run: Haulier) -> None:
+    done = run("https://joe:hunter2@example.org/a?token=geheim")
+    assert done.returncode == 2
+    assert "did you mean: haulier get https://example.org/a?token=*** …?" in done.stderr
+    assert "hunter2" not in done.stderr

@@ -1,0 +1,173 @@
+"""Where files go and with which manners: --dest as a template, --config, --dry-run."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from haulier.cli.arguments import UsageError
+from haulier.cli.places import place_of
+from haulier.cli.values import byte_count, jitter
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Haulier, Site
+
+URL = "http://example.org/some/dir/a.tar.gz"
+
+
+# ---- --dest ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dest", "folder", "name"),
+    [
+        ("music", "music", ""),
+        ("{{odd}}", "{odd}", ""),
+        ("mirror/{host}/{path}", "mirror", "example.org/some/dir/a.tar.gz"),
+        ("mirror/{date}-{name}", "mirror", "2026-02-03-a.tar.gz"),
+        ("{host}", ".", "example.org/a.tar.gz"),
+        ("/abs/{ext}/{name}", "/abs", "gz/a.tar.gz"),
+        ("x/{stem}.bak", "x", "a.tar.bak"),
+        ("x/../{host}/../{name}", "x/..", "example.org/a.tar.gz"),
+    ],
+)
+def test_a_template_says_where(dest: str, folder: str, name: str) -> None:
+    place = place_of(dest)
+    assert (place.folder, place.name_of(URL, "a.tar.gz", date(2026, 2, 3))) == (folder, name)
+
+
+def test_no_url_gets_out_of_the_folder() -> None:
+    place = place_of("into/{host}/{path}/{name}")
+    for url in ("http://h/../../etc/passwd", "http://h/%2e%2e/%2e%2e/etc/passwd", "http://../../x"):
+        name = place.name_of(url, "passwd", date(2026, 2, 3))
+        assert not name.startswith("/")
+        assert ".." not in name.split("/")
+
+
+@pytest.mark.parametrize(
+    ("dest", "complaint"),
+    [
+        ("{hots}", "--dest has no field {hots}: did you mean {host}?"),
+        ("{zzz}", "--dest has no field {zzz}: there are host, path"),
+        ("{name:>10}", "a field is written as {name}, and nothing more"),
+        ("{name!r}", "a field is written as {name}, and nothing more"),
+        ("a{", "is no template"),
+        ("{}", "--dest has no field {}"),
+    ],
+)
+def test_a_template_that_is_none_says_why(dest: str, complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        place_of(dest)
+    assert complaint in str(caught.value)
+
+
+def test_files_land_where_the_template_says(run: Haulier, site: Site, tmp_path: Path) -> None:
+    done = run("get", site.serve("/x/a.txt", b"1"), site.serve("/y/a.txt", b"2"), "--dest", "m/{host}/{path}")
+    assert done.returncode == 0
+    assert (tmp_path / "m/127.0.0.1/x/a.txt").read_bytes() == b"1"
+    assert (tmp_path / "m/127.0.0.1/y/a.txt").read_bytes() == b"2"
+
+
+def test_a_link_out_of_the_folder_is_not_followed(run: Haulier, site: Site, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/127.0.0.1").symlink_to(outside)
+    done = run("get", site.serve("/a.txt", b"1"), "--dest", "m/{host}")
+    assert done.returncode == 1
+    assert "is a link or a file, and no folder" in done.stderr
+    assert list(outside.iterdir()) == []
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("4096", 4096), ("500k", 500_000), ("1.5M", 1_500_000), ("64KiB", 65536), ("2G", 2 * 10**9)]
+)
+def test_bytes_may_have_a_unit(text: str, count: int) -> None:
+    assert byte_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1", "0", "1X", "many", "1e9"])
+def test_what_is_no_number_of_bytes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="byte"):
+        byte_count(text)
+
+
+@pytest.mark.parametrize(("text", "factors"), [("0.5-1.5", (0.5, 1.5)), ("0.5", (0.5, 1.5)), ("1-1", (1, 1))])
+def test_jitter_is_a_range_or_a_distance(text: str, factors: tuple[float, float]) -> None:
+    assert jitter(text) == factors
+
+
+# ---- --config and --dry-run ------------------------------------------------------------------------------------------
+
+CONFIG = """
+["*"]
+delay = 1
+retries = 5
+
+["*.example.org"]
+delay = 2.5
+concurrency = 2
+limit-rate = "500k"
+
+["slow.example.org"]
+delay = 10
+"""
+
+
+def planned(run: Haulier, tmp_path: Path, *args: str, config: str = CONFIG) -> dict[str, dict[str, Any]]:
+    (tmp_path / "policies.toml").write_text(config)
+    done = run("get", "--dry-run", "--json", "--config", "policies.toml", *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {line["source"]: line for line in map(json.loads, done.stdout.splitlines())}
+
+
+def test_the_longest_pattern_that_matches_counts_and_an_option_more_than_any(run: Haulier, tmp_path: Path) -> None:
+    urls = ("http://a.net/1", "http://b.example.org/2", "http://slow.example.org:8080/3")
+    lines = planned(run, tmp_path, *urls)
+    told = {source: line["manners"] for source, line in lines.items()}
+    assert [told["a.net"][key] for key in ("delay", "retries", "concurrency", "limit_rate")] == [1, 5, 1, None]
+    assert [told["b.example.org"][key] for key in ("delay", "retries", "concurrency")] == [2.5, 5, 2]
+    assert [told["slow.example.org:8080"][key] for key in ("delay", "limit_rate")] == [10, 500_000]
+    told = {source: line["manners"] for source, line in planned(run, tmp_path, *urls, "--delay", "7").items()}
+    assert {each["delay"] for each in told.values()} == {7}
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ('["*"]\ndealy = 1', "policies.toml, line 2: no setting 'dealy': did you mean 'delay'?"),
+        ('["a"]\ndelay = 1\n["b"]\nfoo = 1', "policies.toml, line 4: no setting 'foo': there are concurrency"),
+        ('["*"]\n\ndelay = -1', "policies.toml, line 3: delay: must be a number of seconds from 0 up, not -1"),
+        ('["*"]\ndelay = true', "policies.toml, line 2: delay must be a number or a text"),
+        ("delay = 1", "policies.toml, line 1: 'delay' is outside of a table"),
+        ("[", "policies.toml is no TOML"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named_with_its_line(
+    config: str, complaint: str, run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "policies.toml").write_text(config)
+    done = run("get", site.serve("/a"), "--config", "policies.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in done.stderr
+    assert site.starts == []
+
+
+def test_a_dry_run_says_what_would_go_where_and_touches_nothing(run: Haulier, site: Site, tmp_path: Path) -> None:
+    url = site.serve("/a.txt")
+    done = run("get", url, "--dest", "new/{host}", "--dry-run", "--delay", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    place = f"127.0.0.1:{site.port}"
+    assert done.stdout.splitlines() == [
+        f"{url} -> new/127.0.0.1/a.txt",
+        f"{place}: 1 of them; 1 at once, 3 s between two, 3 retries",
+    ]
+    assert not (tmp_path / "new").exists()
+    assert site.starts == []
