@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.cli.conftest import Exchange, Haulier, Site, Start
 
-BODY = bytes(range(256)) * 400
+BODY = bytes(range(256)) * 4000
 
 
 def files(folder: Path) -> dict[str, bytes]:
