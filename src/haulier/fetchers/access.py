@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import warnings
 from base64 import b64encode
 from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
@@ -67,9 +68,14 @@ class Cookies:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._jar = MozillaCookieJar(os.fspath(path))
         try:
-            self._jar.load(ignore_discard=True)
+            with warnings.catch_warnings():  # it takes a bad line for a bug of its own, and warns with a traceback
+                warnings.simplefilter("ignore")
+                self._jar.load(ignore_discard=True, ignore_expires=True)
         except (LoadError, UnicodeDecodeError):
             raise ValueError(f"cookies: {str(path)!r} is no cookie file in Netscape's format") from None
+        for cookie in self._jar:
+            if cookie.expires == 0:  # curl's and the browsers' way to write: until the session ends
+                cookie.expires, cookie.discard = None, True
 
     def headers(self, target: Target) -> dict[str, str]:
         """The ``Cookie`` header for ``target``, if it gets one."""
