@@ -33,6 +33,15 @@ def test_a_line_may_say_name_checksum_and_source(run: Haulier, site: Site, tmp_p
     assert '"source": "mine"' in done.stdout
 
 
+def test_what_steers_a_terminal_never_reaches_it(run: Haulier, site: Site, tmp_path: Path) -> None:
+    file = listed(tmp_path, f'{site.serve("/a", b"x")} source="mine\x1b[2J\x9b2J\u202e"')
+    waits = run("get", "-i", file, "--dest", "into", "--dry-run")
+    done = run("get", "-i", file, "--dest", "into", "--delay", "0.1")
+    assert (waits.returncode, done.returncode) == (0, 0)
+    assert "mine\ufffd[2J\ufffd2J" in waits.stdout
+    assert not any(each in waits.stdout + done.stdout + done.stderr for each in "\x1b\x9b\u202e")
+
+
 def test_each_url_is_fetched_once(run: Haulier, site: Site, tmp_path: Path) -> None:
     url = site.serve("/a", b"x")
     done = run("get", url, "-i", listed(tmp_path, url, f"{url}#part", url), "--dest", "into")

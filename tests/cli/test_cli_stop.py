@@ -28,7 +28,7 @@ def test_a_signal_ends_it_politely(
     assert [path.name for path in (tmp_path / "into").iterdir()] == ["first.bin"]
     assert out.splitlines()[-1].startswith("3 downloads: 1 done, 2 not finished; ")
     assert err.splitlines() == [
-        "stopped, 2 not finished:",
+        "stopped, 2 not finished (the same command again goes on with them):",
         f"  {site.url('/a.bin')}?token=*** (at 50 %)",
         f"  {queued}",
     ]

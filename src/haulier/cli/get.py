@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from haulier.cli.arguments import UsageError
+from haulier.cli.cells import plain
 from haulier.cli.config import ConfigError, read_config
 from haulier.cli.explain import Explainer
 from haulier.cli.follow import Follower
@@ -92,7 +93,7 @@ def _download(
     elif not args.quiet:
         outlet.line(_summary(tally, place.folder, took_s))
     for line in _not_here(tally):
-        stderr_line(line)
+        stderr_line(plain(line))
     if tally.unfinished:
         return stop.exit_status or 1
     return 1 if tally.failed else 0
@@ -197,7 +198,7 @@ def _not_here(tally: Tally) -> Iterator[str]:
         tries = f" ({ended.attempts} attempts)" if ended.attempts > 1 else ""
         yield f"  {ended.shown}: {ended.reason}{tries}"
     if tally.unfinished:
-        yield f"stopped, {len(tally.unfinished):,} not finished:"
+        yield f"stopped, {len(tally.unfinished):,} not finished (the same command again goes on with them):"
     begun_first = sorted(tally.unfinished, key=lambda ended: ended.attempts == 0)
     for ended in begun_first[:MOST_UNFINISHED]:
         yield f"  {ended.shown}" + (f" (at {ended.progress:.0f} %)" if ended.attempts else "")

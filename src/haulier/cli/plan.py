@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
+from haulier.cli.cells import plain
 from haulier.cli.manners import Manners
 from haulier.cli.outlet import Outlet
 from haulier.cli.places import Place
@@ -27,10 +28,10 @@ def dry_run(
             outlet.line(json.dumps({**line, "manners": asdict(manners[source])}, ensure_ascii=False))
             continue
         where = path or os.path.join(place.folder, "(as its server calls it)")
-        outlet.line(f"{shown} -> {where}")
+        outlet.line(plain(f"{shown} -> {where}"))
     if not as_json:
         for source, each in sorted(manners.items()):
-            outlet.line(f"{source}: {sum(one.source == source for one in wanted):,} of them; {each}")
+            outlet.line(plain(f"{source}: {sum(one.source == source for one in wanted):,} of them; {each}"))
     return 0
 
 

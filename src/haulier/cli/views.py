@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from haulier.cli.board import Board
+from haulier.cli.cells import plain
 from haulier.cli.news import News
 from haulier.cli.outlet import Outlet
 from haulier.cli.table import draw
@@ -59,7 +60,7 @@ class Lines(Silence):
 
     def tell(self, news: News) -> None:
         """Write the line."""
-        self._outlet.line(str(news))
+        self._outlet.line(plain(str(news)))
 
 
 class LiveTable:
@@ -81,7 +82,7 @@ class LiveTable:
         """Write a line above the table."""
         style = _STYLES.get(news.kind)
         if style is not None:
-            self._console.print(Text.assemble((f"{news.kind:<7}", style), " ", news.text))
+            self._console.print(Text.assemble((f"{news.kind:<7}", style), " ", plain(news.text)))
 
     def frame(self, take: Callable[[], Board]) -> None:
         """Draw the table anew, in what is now the size of the terminal."""
