@@ -197,13 +197,15 @@ def test_a_limited_download_is_whole(site: Site, make_fetcher: MakeFetcher, fetc
 
 def test_a_host_that_always_asks_for_a_pause_means_no(site: Site, fetch: Fetch) -> None:
     url = site.serve("/a", b"", 429, Retry_After="1")
+    transfer = new_transfer(url)
     for _ in range(http.MOST_PAUSES):
         with pytest.raises(Throttled):
-            fetch(url)
+            fetch(url, transfer=transfer)
+    assert transfer.cell["pauses"] == http.MOST_PAUSES
     with pytest.raises(PermanentError, match="it has asked for a pause 20 times"):
-        fetch(url)
+        fetch(url, transfer=transfer)
     with pytest.raises(Throttled):
-        fetch(url)
+        fetch(url)  # another download has its own count
 
 
 def test_redirects_have_their_limit(site: Site, make_fetcher: MakeFetcher, fetch_by: FetchBy) -> None:

@@ -20,7 +20,6 @@ except ImportError as exc:
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Any, Final, get_args
 from uuid import uuid4
@@ -39,6 +38,9 @@ from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
 __all__ = ["FetchError", "HttpFetcher", "Request", "fetch", "redacted"]
+
+PAUSES: Final = "pauses"
+"""The record's key for how often in a row the host has asked for a pause."""
 
 MOST_PAUSES: Final = 20
 """A host that asks for a pause so often in a row for one download means no."""
@@ -107,8 +109,6 @@ class HttpFetcher:
             cookies=cookies,
             netrc=netrc,
         )
-        self._lock = Lock()
-        self._pauses: dict[str, int] = {}
 
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
         """Fetch it, and return the path of the file.
@@ -124,16 +124,16 @@ class HttpFetcher:
             try:
                 path = delivery.fetch(request, checksum, transfer.filename)
             except Throttled as throttled:
-                if self._count_pause(download_id) <= MOST_PAUSES:
+                pauses = transfer.cell.get(PAUSES, 0) + 1
+                transfer.cell[PAUSES] = pauses
+                if pauses <= MOST_PAUSES:
                     raise
                 failure = PermanentError(f"{throttled}; it has asked for a pause {MOST_PAUSES} times")
             except BaseException:
-                self._forget_pauses(download_id)
+                transfer.cell.pop(PAUSES, None)
                 raise
             else:
-                self._forget_pauses(download_id)
                 return str(path)
-        self._forget_pauses(download_id)
         raise failure
 
     def close(self) -> None:
@@ -150,15 +150,6 @@ class HttpFetcher:
 
     def __repr__(self) -> str:
         return f"<HttpFetcher into {str(self.dest)!r}>"
-
-    def _count_pause(self, download_id: str) -> int:
-        with self._lock:
-            self._pauses[download_id] = self._pauses.get(download_id, 0) + 1
-            return self._pauses[download_id]
-
-    def _forget_pauses(self, download_id: str) -> None:
-        with self._lock:
-            self._pauses.pop(download_id, None)
 
 
 def fetch(url: str | Request, dest: str | os.PathLike[str] = ".", **options: Any) -> str:
