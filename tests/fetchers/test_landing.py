@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from haulier.errors import PermanentError
+from haulier.fetchers.destination import Overwrite
 from haulier.fetchers.http import FetchError, HttpFetcher
-from haulier.fetchers.landing import Landing, Overwrite
+from haulier.fetchers.landing import Landing
 
 if TYPE_CHECKING:
     from tests.fetchers.conftest import Background, Exchange, Fetch, Site

@@ -27,9 +27,9 @@ from uuid import uuid4
 from haulier.errors import PermanentError, Throttled
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.delivery import Delivery
+from haulier.fetchers.destination import Overwrite
 from haulier.fetchers.exchange import Exchange
 from haulier.fetchers.faults import FetchError
-from haulier.fetchers.landing import Overwrite
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching

@@ -1,0 +1,166 @@
+"""The destination: which finished files are in it, which names are free, and how a file gets one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final, Literal, TypeAlias
+
+from haulier.errors import PermanentError
+from haulier.fetchers.filenames import numbered
+from haulier.fetchers.origin import mark_of
+from haulier.fetchers.parts import OPEN_FLAGS, part_path, tidy
+
+__all__ = [
+    "MOST_LOOKED_AT",
+    "Overwrite",
+    "give_name",
+    "is_plain_file",
+    "make_folder",
+    "numbers",
+    "present",
+    "sync_folder",
+]
+
+Overwrite: TypeAlias = Literal["never", "changed", "always"]
+
+MOST_LOOKED_AT: Final = 100
+"""Files of one name that are looked at for a mark: beyond it, a file is fetched once more rather than searched for."""
+
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def present(dest: Path, name: str, key: str) -> Path | None:
+    """The finished file of this very download, if it carries its mark: ``name``, or a numbered one next to it."""
+    number = 0
+    while True:
+        path = dest / numbered(name, number)
+        mark = mark_of(path)
+        if mark is not None and mark.key == key and is_plain_file(path):
+            tidy(part_path(path.parent, path.name), key)
+            return path
+        if not os.path.lexists(path) or number >= MOST_LOOKED_AT:
+            return None
+        number += 1
+
+
+def give_name(part: Path, path: Path, key: str, overwrite: Overwrite, number: int = 0) -> Path:
+    """Call ``part`` ``path``: a name that is free, in one step of the file system, or one that is to be replaced.
+
+    With ``overwrite='never'``, ``number`` is the first that is tried. Returns the name that it became.
+    """
+    folder, name = path.parent, path.name
+    if overwrite != "never":
+        number = 0
+    while True:
+        final = folder / numbered(name, number)
+        if number == 0 and _may_replace(final, key, overwrite):
+            part.replace(final)
+            return final
+        try:
+            _move_if_free(part, final)
+        except FileExistsError:
+            if number or not _may_replace(final, key, overwrite):  # else it has turned up just now
+                number = max(number + 1, numbers.known(folder, name, key)[1])
+        else:
+            numbers.took(folder, name, number)
+            return final
+
+
+def _may_replace(final: Path, key: str, overwrite: Overwrite) -> bool:
+    if overwrite == "never" or not is_plain_file(final):
+        return False
+    mark = mark_of(final)
+    return overwrite == "always" or (mark is not None and mark.key == key)
+
+
+class _Numbers:
+    """Which numbers of a name this process has used, so that the thousandth file of one name need not try them all."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._next: dict[tuple[Path, str], int] = {}
+        self._kept: dict[tuple[Path, str, str], int] = {}
+
+    def known(self, dest: Path, name: str, key: str) -> tuple[int | None, int]:
+        """The number of the part that was kept of this download, if any, and the first that nobody has used."""
+        with self._lock:
+            return self._kept.get((dest, name, key)), self._next.get((dest, name), 0)
+
+    def took(self, dest: Path, name: str, number: int) -> None:
+        """A number is used."""
+        if number:  # most names are used once, and need no place in memory
+            with self._lock:
+                self._next[dest, name] = max(self._next.get((dest, name), 0), number + 1)
+
+    def keep(self, dest: Path, name: str, key: str, number: int) -> None:
+        """The part of this number is kept for another attempt."""
+        with self._lock:
+            self._kept[dest, name, key] = number
+
+    def forget(self, dest: Path, name: str, key: str) -> None:
+        """It has landed."""
+        with self._lock:
+            self._kept.pop((dest, name, key), None)
+
+
+numbers: Final = _Numbers()
+
+
+def make_folder(root: Path, folder: Path) -> None:
+    """Make ``root`` and, inside it, ``folder``. Raises ``PermanentError`` where a link in between leads elsewhere."""
+    root.mkdir(parents=True, exist_ok=True)
+    below = root
+    for name in folder.relative_to(root).parts:
+        below = below / name
+        with suppress(FileExistsError):
+            below.mkdir()
+        if not stat.S_ISDIR(os.lstat(below).st_mode):
+            raise PermanentError(f"cannot write into {str(below)!r}: it is a link or a file, and no folder")
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether there is a file, and no link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _move_if_free(part: Path, final: Path) -> None:
+    """Rename, but raise ``FileExistsError`` where ``final`` exists."""
+    if os.name == "nt":
+        part.rename(final)  # never replaces there
+        return
+    try:
+        os.link(part, final)
+    except OSError as exc:
+        if exc.errno not in _NO_HARD_LINKS:
+            raise
+    else:
+        with suppress(OSError):
+            part.unlink()
+        return
+    # No hard links here (FAT, some network shares): an empty file keeps the name until the real one replaces it.
+    os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o666))
+    try:
+        part.replace(final)
+    except BaseException:
+        final.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the new name itself on disk; a file system that cannot is left alone."""
+    if os.name == "nt":
+        return
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
