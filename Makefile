@@ -71,7 +71,7 @@ endif
 	@touch $@
 
 .venv/.test: .venv/.demo
-	@$(PIP) install --group test
+	@$(PIP) install --editable '.[cli,ytdlp]' --group test
 	@touch $@
 
 .venv/.lint: .venv/.test

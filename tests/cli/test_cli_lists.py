@@ -120,3 +120,34 @@ def test_a_forgotten_command_is_pointed_out(run: Haulier) -> None:
     assert done.returncode == 2
     assert "did you mean: haulier get https://example.org/a?token=*** …?" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+def test_media_are_fetched_by_yt_dlp_where_one_says_so(site: Site, run: Haulier, tmp_path: Path) -> None:
+    pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
+    page = site.serve("/page.html", b'<html><video src="/clip.mp4"></video></html>')
+    site.serve("/clip.mp4", b"a clip")
+    site.serve("/other.html", b"a page")
+    (tmp_path / "list").write_text(f"{page} with=ytdlp\n{site.url('/other.html')}\n")
+    done = run("get", "-i", "list", "--dest", "out/{host}")
+    assert done.returncode == 0, done.stderr
+    into = tmp_path / "out" / "127.0.0.1"
+    assert {path.name: path.read_bytes() for path in into.iterdir()} == {
+        "page (1).mp4": b"a clip",
+        "other.html": b"a page",
+    }
+
+
+def test_sites_that_yt_dlp_knows_are_sources_with_their_usual_manners(run: Haulier) -> None:
+    pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
+    urls = ["https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=secret", "https://youtu.be/dQw4w9WgXcQ"]
+    done = run("get", "--dry-run", *urls, "https://example.org/watch?v=secret")
+    assert done.returncode == 0, done.stderr
+    assert "youtube: 2 of them; 1 at once, 3 s between two" in done.stdout
+    assert "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=*** -> ./(as its site calls it)" in done.stdout
+    assert "secret" not in done.stdout
+
+
+def test_with_what_cannot_be(run: Haulier) -> None:
+    done = run("get", "--with", "ytdl", "https://example.org/a")
+    assert done.returncode == 2
+    assert "no fetcher 'ytdl': did you mean ytdlp?" in done.stderr

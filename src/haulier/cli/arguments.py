@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from haulier.cli import values
+from haulier.cli.via import wish_of
 from haulier.fetchers.urls import redacted
 
 __all__ = ["UsageError", "parsed", "usage_error"]
@@ -94,7 +95,11 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
     get.add_argument("urls", nargs="*", metavar="URL", help="what to download; '-' reads URLs from standard input")
     get.add_argument(
         "-i", "--input", action="append", default=[], metavar="FILE",
-        help="read URLs from FILE, one a line; after a URL may come name=… checksum=… source=…; '#' begins a comment",
+        help="read URLs from FILE, one a line; behind it name=… checksum=… source=… with=…; '#' begins a comment",
+    )  # fmt: skip
+    get.add_argument(
+        "--with", type=_typed(wish_of), default="auto", dest="via", metavar="FETCHER",
+        help="http, ytdlp, or auto: yt-dlp, if it is installed, for pages of sites that it knows (default: auto)",
     )  # fmt: skip
     get.add_argument("--version", action="version", version=f"haulier {_version()}")
     _add_files(get.add_argument_group("files"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,7 @@ from haulier.engine import DownloadEngine
 from haulier.errors import HaulierError
 from haulier.fetchers.checksums import Checksum, read_sums
 from haulier.fetchers.http import HttpFetcher
+from haulier.messages import Impl
 from haulier.policies import Retention
 
 __all__ = ["run"]
@@ -45,7 +46,7 @@ MOST_UNFINISHED: Final = 20
 def run(args: argparse.Namespace) -> int:
     """Download, and return the exit status."""
     place = place_of(args.dest)
-    wanted = read_wanted(args.urls, args.input, place, _sums(args, place))
+    wanted = read_wanted(args.urls, args.input, place, _sums(args, place), args.via)
     wanted = _with_checksum(wanted, args.checksum)
     config = _checked(lambda: read_config(args.config))
     manners = {source: manners_of(source, args, config) for source in {each.source for each in wanted}}
@@ -54,17 +55,17 @@ def run(args: argparse.Namespace) -> int:
         return dry_run(wanted, place, manners, outlet, as_json=args.json)
     with ExitStack() as exits:
         stop = exits.enter_context(Stop())
-        fetchers = _fetchers(args, place, manners, exits)
+        impls = _impls(args, place, wanted, manners, exits)
         _check_folder(place.folder)
         raise_file_limit()
-        return _download(args, wanted, manners, fetchers, place, outlet, stop)
+        return _download(args, wanted, manners, impls, place, outlet, stop)
 
 
 def _download(
     args: argparse.Namespace,
     wanted: list[Wanted],
     manners: Mapping[str, Manners],
-    fetchers: Mapping[str, HttpFetcher],
+    impls: Mapping[tuple[str, bool], Impl],
     place: Place,
     outlet: Outlet,
     stop: Stop,
@@ -76,8 +77,8 @@ def _download(
     heard = engine.subscribe(lines.hear, capacity=sys.maxsize) if args.json else nullcontext()
     with heard, Follower(engine, tally, view, stop) as follower:
         for source, each in manners.items():
-            engine.register_source(source, policy=each.policy, impl=fetchers[source])
-        _dispatch(engine, wanted, follower, stop)
+            engine.register_source(source, policy=each.policy)
+        _dispatch(engine, wanted, impls, follower, stop)
         follower.wait(Explainer(view).look if args.explain else None)
     took_s = monotonic() - started_at
     if args.json:
@@ -99,29 +100,39 @@ def _download(
     return 1 if tally.failed else 0
 
 
-def _fetchers(
-    args: argparse.Namespace, place: Place, manners: Mapping[str, Manners], exits: ExitStack
-) -> dict[str, HttpFetcher]:
-    """A fetcher for each source; those with the same settings share one, and its limit of bytes per second."""
-    shared: dict[Any, HttpFetcher] = {}
-    for each in manners.values():
-        key = tuple(each.fetching.items())
+def _impls(
+    args: argparse.Namespace,
+    place: Place,
+    wanted: Iterable[Wanted],
+    manners: Mapping[str, Manners],
+    exits: ExitStack,
+) -> dict[tuple[str, bool], Impl]:
+    """A fetcher for each source, and whether yt-dlp is in it. Those with the same settings share one, and its pace."""
+    shared: dict[Any, Any] = {}
+    impls: dict[tuple[str, bool], Impl] = {}
+    for source, is_medium in {(each.source, each.is_medium) for each in wanted}:
+        settings = manners[source].fetching
+        key = is_medium, *settings.items()
         if key not in shared:
-            make = partial(
-                HttpFetcher,
-                place.folder,
-                overwrite=args.overwrite,
-                headers=dict(args.header),
-                proxy=args.proxy,
-                cookies=args.cookies,
-                netrc=args.netrc,
-                ca_certs=args.ca_certs,
-                allow_downgrade=args.allow_downgrade,
-                **each.fetching,
-            )
-            fetcher = _checked(make)
-            shared[key] = exits.enter_context(fetcher)
-    return {source: shared[tuple(each.fetching.items())] for source, each in manners.items()}
+            make = partial(_fetcher, args, place, settings, is_medium=is_medium)
+            shared[key] = exits.enter_context(_checked(make))
+        impls[source, is_medium] = shared[key]
+    return impls
+
+
+def _fetcher(args: argparse.Namespace, place: Place, settings: Mapping[str, Any], *, is_medium: bool) -> Any:
+    common = {
+        "overwrite": args.overwrite,
+        "headers": dict(args.header),
+        "proxy": args.proxy,
+        "cookies": args.cookies,
+        "netrc": args.netrc,
+    }
+    if is_medium:
+        from haulier.fetchers.ytdlp import YtDlpFetcher  # an extra of its own
+
+        return YtDlpFetcher(place.folder, **common, **settings)
+    return HttpFetcher(place.folder, ca_certs=args.ca_certs, allow_downgrade=args.allow_downgrade, **common, **settings)
 
 
 def _checked(make: Callable[[], _T]) -> _T:
@@ -164,15 +175,22 @@ def _check_folder(dest: str) -> None:
         raise UsageError(f"cannot use {dest!r} as --dest: it may not be written to")
 
 
-def _dispatch(engine: DownloadEngine, wanted: list[Wanted], follower: Follower, stop: Stop) -> None:
+def _dispatch(
+    engine: DownloadEngine,
+    wanted: list[Wanted],
+    impls: Mapping[tuple[str, bool], Impl],
+    follower: Follower,
+    stop: Stop,
+) -> None:
     tally = follower.tally
-    for source, request, shown, name in wanted:
+    for source, request, shown, name, is_medium in wanted:
         if stop.signum is not None:
             tally.leave(source, shown)
             continue
         try:
             fields = {"shown": shown, "name": name}
-            engine.worker.dispatch(source, request, name, "", extra_record_fields=fields)
+            impl = impls[source, is_medium]
+            engine.worker.dispatch(source, request, name, "", impl, extra_record_fields=fields)
         except HaulierError as error:
             tally.refuse(source, shown, str(error))
         follower.glance()

@@ -22,7 +22,7 @@ from haulier.fetchers.urls import redacted
 
 __all__ = ["Line", "lines_of"]
 
-_OPTIONS: Final = ("name", "checksum", "source")
+_OPTIONS: Final = ("name", "checksum", "source", "with")
 
 
 class Line(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 import tenacity
 
+from haulier import presets
 from haulier.cli.config import Config
 from haulier.policies import RetryPolicy, SourcePolicy
 
@@ -56,6 +57,11 @@ class Manners:
 
 
 def manners_of(source: str, args: argparse.Namespace, config: Config) -> Manners:
-    """The manners for ``source``. An option that was not given is None in ``args``."""
+    """The manners for ``source``. An option that was not given is None in ``args``.
+
+    The defaults of a source that ``haulier.presets`` has a policy for are that policy's.
+    """
     given = {key: getattr(args, key) for key in Manners.__dataclass_fields__ if getattr(args, key) is not None}
-    return replace(Manners(), **{**config.of(source), **given})
+    preset = presets.BY_NAME.get(source)
+    usual = Manners() if preset is None else Manners(preset.policy.concurrency, preset.policy.delay)
+    return replace(usual, **{**config.of(source), **given})

@@ -21,13 +21,15 @@ def dry_run(
     wanted: Sequence[Wanted], place: Place, manners: Mapping[str, Manners], outlet: Outlet, *, as_json: bool
 ) -> int:
     """Say what would go where and with which manners; the exit status."""
-    for source, request, shown, _ in wanted:
-        path = os.path.join(place.folder, request.name) if request.name else None
+    for source, request, shown, _, is_medium in wanted:
+        path = os.path.join(place.folder, request.name) if request.name.rpartition("/")[2] else None
         if as_json:
             line = {"event": "planned", "source": source, "url": shown, "path": path, "checksum": request.checksum}
+            line["with"] = "ytdlp" if is_medium else "http"
             outlet.line(json.dumps({**line, "manners": asdict(manners[source])}, ensure_ascii=False))
             continue
-        where = path or os.path.join(place.folder, "(as its server calls it)")
+        named = f"(as its {'site' if is_medium else 'server'} calls it)"
+        where = path or os.path.join(place.folder, request.name + named)
         outlet.line(plain(f"{shown} -> {where}"))
     if not as_json:
         for source, each in sorted(manners.items()):

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from haulier.cli.arguments import UsageError
 from haulier.cli.lists import Line, lines_of
 from haulier.cli.places import Place
+from haulier.cli.via import Medium, medium_of, wish_of
 from haulier.errors import PermanentError
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.filenames import numbered, safe_filename, safe_path
@@ -33,10 +34,12 @@ class Wanted(NamedTuple):
     """The URL without its secrets."""
     name: str
     """What the live table calls it."""
+    is_medium: bool
+    """Whether yt-dlp is to fetch it."""
 
 
 def read_wanted(
-    arguments: Iterable[str], files: Iterable[str], place: Place, sums: Mapping[str, Checksum]
+    arguments: Iterable[str], files: Iterable[str], place: Place, sums: Mapping[str, Checksum], via: str
 ) -> list[Wanted]:
     """Everything that is wanted, in order, and each URL once.
 
@@ -53,7 +56,7 @@ def read_wanted(
             Target.parse(line.url)
             before = seen.setdefault(key_of(line.url), line)
             if before is line:
-                wanted.append(_wanted(line, place, sums, names))
+                wanted.append(_wanted(line, place, sums, names, via))
             elif before.options != line.options:
                 raise PermanentError(f"the same URL as {before.where or 'before'}with other options")
         except (PermanentError, ValueError) as error:
@@ -79,9 +82,12 @@ def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
         yield from lines_of(file)
 
 
-def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int]) -> Wanted:
+def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], via: str) -> Wanted:
     target = Target.parse(line.url)
     host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
+    medium = medium_of(line.url, wish_of(line.options.get("with", via)))
+    if medium is not None:
+        return _medium(line, place, medium, line.options.get("source") or medium.site or host)
     shown = redacted(line.url)
     segment = safe_filename(unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace"))
     name = safe_path(line.options.get("name", ""))
@@ -95,4 +101,18 @@ def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[
         folder, slash, last = likely.rpartition("/")
         name = folder + slash + numbered(last, number)
     request = Request(url=line.url, name=name, checksum=None if found is None else str(found))
-    return Wanted(line.options.get("source") or host, request, shown, name or segment or host)
+    return Wanted(line.options.get("source") or host, request, shown, name or segment or host, is_medium=False)
+
+
+def _medium(line: Line, place: Place, medium: Medium, source: str) -> Wanted:
+    """What yt-dlp is to fetch: only the site knows what it is called, unless the list says."""
+    name = safe_path(line.options.get("name", ""))
+    checksum = line.options.get("checksum")
+    in_place = place.name_of(line.url, name or medium.name, date.today())
+    folder = "".join(in_place.rpartition("/")[:2])
+    request = Request(
+        url=line.url,
+        name=in_place or name if name else folder,
+        checksum=None if checksum is None else str(Checksum.parse(checksum)),
+    )
+    return Wanted(source, request, medium.shown, name or medium.name or source, is_medium=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import NamedTuple
+
+from haulier.errors import PermanentError
 
 __all__ = ["Checksum", "read_sums"]
 
@@ -33,6 +36,24 @@ class Checksum(NamedTuple):
         if len(digest) != size or not re.fullmatch("[0-9a-f]+", digest):
             raise ValueError(f"a {algorithm} checksum has {size} hex digits, not {digest!r}")
         return cls(algorithm, digest)
+
+    @classmethod
+    def required(cls, text: str | None) -> Checksum | None:
+        """The same for a download: None where none is asked for. Raises ``PermanentError``."""
+        if text is None:
+            return None
+        try:
+            return cls.parse(text)
+        except ValueError as error:
+            failure = PermanentError(str(error))
+        raise failure
+
+    def verify(self, path: Path, verb: str = "has") -> None:
+        """Raise ``PermanentError``, with ``verb`` in it, where the file at ``path`` has another one."""
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, self.algorithm).hexdigest()
+        if found != self.digest:
+            raise PermanentError(f"{path.name!r} {verb} another checksum: {self.algorithm}:{found}")
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.digest}"

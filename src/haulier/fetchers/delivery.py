@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from email.utils import formatdate
 from pathlib import Path
 from threading import Event
@@ -61,8 +60,10 @@ class Delivery:
         asked = Target.parse(request.url)
         self._key = key_of(request.url)
         self._shown = redacted(request.url)
-        wanted = safe_filename(filename) or safe_path(request.name)
-        name = wanted or safe_filename(last_component(asked.last_segment)) or "download"
+        folder, _, last = request.name.replace("\\", "/").rpartition("/")
+        self._folder = safe_path(folder)
+        wanted = self._within(safe_filename(filename) or safe_filename(last))
+        name = wanted or self._within(safe_filename(last_component(asked.last_segment)) or "download")
         there = None if self._overwrite == "always" else present(self._dest, name, self._key)
         if there is not None:
             if self._overwrite == "never":
@@ -98,7 +99,7 @@ class Delivery:
         if isinstance(means, Nonsense):
             landing.discard()
             raise FetchError(means.why)
-        name = wanted or _name_of(reply, asked)
+        name = wanted or self._within(_name_of(reply, asked))
         if isinstance(means, Afresh):
             mine = present(self._dest, name, self._key)
             there = self._same(mine or self._dest / name, headers)
@@ -118,6 +119,10 @@ class Delivery:
             etag, modified = begun.etag or etag, begun.last_modified or modified
         mark = Mark(self._key, etag, self._shown)
         return landing.land(name.rpartition("/")[2], mtime=utc_of(modified), mark=mark)
+
+    def _within(self, name: str) -> str:
+        """``name`` in the folder that was asked for; '' for none."""
+        return f"{self._folder}/{name}" if name and self._folder else name
 
     def _read(self, reply: Reply, landing: Landing, name: str, means: Afresh | GoOn) -> None:
         """Read the body into the part."""
@@ -201,10 +206,7 @@ class Delivery:
 
     def _already(self, path: Path, checksum: Checksum | None) -> Path:
         if checksum is not None:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, checksum.algorithm).hexdigest()
-            if found != checksum.digest:
-                raise PermanentError(f"{path.name!r} is there already, with another checksum: {found}")
+            checksum.verify(path, "is there already, with")
         size = path.stat().st_size
         self._transfer.cell[ALREADY_THERE] = True
         self._transfer.progress(size, size)

@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from haulier.errors import PermanentError
 from haulier.fetchers.filenames import numbered
@@ -32,6 +32,15 @@ MOST_LOOKED_AT: Final = 100
 """Files of one name that are looked at for a mark: beyond it, a file is fetched once more rather than searched for."""
 
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
+    """What it means. Raises ``ValueError`` for what means nothing."""
+    if isinstance(overwrite, bool):
+        return "always" if overwrite else "never"
+    if overwrite not in get_args(Overwrite):
+        raise ValueError(f"overwrite must be one of {', '.join(get_args(Overwrite))}, not {overwrite!r}")
+    return overwrite
 
 
 def present(dest: Path, name: str, key: str) -> Path | None:

@@ -11,7 +11,8 @@ import math
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -21,7 +22,7 @@ from urllib3 import exceptions as u3
 
 from haulier.errors import HaulierError, PermanentError, Throttled
 
-__all__ = ["FetchError", "broke_off", "no_answer", "not_written", "refused", "retry_after_s", "utc_of"]
+__all__ = ["FetchError", "broke_off", "explained", "no_answer", "not_written", "refused", "retry_after_s", "utc_of"]
 
 LONGEST_PAUSE_S: Final = 3600.0
 """What a server asks for beyond an hour is cut to an hour: its typing error must not stop a source for a year."""
@@ -130,6 +131,18 @@ def not_written(exc: OSError, name: str, dest: str) -> Exception:
     why = "no space left" if exc.errno in _DISK_FULL else _reason(exc)
     text = f"cannot write {name!r} in {dest!r}: {why}"
     return FetchError(text) if exc.errno in _DISK_MAY_RECOVER else PermanentError(text)
+
+
+@contextmanager
+def explained(name: str, dest: str) -> Iterator[None]:
+    """Within it, an ``OSError`` becomes what ``not_written`` makes of it."""
+    failure: OSError | None = None
+    try:
+        yield
+    except OSError as exc:
+        failure = exc
+    if failure is not None:
+        raise not_written(failure, name, dest)
 
 
 def _proxy_fault(exc: u3.ProxyError, host: str) -> Exception:

@@ -21,13 +21,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, get_args
+from typing import Any, Final
 from uuid import uuid4
 
 from haulier.errors import PermanentError, Throttled
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.delivery import Delivery
-from haulier.fetchers.destination import Overwrite
+from haulier.fetchers.destination import Overwrite, checked_overwrite
 from haulier.fetchers.exchange import Exchange
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.pace import Pace
@@ -96,7 +96,7 @@ class HttpFetcher:
         netrc: str | os.PathLike[str] | bool = False,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
-        self.overwrite = _checked_overwrite(overwrite)
+        self.overwrite = checked_overwrite(overwrite)
         self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
         self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
         self._exchange = Exchange(
@@ -118,7 +118,7 @@ class HttpFetcher:
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
-        checksum = _parsed(request.checksum)
+        checksum = Checksum.required(request.checksum)
         with watching(transfer) as watch:
             delivery = Delivery(self._exchange, self.dest, self.overwrite, self._max_size, self._pace, watch)
             try:
@@ -161,21 +161,3 @@ def fetch(url: str | Request, dest: str | os.PathLike[str] = ".", **options: Any
     with HttpFetcher(dest, **options) as fetcher:
         ticket = (download_id, "", url, "", "", "", None, None, None, 0.0)
         return fetcher(download_id, url, "", Transfer(ticket, 1, {}, 0.0))
-
-
-def _checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
-    if isinstance(overwrite, bool):
-        return "always" if overwrite else "never"
-    if overwrite not in get_args(Overwrite):
-        raise ValueError(f"overwrite must be one of {', '.join(get_args(Overwrite))}, not {overwrite!r}")
-    return overwrite
-
-
-def _parsed(checksum: str | None) -> Checksum | None:
-    if checksum is None:
-        return None
-    try:
-        return Checksum.parse(checksum)
-    except ValueError as error:
-        failure = PermanentError(str(error))
-    raise failure

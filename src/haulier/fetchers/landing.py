@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,7 +16,7 @@ from haulier.fetchers.destination import (
     numbers,
     sync_folder,
 )
-from haulier.fetchers.faults import not_written
+from haulier.fetchers.faults import explained
 from haulier.fetchers.filenames import numbered
 from haulier.fetchers.origin import Mark, write_mark
 from haulier.fetchers.parts import Begun, Part, part_path, take_part
@@ -183,12 +182,5 @@ class Landing:
     def _path(self, number: int) -> Path:
         return part_path(self._dest, numbered(self._name, number))
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        failure: OSError | None = None
-        try:
-            yield
-        except OSError as exc:
-            failure = exc
-        if failure is not None:
-            raise not_written(failure, self._name, str(self._dest))
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self._name, str(self._dest))

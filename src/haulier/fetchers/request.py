@@ -13,10 +13,10 @@ __all__ = ["Request"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A ``target_id`` for ``HttpFetcher``, wherever a URL may be one.
+    """A ``target_id`` for ``HttpFetcher`` and ``YtDlpFetcher``, wherever a URL may be one.
 
-    - ``name``: of the file; with '/' in it, in folders below ``dest``. What is unsafe in it is replaced. '': the
-      server's.
+    - ``name``: of the file; with '/' in it, in folders below ``dest``; with one at its end, only the folder. What is
+      unsafe in it is replaced. '': the server's.
     - ``checksum``: ``'sha256:<hex>'`` (any algorithm of ``hashlib``), without which the file does not land.
     - ``headers``: sent along, laid over the fetcher's; not to another host on a redirect.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from base64 import b64encode
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from haulier.errors import PermanentError
 
-__all__ = ["Target", "redacted"]
+__all__ = ["Target", "names_a_file", "redacted"]
 
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", re.ASCII)
@@ -37,6 +38,15 @@ def redacted(url: str) -> str:
     query = "&".join(_without_value(pair) for pair in parts.query.split("&")) if parts.query else ""
     shown = urlunsplit((parts.scheme, netloc, path, query, ""))
     return "".join(char if char.isprintable() else "?" for char in shown)
+
+
+def names_a_file(url: str) -> bool:
+    """Whether ``url`` ends like a file that is no web page: ``…/a.iso``, but not ``…/watch`` or ``….html``."""
+    try:
+        path = urlsplit(url.strip()).path
+    except ValueError:
+        return False
+    return mimetypes.guess_type(path)[0] not in (None, "text/html", "application/xhtml+xml")
 
 
 def _without_value(pair: str) -> str:

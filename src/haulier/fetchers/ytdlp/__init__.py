@@ -1,0 +1,201 @@
+"""Downloads from the sites that yt-dlp knows: an impl ready to use. Needs ``pip install 'haulier[ytdlp]'``.
+
+::
+
+    from haulier.fetchers.ytdlp import YtDlpFetcher
+
+    haulier.presets.youtube.register(engine, impl=YtDlpFetcher("music", options={"format": "bestaudio"}))
+    engine.worker.dispatch("youtube", "https://www.youtube.com/watch?v=…", "A song", "")
+"""
+
+from __future__ import annotations
+
+try:
+    import yt_dlp  # noqa: F401  to say what is missing, where it is
+except ImportError as exc:
+    raise ImportError("haulier.fetchers.ytdlp needs yt-dlp: pip install 'haulier[ytdlp]'") from exc
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from haulier.errors import HaulierError, PermanentError
+from haulier.fetchers.access import Cookies, checked_proxy
+from haulier.fetchers.checksums import Checksum
+from haulier.fetchers.destination import Overwrite, checked_overwrite
+from haulier.fetchers.faults import FetchError
+from haulier.fetchers.filenames import safe_filename, safe_path
+from haulier.fetchers.origin import key_of
+from haulier.fetchers.pace import Pace
+from haulier.fetchers.request import Request
+from haulier.fetchers.urls import Target
+from haulier.fetchers.ytdlp.attempt import Attempt
+from haulier.fetchers.ytdlp.faults import sorted_fault
+from haulier.fetchers.ytdlp.order import AlreadyThere, Order
+from haulier.fetchers.ytdlp.sites import knows, site_of
+from haulier.fetchers.ytdlp.workplace import Workplace
+from haulier.policies import check_int, check_seconds
+from haulier.transfer import Transfer
+
+__all__ = ["FetchError", "Request", "YtDlpFetcher", "knows", "site_of"]
+
+ALREADY_THERE: Final = "already_there"
+"""The record's key that says that nothing had to be fetched."""
+
+_FOR_ANY_SITE: Final = frozenset({"accept", "accept-language", "referer", "user-agent"})
+_NOT_YOURS: Final = frozenset(
+    {
+        "paths", "logger", "progress_hooks", "postprocessor_hooks", "match_filter", "ignoreerrors", "retries",
+        "fragment_retries", "extractor_retries", "skip_unavailable_fragments", "overwrites", "noprogress", "quiet",
+        "simulate", "skip_download", "download_archive", "exec_cmd", "nocheckcertificate", "keepvideo",
+    }
+)  # fmt: skip
+"""Options of yt-dlp that this fetcher sets, or that would break what it promises."""
+
+
+class YtDlpFetcher:
+    """Fetches the media of the page that ``target_id`` (a URL or a ``Request``) is, into the folder ``dest``.
+
+    - ``options``: of yt-dlp's own (https://github.com/yt-dlp/yt-dlp#embedding-yt-dlp), e.g. ``{"format": "bestaudio"}``
+      or ``{"writesubtitles": True}``. ``outtmpl``, a text, names the file, without a folder and a suffix (default:
+      ``%(title)s [%(id)s]``, and ``%(title)s`` for pages of no known site).
+    - ``timeout``: seconds without a byte. ``proxy``, ``cookies``, ``netrc``, ``limit_rate``, ``max_size``: as for
+      ``HttpFetcher``. ``headers``: of them Accept, Accept-Language, Referer and User-Agent are sent, to all hosts that
+      the site needs; no others are sent to any.
+    - ``overwrite``: ``'never'``: what is there of this very page stays and counts as fetched, other files keep their
+      names; ``'changed'``: it is fetched again where the site has it in another form; ``'always'``: replaced.
+
+    A URL of one medium gives one file (and what ``options`` ask for beside it), and its path is returned. A URL of a
+    list (an album, a channel) gives a folder, which comes to be when all of it is here.
+
+    The file is named by the dispatch's ``original_filename`` or by the request, with the suffix that fits; else by its
+    title. Whoever chose the name: what is unsafe in it is replaced. All that yt-dlp writes, it writes into a folder
+    ``HOST KEY.part`` in ``dest``, which is gone at the end, or stays for the next attempt to go on with.
+
+    Converting and merging (where ``ffmpeg`` is installed) are part of the run: the download is running until the file
+    has its name. A cancel takes effect with the next bytes, requests or steps: where a server is silent, after
+    ``timeout``; where something is converted, at its end.
+
+    Raises ``ValueError`` or ``TypeError``, naming the argument; ``OSError`` where a file of cookies cannot be read.
+    """
+
+    def __init__(
+        self,
+        dest: str | os.PathLike[str] = "downloads",
+        *,
+        options: Mapping[str, Any] | None = None,
+        timeout: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        overwrite: Overwrite | bool = "never",
+        max_size: int | None = None,
+        limit_rate: float | None = None,
+        proxy: str | None = None,
+        cookies: str | os.PathLike[str] | None = None,
+        netrc: str | os.PathLike[str] | bool = False,
+    ) -> None:
+        self.dest = Path(os.path.abspath(dest))
+        self.overwrite = checked_overwrite(overwrite)
+        self._options, self._template = _checked_options(options or {})
+        self._timeout_s = check_seconds("timeout", timeout, above_zero=True)
+        self._headers = {key: value for key, value in (headers or {}).items() if key.lower() in _FOR_ANY_SITE}
+        self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
+        self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
+        self._proxy = None if proxy is None else checked_proxy(proxy)
+        self._cookies = None
+        if cookies is not None:
+            Cookies(cookies)  # says what is wrong with it
+            self._cookies = Path(cookies).read_text(encoding="utf-8")
+        self._netrc = netrc
+
+    def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
+        """Fetch it, and return the path of the file or the folder.
+
+        Raises ``PermanentError`` (private, gone, no media there, wrong checksum), ``Throttled`` (429, or said in
+        words), ``DownloadCancelled``, or ``FetchError`` for what another attempt may mend.
+        """
+        transfer.raise_if_cancelled()
+        request = Request.of(target_id)
+        host = Target.parse(request.url).host
+        checksum = Checksum.required(request.checksum)
+        folder, _, last = request.name.replace("\\", "/").rpartition("/")
+        order = Order(
+            url=request.url,
+            key=key_of(request.url),
+            root=self.dest,
+            folder=self.dest / safe_path(folder),
+            wanted=safe_filename(transfer.filename) or safe_filename(last),
+            overwrite=self.overwrite,
+        )
+        there: Path | None = None
+        failure: Exception | None = None
+        with Workplace(self.dest, host, order.key) as workplace:
+            attempt = Attempt(workplace, transfer, self._pace, self._max_size, self._template, order.look)
+            try:
+                made = attempt.run(request.url, self._params(request))
+                transfer.raise_if_cancelled()
+                path = order.land(made, attempt.list_title, checksum)
+            except AlreadyThere as found:
+                workplace.discard()
+                there = found.path
+            except PermanentError:
+                workplace.discard()
+                raise
+            except HaulierError:
+                raise
+            except Exception as exc:
+                failure = sorted_fault(exc, attempt.refusal, str(self.dest))
+                if isinstance(failure, PermanentError):
+                    workplace.discard()
+            else:
+                workplace.discard()
+                return str(path)
+        if failure is not None:
+            raise failure
+        assert there is not None
+        transfer.cell[ALREADY_THERE] = True
+        if there.is_file():
+            if checksum is not None:
+                checksum.verify(there, "is there already, with")
+            transfer.progress(there.stat().st_size, there.stat().st_size)
+        return str(there)
+
+    def _params(self, request: Request) -> dict[str, Any]:
+        given = {key: value for key, value in request.headers.items() if key.lower() in _FOR_ANY_SITE}
+        params: dict[str, Any] = {
+            "noplaylist": True,  # a video in a list is the video; a list is the list
+            "updatetime": True,
+            "socket_timeout": self._timeout_s,
+            "http_headers": {**self._headers, **given},
+        }
+        if self._proxy is not None:
+            params["proxy"] = self._proxy
+        if self._cookies is not None:
+            params["cookiefile"] = io.StringIO(self._cookies)  # yt-dlp writes back into what it is given
+        if self._netrc:
+            params |= {"usenetrc": True, "netrc_location": None if self._netrc is True else os.fspath(self._netrc)}
+        return params | self._options
+
+    def close(self) -> None:
+        """Nothing is kept open between two downloads."""
+
+    def __enter__(self) -> YtDlpFetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __repr__(self) -> str:
+        return f"<YtDlpFetcher into {str(self.dest)!r}>"
+
+
+def _checked_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The options without what names the file, and that. Raises ``ValueError`` or ``TypeError``."""
+    rest = dict(options)
+    wrong = sorted(_NOT_YOURS & rest.keys())
+    if wrong:
+        raise ValueError(f"options: {', '.join(wrong)} cannot be set: see YtDlpFetcher's own arguments")
+    template = rest.pop("outtmpl", None)
+    if template is not None and not isinstance(template, str):
+        raise TypeError(f"options: outtmpl must be a text, not {type(template).__name__}")
+    return rest, template

@@ -1,0 +1,114 @@
+"""What yt-dlp says went wrong, sorted: ``PermanentError``, ``Throttled``, or ``FetchError`` for what may pass.
+
+What it raises is mostly a text; what the server answered is looked for first, then the kind of the exception, then
+the text. URLs in it are shown without their secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from yt_dlp.networking.exceptions import CertificateVerifyError, HTTPError, TransportError
+from yt_dlp.utils import (
+    ContentTooShortError,
+    DownloadError,
+    ExtractorError,
+    PostProcessingError,
+    UnavailableVideoError,
+    UnsupportedError,
+)
+
+from haulier.errors import PermanentError, Throttled
+from haulier.fetchers.faults import DEFAULT_PAUSE_S, FetchError, not_written, refused
+from haulier.fetchers.urls import redacted
+
+__all__ = ["sorted_fault", "text_of"]
+
+_ASKS_FOR_A_PAUSE: Final = re.compile(
+    r"rate.?limit|too many requests|confirm you.{1,3}re not a bot|try again (later|in a few)|temporarily blocked", re.I
+)
+_LONG_PAUSE_S: Final = 600.0
+"""A site that says in words that it has had enough forgets it slowly."""
+
+_PASSES: Final = re.compile(r"timed? ?out|connection|temporar|incomplete|unavailable right now|interrupted", re.I)
+_PREFIX: Final = re.compile(r"^(\s|\x1b\[[0-9;]*m)*(ERROR:)?(\s|\x1b\[[0-9;]*m)*")
+_BLURB: Final = re.compile(
+    r"[;.]? *(please report this issue on|Confirm you are on the latest version|Set --default).*", re.S
+)
+_CAUSE: Final = re.compile(r" \(caused by .*\)", re.S)
+_GAVE_UP: Final = "[download] Got error: "
+"""How yt-dlp begins to tell of what it would try again itself, if it were let."""
+
+_URL: Final = re.compile(r"[\w+.-]+://[^\s'\"<>]+")
+
+
+def sorted_fault(error: BaseException, answer: HTTPError | None, dest: str) -> Exception:
+    """The exception for what yt-dlp raised.
+
+    ``answer``: the last answer that was a refusal, which yt-dlp's error may have forgotten. ``dest``: for messages.
+    """
+    chain = list(_chain(error))
+    text = text_of(error)
+    would_try_again, text = text.startswith(_GAVE_UP), text.removeprefix(_GAVE_UP)
+    http = next((each for each in chain if isinstance(each, HTTPError)), None)
+    if http is None and answer is not None and f"HTTP Error {answer.status}" in text:
+        http = answer
+    if http is not None:
+        return _by_status(http, text, in_media=not any(isinstance(each, ExtractorError) for each in chain))
+    if any(isinstance(each, CertificateVerifyError) for each in chain):
+        return PermanentError(text)
+    disk = next((each for each in chain if type(each) in (OSError, PermissionError, FileNotFoundError)), None)
+    if isinstance(disk, OSError) and disk.errno is not None:
+        return not_written(disk, "the media", dest)
+    if _ASKS_FOR_A_PAUSE.search(text):
+        return Throttled(_LONG_PAUSE_S, text)
+    passes = would_try_again or any(isinstance(each, (TransportError, ContentTooShortError)) for each in chain)
+    if passes or _PASSES.search(text):
+        return FetchError(text)
+    if any(isinstance(each, (UnsupportedError, PostProcessingError, UnavailableVideoError)) for each in chain):
+        return PermanentError(text)
+    found = next((each for each in chain if isinstance(each, ExtractorError)), None)
+    if found is not None:
+        # What is not expected is a site that has changed, or one that sent half a page.
+        return PermanentError(text) if found.expected else FetchError(text)
+    return PermanentError(text) if isinstance(error, DownloadError) else FetchError(text)
+
+
+def _by_status(http: HTTPError, text: str, *, in_media: bool) -> Exception:
+    fault = refused(http.status, http.response.headers)
+    if in_media and http.status in (403, 410) and isinstance(fault, PermanentError):
+        # The addresses of media are signed for a while: another attempt gets new ones.
+        return FetchError(f"{fault}: the site's own address of the media is no longer good")
+    if isinstance(fault, Throttled):
+        return Throttled(fault.retry_after or DEFAULT_PAUSE_S, str(fault))
+    return fault if not text else type(fault)(f"{fault}: {text}" if str(http.status) not in text else text)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and whatever caused it, as yt-dlp keeps it."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop(0)
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        cause = getattr(each, "cause", None)
+        exc_info = getattr(each, "exc_info", None)
+        waiting += [
+            cause if isinstance(cause, BaseException) else None,
+            exc_info[1] if isinstance(exc_info, tuple) and len(exc_info) == 3 else None,
+            each.__cause__,
+            each.__context__,
+        ]
+
+
+def text_of(error: BaseException | str) -> str:
+    """What is said, in one line, without colours, without advice for yt-dlp's own users, without secrets."""
+    text = str(error) or type(error).__name__
+    text = _BLURB.sub("", _CAUSE.sub("", _PREFIX.sub("", text)))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(text.split()))
+    return _URL.sub(lambda found: redacted(found[0]), text) or type(error).__name__

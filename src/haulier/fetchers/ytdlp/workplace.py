@@ -1,0 +1,140 @@
+"""The folder that a download of yt-dlp works in, inside the destination: whatever yt-dlp writes, it writes there.
+
+It is called ``HOST KEY.part``, and stays where another attempt, or another process, can go on with what is in it. A
+folder of that name that says nothing of this very download, or that somebody has locked, is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from haulier.fetchers.destination import make_folder
+from haulier.fetchers.faults import FetchError, not_written
+from haulier.fetchers.filenames import PART_SUFFIX, numbered, safe_filename
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    _LOCKS = True
+except ImportError:  # Windows: a folder that is there is never gone on with
+    _LOCKS = False
+
+__all__ = ["Workplace"]
+
+_ABOUT: Final = "haulier.json"
+_VERSION: Final = 1
+_MOST: Final = 100
+"""Folders of one download that are looked at: there is one for each who downloads it at the same time."""
+
+
+class Workplace:
+    """Use it in a ``with`` statement: it is taken at its beginning, and removed at its end, or kept.
+
+    Raises ``FetchError`` or ``PermanentError`` where it cannot be made.
+    """
+
+    def __init__(self, dest: Path, host: str, key: str) -> None:
+        self._dest = dest
+        self._name = f"{safe_filename(host)} {key[:12]}"
+        self._key = key
+        self._fd: int | None = None
+        self._keeps = False
+        self._seen: dict[str, str] = {}
+        self.path = dest
+        """Where it is, without links in it."""
+
+    def __enter__(self) -> Workplace:
+        failure: OSError | None = None
+        try:
+            make_folder(self._dest, self._dest)
+            self._take()
+        except OSError as exc:
+            failure = exc
+        if failure is not None:
+            raise not_written(failure, self._name, str(self._dest))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        fd, self._fd = self._fd, None
+        if not (self._keeps and _LOCKS and any(name != _ABOUT for name in os.listdir(self.path))):
+            shutil.rmtree(self.path, ignore_errors=True)
+        if fd is not None:
+            os.close(fd)
+
+    def keep(self) -> None:
+        """What is in it is worth going on with."""
+        self._keeps = True
+
+    def discard(self) -> None:
+        """It is not, or it has been taken out."""
+        self._keeps = False
+
+    def expect(self, stem: str, fingerprint: str) -> None:
+        """What will be worked on is called ``stem…``: if it is not what was begun under that name, begin anew."""
+        if self._seen.get(stem) != fingerprint:
+            for path in self.files(stem):
+                path.unlink()
+            self._seen[stem] = fingerprint
+            self._describe()
+
+    def files(self, stem: str) -> list[Path]:
+        """The files whose names are ``stem``, a dot, and more."""
+        return sorted(each for each in self.path.iterdir() if each.name.startswith(f"{stem}.") and each.is_file())
+
+    def _take(self) -> None:
+        for number in range(_MOST):
+            path = self._dest / (numbered(self._name, number) + PART_SUFFIX)
+            try:
+                path.mkdir()
+            except FileExistsError:
+                if not self._go_on(path):
+                    continue
+            else:
+                self._own(path)
+            return
+        raise FetchError(f"{_MOST} others download the same into {str(self._dest)!r}")
+
+    def _own(self, path: Path) -> None:
+        """Own a folder that was made right now."""
+        if _LOCKS:
+            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            flock(self._fd, LOCK_EX)  # whoever else looks at it lets go of it at once
+        self.path = Path(os.path.realpath(path))
+        self._describe()
+
+    def _go_on(self, path: Path) -> bool:
+        """Take over a folder that was there, if it is of this download and nobody works in it."""
+        if not _LOCKS:
+            return False
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # a file, a link, gone, or not ours to read
+            return False
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            told = self._told(path) if os.path.samestat(os.fstat(fd), os.lstat(path)) else {}
+        except OSError:
+            told = {}
+        if told.get("version") != _VERSION or told.get("key") != self._key:
+            os.close(fd)
+            return False
+        self._fd, self.path, self._keeps = fd, Path(os.path.realpath(path)), True
+        seen = told.get("seen")
+        self._seen = {str(stem): str(each) for stem, each in seen.items()} if isinstance(seen, dict) else {}
+        return True
+
+    def _describe(self) -> None:
+        told = {"version": _VERSION, "key": self._key, "seen": self._seen}
+        (self.path / _ABOUT).write_text(json.dumps(told), encoding="utf-8")
+
+    @staticmethod
+    def _told(path: Path) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            told = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+            return told if isinstance(told, dict) else {}
+        return {}
