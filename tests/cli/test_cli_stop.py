@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,3 +58,46 @@ def test_ctrl_c_while_it_reads_its_urls(start: Start) -> None:
     assert process.wait(30) == 130
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_a_second_ctrl_c_ends_it_at_once(start: Start) -> None:
+    """The proxy has taken the connection and says nothing: a polite end waits for it."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        process = start("get", "https://127.0.0.1:1/a.bin", "--proxy", proxy)
+        held, _ = deaf.accept()
+        with held:
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            while "stops" not in process.stdout.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == ""
+
+
+def test_a_second_ctrl_c_on_a_terminal_shows_the_cursor_again(terminal: Callable[..., Terminal]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        term = terminal("get", "https://127.0.0.1:1/a.bin", "--proxy", proxy)
+        held, _ = deaf.accept()
+        with held:
+            term.read_until(lambda: "1 running" in term.text)
+            term.process.send_signal(signal.SIGINT)
+            term.read_until(lambda: "once more" in term.text)
+            term.process.send_signal(signal.SIGINT)
+            assert term.read_to_end() == 130
+    assert term.raw.rindex("\x1b[?25h") > term.raw.rindex("\x1b[?25l")
+
+
+def test_ctrl_c_before_anything_has_begun_is_no_traceback(
+    start: Start, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    os.mkfifo(tmp_path / "list")
+    process = start("get", "-i", "list")
+    with (tmp_path / "list").open("w"):  # it has opened it, too, and waits for what comes
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == ""

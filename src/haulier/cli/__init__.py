@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from haulier.cli.arguments import UsageError, parsed, usage_error
+from haulier.cli.signals import leaving_on_ctrl_c
 
 __all__ = ["main"]
 
@@ -19,6 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: all is well; 1: some downloads failed; 2: it was called wrongly; 128 + N: ended by signal N.
     """
+    with leaving_on_ctrl_c():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = parsed(argv)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
@@ -32,5 +38,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         usage_error(args.command, str(error))
         return 2
-    except KeyboardInterrupt:
-        return 130

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Stop"]
+__all__ = ["Stop", "leaving_on_ctrl_c"]
 
 _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+_SHOW_CURSOR: Final = b"\x1b[?25h\r\n"
+
+
+def _leave(signum: int, _: FrameType | None) -> None:
+    """End this process at once. What has been written of a file can be gone on with, however a process ends."""
+    with suppress(OSError):
+        if os.isatty(1):
+            os.write(1, _SHOW_CURSOR)  # the live table hides it
+    os._exit(128 + signum)
+
+
+@contextmanager
+def leaving_on_ctrl_c() -> Iterator[None]:
+    """Within it, Ctrl-C just ends the process: nothing has begun yet, and a traceback tells nobody anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
+
+
 class Stop:
-    """While it is entered, the first signal is only noted; the second one raises ``KeyboardInterrupt``.
+    """While it is entered, the first signal is only noted; the second one ends the process at once.
 
     A signal that this process was started to ignore (``nohup``, a job in the background) stays ignored.
     """
@@ -41,5 +71,5 @@ class Stop:
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         if self.signum is not None:
-            raise KeyboardInterrupt
+            _leave(signum, None)
         self.signum = signum
