@@ -130,7 +130,8 @@ class SourcePolicy:
     - ``retry``, ``restart``: see ``RetryPolicy`` and ``RestartPolicy``.
     - ``on_crash``: what a crash does to the queued downloads: ``'keep_queued'`` or ``'error_queued'``.
     - ``timeout``: seconds that one attempt may take in all; ``stall_timeout``: seconds it may go without progress
-      (``transferred`` unchanged). An impl that exceeds one is given up on; its thread is a zombie until it returns.
+      (``transferred`` unchanged) before all of it is here. An impl that exceeds one is given up on; its thread is a
+      zombie until it returns.
     - ``max_zombies``: more than so many bring the source down.
     - ``discard_cancelled``: delete the file of a download that was cancelled and landed all the same.
 

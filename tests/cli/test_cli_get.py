@@ -122,6 +122,25 @@ def test_the_limit_is_reached_and_never_exceeded(run: Haulier, site: Site, limit
     assert site.peak == limit
 
 
+def test_only_so_many_hosts_have_their_turn_at_once(run: Haulier, site: Site, tmp_path: Path) -> None:
+    """Each 'source=' is a host of its own to the engine; one of them fails, and is through as well."""
+
+    def wait_for_two(exchange: Exchange) -> None:
+        site.wait_peak(2)
+        exchange.head(200, 2)
+        exchange.leave()
+        exchange.wfile.write(b"ok")
+
+    urls = [site.on(f"/{number}", wait_for_two) for number in range(12)]
+    urls[3] = site.url("/missing")
+    lines = [f"{url} source=host{number // 2}" for number, url in enumerate(urls)]
+    (tmp_path / "list").write_text("\n".join(lines))
+    done = run("get", "-i", "list", "--hosts", "2", "--dest", "into")
+    assert done.returncode == 1
+    assert len(list((tmp_path / "into").iterdir())) == 11
+    assert site.peak == 2
+
+
 def test_secrets_are_used_and_never_shown(run: Haulier, site: Site, tmp_path: Path) -> None:
     seen: list[str | None] = []
 

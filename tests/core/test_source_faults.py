@@ -154,6 +154,15 @@ def test_who_gets_on_is_not_given_up(make: Make) -> None:
         assert it.source.overdue(transfer, float(now)) == now + 2.0
 
 
+def test_what_is_all_here_does_not_stall(make: Make) -> None:
+    """A check of 100 GB, or a conversion, moves no bytes."""
+    it = make(stall_timeout=8.0)
+    (transfer,) = running(it, "a")
+    transfer.progress(5, 5)
+    for now in range(2, 200, 2):
+        assert it.source.overdue(transfer, float(now)) == now + 2.0
+
+
 def test_what_is_over_needs_no_guard(make: Make) -> None:
     it = make(timeout=10.0)
     (transfer,) = running(it, "a")

@@ -1,4 +1,4 @@
-"""The command line: ``haulier get`` and ``haulier demo``. Needs ``pip install 'haulier[cli]'``."""
+"""The command line: ``haulier get``, ``haulier demo``, ``haulier completion``. Needs ``pip install 'haulier[cli]'``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from haulier.cli.arguments import UsageError, parsed, usage_error
+from haulier.cli.arguments import UsageError, parsed, parser, usage_error
+from haulier.cli.outlet import Outlet
 from haulier.cli.signals import leaving_on_ctrl_c
 
 __all__ = ["main"]
 
-_NEEDED: Final = ("rich", "urllib3")
+_NEEDED: Final = ("rich", "shtab", "urllib3")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +32,10 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"haulier: {' and '.join(missing)} missing: pip install 'haulier[cli]'", file=sys.stderr)
         return 2
     try:
+        if args.command == "completion":
+            from haulier.cli.completion import run as completion
+
+            return completion(parser(), args.shell, Outlet(sys.stdout))
         from haulier.cli.demo import run as demo
         from haulier.cli.get import run as get
 

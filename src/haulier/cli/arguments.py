@@ -10,10 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from haulier.cli import values
+from haulier.cli.turns import MOST_HOSTS
 from haulier.cli.via import wish_of
 from haulier.fetchers.urls import redacted
 
-__all__ = ["UsageError", "parsed", "usage_error"]
+__all__ = ["UsageError", "parsed", "parser", "usage_error"]
 
 _EXAMPLES = """\
 examples:
@@ -39,6 +40,15 @@ nothing is left behind. At the end it says in plain words what happened, and whe
 """
 
 
+_COMPLETION = """\
+Prints a script that completes haulier's commands and options. To have it in every new shell:
+
+  bash:  haulier completion bash > ~/.local/share/bash-completion/completions/haulier
+  zsh:   haulier completion zsh > "${fpath[1]}/_haulier"
+  fish:  haulier completion fish > ~/.config/fish/completions/haulier.fish
+"""
+
+
 class UsageError(Exception):
     """haulier was called wrongly, and nothing has been downloaded."""
 
@@ -61,26 +71,28 @@ def usage_error(command: str, message: str) -> None:
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, by default this process's. Exits for ``--help``, ``--version`` and what is wrong."""
-    parser = _parser()
+    top = parser()
     argv = sys.argv[1:] if argv is None else argv
     if argv and "://" in argv[0]:
-        parser.error(f"a command comes first; did you mean: haulier get {redacted(argv[0])} …?")
-    args, rest = parser.parse_known_args(argv)
+        top.error(f"a command comes first; did you mean: haulier get {redacted(argv[0])} …?")
+    args, rest = top.parse_known_args(argv)
     # argparse does not take 'URL --option URL': the URLs after an option come back as the rest.
     unknown = [each for each in rest if each.startswith("-") and each != "-"]
     if unknown or (rest and args.command != "get"):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+        top.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     if rest:
         args.urls += rest
     return args
 
 
-def _parser() -> _Parser:
+def parser() -> _Parser:
+    """The parser of the whole command line."""
     top = _Parser(prog="haulier", description="Downloads files in the background, politely.")
     top.add_argument("--version", action="version", version=f"haulier {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_get(commands)
     _add_demo(commands)
+    _add_completion(commands)
     return top
 
 
@@ -151,6 +163,10 @@ def _add_manners(manners: argparse._ArgumentGroup) -> None:
         help="per second, of all hosts with this limit together, e.g. 500k, 2M",
     )  # fmt: skip
     manners.add_argument(
+        "--hosts", type=_typed(values.at_least(1)), default=MOST_HOSTS, metavar="N",
+        help=f"hosts at once, of all that are listed (default: {MOST_HOSTS})",
+    )  # fmt: skip
+    manners.add_argument(
         "--config", metavar="FILE", help='TOML: manners by host, e.g. ["*.example.org"] with delay = 3'
     )
 
@@ -180,6 +196,16 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     )  # fmt: skip
     demo.add_argument("--picture", metavar="FILE", help="save a picture of the live table as SVG")
     _add_loudness(demo)
+
+
+def _add_completion(commands: argparse._SubParsersAction[_Parser]) -> None:
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes haulier's options in a shell",
+        description=_COMPLETION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell the script is for")
 
 
 def _add_loudness(command: argparse.ArgumentParser) -> None:

@@ -110,9 +110,9 @@ def state_of(status: SourceStatus, backing_off: int, next_try_on: float, on: flo
     if status["down"]:
         return "down", "down: crashed too often"
     if status["paused"]:
-        return "paused", "paused"
+        return "paused", "waits for its turn"
     if suspended_until is not None and (queued or in_flight):
-        return "suspended", f"asked to wait {span_text(suspended_until - on)}"
+        return "suspended", f"suspended, {span_text(suspended_until - on)}"
     if in_flight:
         return "running", f"{in_flight} running" if status["concurrency"] > 1 else "running"
     if not queued:

@@ -17,6 +17,7 @@ from haulier.cli.tally import Tally
 from haulier.cli.views import View
 from haulier.engine import DownloadEngine
 from haulier.events import Changed, Event
+from haulier.records import TERMINAL_PHASES
 
 __all__ = ["Follower"]
 
@@ -33,8 +34,17 @@ CLOSE_S: Final = 5.0
 class Follower:
     """A context manager around a run: keeps the tally, tells the view, and closes the engine at the end."""
 
-    def __init__(self, engine: DownloadEngine, tally: Tally, view: View, stop: Stop) -> None:
+    def __init__(
+        self,
+        engine: DownloadEngine,
+        tally: Tally,
+        view: View,
+        stop: Stop,
+        ended: Callable[[str], object] = lambda source: None,
+    ) -> None:
         self.tally = tally
+        self.ended = ended
+        """Called with a source's name for each of its downloads that is over."""
         self._engine = engine
         self._view = view
         self._stop = stop
@@ -76,6 +86,8 @@ class Follower:
         if not isinstance(event, Changed):
             return
         put_back = self.tally.hear(event)
+        if event.phase in TERMINAL_PHASES:
+            self.ended(event.source)
         news = news_of(event, self._pause_s(event.source) if put_back else None)
         if news is not None:
             self._view.tell(news)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -25,6 +26,7 @@ from haulier.cli.places import Place, place_of
 from haulier.cli.plan import dry_run, raise_file_limit
 from haulier.cli.signals import Stop
 from haulier.cli.tally import Tally
+from haulier.cli.turns import Turns
 from haulier.cli.views import view_for
 from haulier.cli.wanted import Wanted, read_wanted
 from haulier.cli.words import bytes_text, counted, span_text
@@ -75,9 +77,10 @@ def _download(
     engine = DownloadEngine(retention=Retention(max_terminal=max(10_000, len(wanted))))
     lines = JsonLines(outlet)
     heard = engine.subscribe(lines.hear, capacity=sys.maxsize) if args.json else nullcontext()
-    with heard, Follower(engine, tally, view, stop) as follower:
-        for source, each in manners.items():
-            engine.register_source(source, policy=each.policy)
+    for source, each in manners.items():
+        engine.register_source(source, policy=each.policy)
+    turns = Turns(engine, Counter(each.source for each in wanted), args.hosts)
+    with heard, Follower(engine, tally, view, stop, turns.ended) as follower:
         _dispatch(engine, wanted, impls, follower, stop)
         follower.wait(Explainer(view).look if args.explain else None)
     took_s = monotonic() - started_at
@@ -193,6 +196,7 @@ def _dispatch(
             engine.worker.dispatch(source, request, name, "", impl, extra_record_fields=fields)
         except HaulierError as error:
             tally.refuse(source, shown, str(error))
+            follower.ended(source)
         follower.glance()
 
 

@@ -59,5 +59,6 @@ class Outlet:
 
 def stderr_line(text: str) -> None:
     """Write a line to standard error, if there is one."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # which print() would take for standard output
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)

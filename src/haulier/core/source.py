@@ -299,11 +299,11 @@ class Source(Line):
             return None
         if transfer.deadline is not None and now >= transfer.deadline:
             return f"timed out after {transfer.deadline - transfer.started_at:g} s"
-        stall = self.policy.stall_timeout
+        stall = self.policy.stall_timeout  # not for what is all here: a check, or a conversion, moves no bytes
         moved = (transfer.cell.get("transferred"), transfer.cell.get("progress"))
         if moved != transfer.moved:
             transfer.moved, transfer.moved_at = moved, now
-        elif stall is not None and now - transfer.moved_at >= stall:
+        elif stall is not None and moved[1] != 100.0 and now - transfer.moved_at >= stall:
             return f"stalled: no progress for {stall:g} s"
         return self._look_at(transfer, now)
 
