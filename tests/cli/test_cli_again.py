@@ -104,6 +104,32 @@ def test_each_event_is_one_json_line_without_secrets(run: Haulier, site: Site) -
     ]  # fmt: skip
 
 
+def test_progress_and_pauses_are_json_lines_too(start: Start, site: Site) -> None:
+    asked: list[float] = []
+
+    def throttled_once(exchange: Exchange) -> None:
+        exchange.leave()
+        if asked:
+            exchange.head(200, 0)
+        else:
+            asked.append(0.0)
+            exchange.head(429, 0, Retry_After="1")
+
+    busy, slow = site.on("/busy", throttled_once), site.hold("/slow", b"12345678" * 100)
+    process = start("get", "--json", busy, slow.replace("127.0.0.1", "localhost"))
+    assert process.stdout is not None
+    lines = [json.loads(process.stdout.readline())]
+    while lines[-1]["event"] != "progress":
+        lines.append(json.loads(process.stdout.readline()))
+    site.gate.set()
+    assert (lines[-1]["bytes"], lines[-1]["size"]) == (400, 800)
+    assert {line["id"]: line["url"] for line in lines if line["event"] == "started"}[lines[-1]["id"]].endswith("/slow")
+    (waits,) = (line for line in lines if line["event"] == "waits")
+    assert waits["next_attempt_at"] - waits["at"] == pytest.approx(1.0, abs=0.2)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
 def test_explain_says_what_a_host_waits_for(run: Haulier, site: Site) -> None:
     done = run("get", site.serve("/a"), site.serve("/b"), "--delay", "0.8", "--explain", "--dest", "into")
     assert done.returncode == 0

@@ -64,7 +64,7 @@ def board(sources: int, bars: int) -> Board:
             for i in range(sources)
         ),
         bars=tuple(
-            Bar(f"[b]漢字 and a long name {i}.flac", "host", 50 + i, (i % 3) * 1000, 10.0**i, i * 40.0 if i else None)
+            Bar("id", f"[b]漢字 and a long name {i}.flac", "host", 50 + i, i % 3 * 1000, 10.0**i, i * 40.0 or None)
             for i in range(bars)
         ),
         total=10_000, done=300, failed=2, transferred=10**9, speed=10.0**6, elapsed_s=3700.0,
@@ -98,7 +98,7 @@ def test_what_has_no_room_is_counted() -> None:
 
 
 def test_nothing_steers_the_terminal_and_long_times_are_whole() -> None:
-    bar = Bar("a\x1b[2J\u202eb\n漢字.bin", "host", 1, 10, 1.0, 3 * 3600 + 130)
+    bar = Bar("id", "a\x1b[2J\u202eb\n漢字.bin", "host", 1, 10, 1.0, 3 * 3600 + 130)
     line = SourceLine("ho\x9bst", "running", "running", 0, 0, 0)
     text = drawn(Board((line,), (bar,), 1, 0, 0, 1, 1.0, 1.0), 80, 24)
     assert not [each for each in text if "\x1b[2J" in each or "\u202e" in each or "\x9b" in each]

@@ -104,7 +104,7 @@ def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> 
     (transfer,) = running(it, "a")
     it.put("b")
     it.source.settle(transfer, PutBack(8.0), 10.0, ON)
-    assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, {"attempt": 0}, ON)
+    assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, {"attempt": 0, "next_attempt_at": ON + 8.0}, ON)
     assert it.source.why("a", 11.0) == "suspension"
     assert it.start(17.0) == 18.0
     again = it.start(18.0)

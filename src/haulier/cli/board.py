@@ -23,6 +23,7 @@ RANK: Final = {kind: rank for rank, kind in enumerate(_KINDS)}
 class Bar:
     """A running download. ``size`` 0: not known yet."""
 
+    download_id: str
     name: str
     source: str
     transferred: int
@@ -92,7 +93,13 @@ class Camera:
         if record is None:
             return None
         return Bar(
-            record["name"], source, record["transferred"], record["size"], record["speed"], record["time_remaining"]
+            download_id,
+            record["name"],
+            source,
+            record["transferred"],
+            record["size"],
+            record["speed"],
+            record["time_remaining"],
         )
 
     def _line(self, name: str, status: SourceStatus, on: float) -> SourceLine:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
-from time import monotonic, thread_time, time
+from time import monotonic, thread_time
 from types import TracebackType
 from typing import Final
 
@@ -85,13 +85,8 @@ class Follower:
     def _hear(self, event: Event) -> None:
         if not isinstance(event, Changed):
             return
-        put_back = self.tally.hear(event)
+        news = news_of(event, put_back=self.tally.hear(event))
         if event.phase in TERMINAL_PHASES:
             self.ended(event.source)
-        news = news_of(event, self._pause_s(event.source) if put_back else None)
         if news is not None:
             self._view.tell(news)
-
-    def _pause_s(self, source: str) -> float:
-        until = self._engine.stats()[source]["suspended_until"]
-        return 0.0 if until is None else until - time()

@@ -73,9 +73,10 @@ def _download(
     stop: Stop,
 ) -> int:
     tally, started_at = Tally(len(wanted)), monotonic()
-    view = view_for(outlet, quiet=args.quiet or args.json, verbose=args.verbose)
-    engine = DownloadEngine(retention=Retention(max_terminal=max(10_000, len(wanted))))
     lines = JsonLines(outlet)
+    quiet = view_for(outlet, quiet=args.quiet or args.json, verbose=args.verbose)
+    view = lines if args.json else quiet
+    engine = DownloadEngine(retention=Retention(max_terminal=max(10_000, len(wanted))))
     heard = engine.subscribe(lines.hear, capacity=sys.maxsize) if args.json else nullcontext()
     for source, each in manners.items():
         engine.register_source(source, policy=each.policy)

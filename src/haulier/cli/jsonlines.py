@@ -1,21 +1,29 @@
 """``--json``: what happens as one JSON object a line, for programs.
 
-Keys: ``event`` (``queued``, ``started``, ``done``, ``again``, ``failed``, ``cancelled``, and at the end ``summary``),
-``at`` (UTC seconds), ``id``, ``source``, ``url`` (without its secrets), and, where they apply, ``attempt``, ``path``,
-``bytes``, ``already_there``, ``error``, ``error_type``, ``next_attempt_at``.
+Keys: ``event`` (``queued``, ``started``, ``progress``, ``waits``, ``again``, ``done``, ``failed``, ``cancelled``; with
+``--explain`` ``why``; ``stops`` after a signal; at the end ``summary``), ``at`` (UTC seconds), ``id``, ``source``,
+``url`` (without its secrets), and, where they apply, ``attempt``, ``path``, ``bytes``, ``size``, ``speed`` (bytes per
+second), ``already_there``, ``error``, ``error_type``, ``next_attempt_at`` (UTC seconds), ``text``.
 """
 
 from __future__ import annotations
 
 import json
-from time import time
+from collections.abc import Callable
+from time import monotonic, time
 from typing import Any, Final
 
+from haulier.cli.board import Board
+from haulier.cli.news import News
 from haulier.cli.outlet import Outlet
+from haulier.cli.views import Silence
 from haulier.events import Changed, Event
 from haulier.records import Phase
 
 __all__ = ["JsonLines"]
+
+PROGRESS_S: Final = 1.0
+"""Between two lines on one download's progress, at least."""
 
 _EVENTS: Final[dict[str, str]] = {
     Phase.QUEUED: "queued",
@@ -27,19 +35,21 @@ _EVENTS: Final[dict[str, str]] = {
 }
 
 
-class JsonLines:
-    """A subscriber that writes."""
+class JsonLines(Silence):
+    """A subscriber, and a view, that write."""
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
+        self._next_at = monotonic() + PROGRESS_S
 
     def hear(self, event: Event) -> None:
         """Write a line on an event."""
         if not isinstance(event, Changed):
             return
         record = event.record
+        waits = event.phase == Phase.QUEUED and "next_attempt_at" in record
         line: dict[str, Any] = {
-            "event": _EVENTS[event.phase],
+            "event": "waits" if waits else _EVENTS[event.phase],
             "at": event.on,
             "id": event.download_id,
             "source": event.source,
@@ -52,10 +62,27 @@ class JsonLines:
             line["already_there"] = bool(record.get("already_there"))
         elif event.phase in (Phase.FAILED, Phase.BACKING_OFF):
             line |= {"error": record.get("error"), "error_type": record.get("error_type")}
-        if event.phase == Phase.BACKING_OFF:
-            line["next_attempt_at"] = record.get("next_attempt_at")
-        self._outlet.line(json.dumps(line, ensure_ascii=False))
+        if "next_attempt_at" in record:
+            line["next_attempt_at"] = record["next_attempt_at"]
+        self._write(line)
+
+    def frame(self, take: Callable[[], Board]) -> None:
+        """Write a line on each download that runs, from time to time."""
+        if monotonic() < self._next_at:
+            return
+        self._next_at = monotonic() + PROGRESS_S
+        for bar in take().bars:
+            line: dict[str, Any] = {"event": "progress", "at": time(), "id": bar.download_id, "source": bar.source}
+            self._write({**line, "bytes": bar.transferred, "size": bar.size or None, "speed": round(bar.speed)})
+
+    def tell(self, news: News) -> None:
+        """Write what is no event of a download."""
+        if news.kind in ("why", "stops"):
+            self._write({"event": news.kind, "at": time(), "text": news.text})
 
     def summary(self, **counts: Any) -> None:
         """Write the last line."""
-        self._outlet.line(json.dumps({"event": "summary", "at": time(), **counts}, ensure_ascii=False))
+        self._write({"event": "summary", "at": time(), **counts})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._outlet.line(json.dumps(line, ensure_ascii=False))

@@ -24,13 +24,14 @@ class News(NamedTuple):
         return f"{self.kind:<7} {self.text}"
 
 
-def news_of(event: Changed, pause_s: float | None) -> News | None:
+def news_of(event: Changed, *, put_back: bool) -> News | None:
     """The line on an event, None for one that is no news.
 
-    ``pause_s``: how long its source waits now, where the event is a download's return to its queue.
+    ``put_back``: whether the event is a download's return to its queue, since its source asked for a pause.
     """
     record, shown = event.record, event.record["shown"]
-    if pause_s is not None:
+    if put_back:
+        pause_s = record.get("next_attempt_at", 0.0) - time()
         return News("waits", f"{event.source}: the server asks for a pause, {span_text(pause_s)} to go")
     if event.phase == Phase.RUNNING:
         again = f" (attempt {record['attempt']})" if record["attempt"] > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -21,6 +22,10 @@ __all__ = ["Lines", "LiveTable", "Silence", "View", "view_for"]
 
 _STYLES: Final = {"failed": "red", "again": "yellow", "waits": "yellow", "stops": "bold"}
 """The news that are worth a line above the live table."""
+
+
+_MOST_KEPT: Final = 100
+"""Lines that are written again where the terminal had to be cleared."""
 
 
 class View(Protocol):
@@ -70,19 +75,29 @@ class LiveTable:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
         self._size = console.size
+        self._untold: deque[Text] = deque()
+        self._told: deque[Text] = deque(maxlen=_MOST_KEPT)
 
     def __enter__(self) -> LiveTable:
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._tell_all()
         self._live.stop()
 
     def tell(self, news: News) -> None:
-        """Write a line above the table."""
+        """Keep a line for the next frame: whoever has the news is not to wait for a terminal."""
         style = _STYLES.get(news.kind)
         if style is not None:
-            self._console.print(Text.assemble((f"{news.kind:<7}", style), " ", plain(news.text)))
+            self._untold.append(Text.assemble((f"{news.kind:<7}", style), " ", plain(news.text)))
+
+    def _tell_all(self) -> None:
+        """Write what is untold above the table, in one go: the table is drawn anew each time."""
+        lines = [self._untold.popleft() for _ in range(len(self._untold))]
+        self._told.extend(lines)
+        if lines:
+            self._console.print(Text("\n").join(lines))
 
     def frame(self, take: Callable[[], Board]) -> None:
         """Draw the table anew, in what is now the size of the terminal."""
@@ -90,6 +105,9 @@ class LiveTable:
         if size != self._size:
             self._size = size
             self._console.clear()  # the terminal has broken the old table's lines: there is no way back over them
+            self._untold.extendleft(reversed(self._told))
+            self._told.clear()
+        self._tell_all()
         self._live.update(draw(take(), size.width, size.height - 1), refresh=True)
 
 

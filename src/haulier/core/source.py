@@ -235,7 +235,7 @@ class Source(Line):
         self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at))
         if isinstance(outcome, PutBack):
             self.put_back(transfer.ticket)
-            return "put_back", {"attempt": spent}
+            return "put_back", {"attempt": spent, "next_attempt_at": on + self.gate.suspended_until - now}
         self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
         patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
         if outcome.error is not None:
