@@ -39,7 +39,7 @@ _LOOKS: Final = {
 
 _GROUPS: Final = {
     "running": "running", "delay": "waiting", "suspended": "waiting", "back-off": "waiting", "restart": "waiting",
-    "down": "down", "paused": "paused", "over": "over",
+    "down": "down", "paused": "to come", "over": "over",
 }  # fmt: skip
 """What the sources that have no room are counted as."""
 
