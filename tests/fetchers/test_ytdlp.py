@@ -243,7 +243,8 @@ def test_what_broke_off_is_gone_on_with(site: Site, fetching: Fetching, dest: Pa
         fetching(url)
     assert [name.endswith(".part") for name in names_in(dest)] == [True]
     assert fetching(url).read_bytes() == CLIP
-    assert site.asked[-1].headers["Range"] == "bytes=500000-"
+    begin = int(site.asked[-1].headers["Range"].removeprefix("bytes=").rstrip("-"))
+    assert 400_000 < begin <= 500_000
     assert names_in(dest) == ["a.mp4"]
 
 

@@ -190,6 +190,7 @@ class _Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
     def __init__(self, params: dict[str, Any]) -> None:
         self._responses: list[Any] = []
+        self._pools: set[Any] = set()
         super().__init__(params)
 
     def urlopen(self, req: Any) -> Any:
@@ -203,6 +204,7 @@ class _Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
             attempt.refusal = refusal
             self._responses.append(refusal)
             raise
+        self._pools.add(getattr(response.fp, "_pool", None))
         read = response.read
 
         def read_a_little(amt: int | None = None) -> Any:
@@ -215,11 +217,12 @@ class _Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         return response
 
     def close_responses(self) -> None:
-        """Close what yt-dlp has left open: it leaves that to the garbage collector."""
-        for response in self._responses:
+        """Close what yt-dlp, and urllib3 under it, would leave to the garbage collector."""
+        for each in (*self._responses, *self._pools - {None}):
             with suppress(Exception):
-                response.close()
+                each.close()
         self._responses.clear()
+        self._pools.clear()
 
 
 class _Gate(PostProcessor):  # type: ignore[misc]  # the same
