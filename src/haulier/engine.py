@@ -23,6 +23,7 @@ from haulier.errors import ForkedEngine, UnknownDownload
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import Phase, Record, State
+from haulier.trace import Trace
 from haulier.worker import BackgroundDownloadWorker, check_impl
 
 __all__ = ["DownloadEngine"]
@@ -36,13 +37,21 @@ class DownloadEngine:
 
     - ``retention``: how many terminal records stay in memory, and for how long.
     - ``idle_timeout``: seconds after which a source without work gives its threads back.
+    - ``trace``: a file to which it appends what happens, for ``haulier verify``; see ``haulier.trace``.
 
     A context manager: leaving it closes it. An engine that nobody closes keeps no interpreter alive.
     """
 
-    def __init__(self, *, retention: Retention | None = None, idle_timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        retention: Retention | None = None,
+        idle_timeout: float = 30.0,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> None:
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
-        self._system = System(retention or Retention(), min(patience_s, TIMEOUT_MAX))
+        traced = None if trace is None else Trace(trace)
+        self._system = System(retention or Retention(), min(patience_s, TIMEOUT_MAX), traced)
         self._patches = 0
         self.worker = BackgroundDownloadWorker(self)
         _engines.add(self)
@@ -278,8 +287,7 @@ class DownloadEngine:
 
     def _set_paused(self, source_name: str, paused: bool) -> None:
         mailbox = self._system.mailbox(source_name)
-        with mailbox.lock:
-            mailbox.source.gate.set_paused(paused)
+        mailbox.change(lambda source: source.gate.set_paused(paused))
         mailbox.changed()
 
     def revive(self, source_name: str) -> None:

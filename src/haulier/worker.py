@@ -99,8 +99,7 @@ class BackgroundDownloadWorker:
         """
         check_int("max_concurrent", max_concurrent, 1)
         mailbox = self._engine._system.mailbox(source_name)
-        with mailbox.lock:
-            mailbox.source.limit = max_concurrent
+        mailbox.change(lambda source: setattr(source, "limit", max_concurrent))
         mailbox.changed()
 
     def set_delay(self, source_name: str, seconds: float) -> None:
@@ -110,8 +109,7 @@ class BackgroundDownloadWorker:
         """
         seconds = check_seconds("seconds", seconds)
         mailbox = self._engine._system.mailbox(source_name)
-        with mailbox.lock:
-            mailbox.source.gate.set_delay(seconds)
+        mailbox.change(lambda source: source.gate.set_delay(seconds))
         mailbox.changed()
 
 

@@ -22,6 +22,7 @@ from haulier.core.source import Source
 from haulier.errors import QueueFull
 from haulier.events import Discarded
 from haulier.policies import SourcePolicy
+from haulier.trace import Trace
 from haulier.transfer import Transfer
 
 __all__ = ["HANDOFF_S", "Mailbox"]
@@ -45,9 +46,13 @@ class Mailbox:
         tell_store: Callable[[Any], None],
         tell_supervisor: Callable[[Any], None],
         patience_s: float,
+        trace: Trace | None = None,
     ) -> None:
         self.source = Source(name, policy, uniform, tell_store, tell_supervisor)
         self.source.owner = self
+        self.trace = trace
+        if trace is not None:
+            self.source.note = trace.note
         self.lock = Lock()
         self.is_plain = False
         """Whether its records say nothing from the start but what every record says."""
@@ -72,15 +77,22 @@ class Mailbox:
 
     def apply(self, policy: SourcePolicy) -> None:
         """Take over another policy, at once."""
-        with self.lock:
-            self.source.apply(policy)
+        self.change(lambda source: source.apply(policy))
         self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
+
+    def change(self, how: Callable[[Source], object]) -> None:
+        """Change the rules of the source in one step; then see to it that whoever waits looks again: ``changed``."""
+        with self.lock:
+            how(self.source)
+            if self.trace is not None:
+                source = self.source
+                self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules)
 
     # ---- on the callers' threads -------------------------------------------------------------------------------------
 
     def put(self, ticket: m.Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
-        source = self.source
+        source, began = self.source, 0.0 if self.trace is None else monotonic()
         if source.refusal is not None:
             raise source.refusal.error(source.name)
         if source.policy.max_queued is None:
@@ -89,6 +101,8 @@ class Mailbox:
             self._put_bounded(ticket, source.policy.max_queued)
         if source.refusal is not None:
             self._withdraw_late(ticket)
+        if self.trace is not None:
+            self.trace.note("queued", source=source.name, id=ticket[0], began=began)
         if self._bell.armed or source.live < source.limit:
             self.call_on_slots()
 
@@ -233,6 +247,8 @@ class Mailbox:
     def fell(self, transfer: Transfer) -> None:
         """The calling slot dies with ``transfer`` in hand."""
         with self.lock:
+            if self.trace is not None:
+                self.trace.note("fell", source=self.source.name, id=transfer.download_id)
             self.source.fell(transfer, monotonic())
 
     def started(self, download_id: str) -> None:

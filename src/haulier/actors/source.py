@@ -106,8 +106,12 @@ class SourceActor(EngineActor):
         if impl is not self._impl:
             self._impl, self._call = impl, caller_of(impl)
         set_current(transfer)
+        taken = transfer.started_at
         if self._verbose or mailbox.handoffs or transfer.claimed or ticket[7] is not None:
             self._announce(transfer)
+        if mailbox.trace is not None:
+            about: dict[str, Any] = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
+            mailbox.trace.note("start", **about, taken=taken, stamped=transfer.started_at)
         try:
             return self._call(impl, transfer), None
         except SourceCrashed as crash:
@@ -117,6 +121,8 @@ class SourceActor(EngineActor):
         except BaseException as crash:
             raise SlotCrashed(text_of(crash)) from crash
         finally:
+            if mailbox.trace is not None:
+                mailbox.trace.note("returned", source=transfer.source, id=transfer.download_id)
             if ticket[7] is not None:
                 self.thread.name = self._name
 

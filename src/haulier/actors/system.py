@@ -12,8 +12,10 @@ from haulier.actors.subscription import Subscription
 from haulier.actors.supervisor import Supervisor, SupervisorActor
 from haulier.core.ledger import Ledger
 from haulier.errors import EngineClosed, StoreUnavailable
-from haulier.events import Event
+from haulier.events import Changed, Event, Removed
 from haulier.policies import Retention, SourcePolicy
+from haulier.records import TERMINAL_PHASES
+from haulier.trace import Trace
 
 __all__ = ["System"]
 
@@ -24,7 +26,7 @@ JOIN_S = 2.0
 class System:
     """The store, the supervisor, and a mailbox for each source; nothing here refers to the engine that owns it."""
 
-    def __init__(self, retention: Retention, patience_s: float) -> None:
+    def __init__(self, retention: Retention, patience_s: float, trace: Trace | None = None) -> None:
         self.ledger = Ledger(retention)
         self.store = Store(self.ledger)
         self.supervisor = Supervisor()
@@ -38,9 +40,12 @@ class System:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.Lock()
         self._closed = False
+        self._trace = trace
         self.store.publish = self._publish
         self.store.ended = self._store_ended
         StoreActor.start(self.store)
+        if trace is not None:
+            self.store.tell(m.Listen(active=True))
         SupervisorActor.start(self.supervisor, self._abandoned, lambda: self.store.ask(m.Sync()))
 
     # ---- sources -----------------------------------------------------------------------------------------------------
@@ -63,7 +68,7 @@ class System:
             self.check_open()
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
-                self.mailboxes[name] = Mailbox(name, SourcePolicy(), *tell, self._patience_s)
+                self.mailboxes[name] = Mailbox(name, SourcePolicy(), *tell, self._patience_s, self._trace)
             return self.mailboxes[name]
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
@@ -105,10 +110,12 @@ class System:
         self.store.ask(m.Sync())
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
-            if not self._subscriptions:
+            if not self._subscriptions and self._trace is None:
                 self.store.ask(m.Listen(active=False))
 
     def _publish(self, event: Event) -> None:
+        if self._trace is not None:
+            _traced(self._trace, event)
         for subscription in self._subscriptions:
             subscription.offer(event)
 
@@ -164,6 +171,8 @@ class System:
         for thread in (self.supervisor.thread, self.store.thread):
             if thread is not None and thread is not mine:
                 thread.join(JOIN_S)
+        if self._trace is not None:
+            self._trace.close()
 
     def _is_ours(self, thread: threading.Thread) -> bool:
         """Whether waiting on this thread could be waiting for itself."""
@@ -185,6 +194,13 @@ class System:
         self.store.stop()
         self._closed = True
         return True
+
+
+def _traced(trace: Trace, event: Event) -> None:
+    if isinstance(event, Changed) and event.phase in TERMINAL_PHASES:
+        trace.note("over", source=event.source, id=event.download_id, phase=event.phase)
+    elif isinstance(event, Removed):
+        trace.note("removed", source=event.source, id=event.download_id)
 
 
 def _left(deadline: float) -> float:

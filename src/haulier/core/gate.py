@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from haulier.policies import SourcePolicy
 
@@ -66,6 +66,13 @@ class Gate:
             return inf
         since = max(self._last_start, self._last_end) if self._from_end else self._last_start
         return max(since + self._gap, self.suspended_until)
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What holds from now on, for a trace: the least delay that jitter may draw, and since when it counts."""
+        factor = 1.0 if self._jitter is None else self._jitter[0]
+        delay = max(self.delay * factor, self._floor)
+        return {"delay": delay, "from": "end" if self._from_end else "start", "paused": self.paused}
 
     def limit(self, concurrency: int) -> int:
         """How many may run at once: one alone while the source is on probation."""

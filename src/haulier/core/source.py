@@ -7,31 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from haulier import messages as m
 from haulier.core.gate import Gate
 from haulier.core.line import Line, Tried
 from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped, text_of
+from haulier.core.refusal import Refusal
 from haulier.core.restarts import GiveUp, Restarts
-from haulier.errors import EngineClosed, HaulierError, SourceDown
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
-__all__ = ["Refusal", "Source"]
-
-
-class Refusal(NamedTuple):
-    """Why a source takes nothing: ``kind`` is ``'down'`` or ``'closed'``."""
-
-    kind: Literal["down", "closed"]
-    reason: str
-
-    def error(self, source: str) -> HaulierError:
-        """The exception for whoever dispatches to it."""
-        if self.kind == "closed":
-            return EngineClosed("the engine is closed")
-        return SourceDown(f"source {source!r} is down ({self.reason}); mend it, then revive({source!r})")
+__all__ = ["Source"]
 
 
 class Source(Line):
@@ -63,6 +50,8 @@ class Source(Line):
         self.resting = False
         """A crashed source waits before it is started again."""
         self.refusal: Refusal | None = None
+        self.note: Callable[..., None] | None = None
+        """Where what happens is traced, if it is."""
         self._guarded = policy.timeout is not None or policy.stall_timeout is not None
         self._tell_supervisor = tell_supervisor
 
@@ -79,18 +68,25 @@ class Source(Line):
     def cancel(self, download_id: str, on: float) -> bool:
         """Cancel a download that waits (it never starts) or runs (its result no longer counts)."""
         if self.withdraw(download_id):
+            self._trace("withdrawn", download_id)
             self._tell_store(m.Moved("cancel", self.name, download_id, None, None, on))
             return True
         transfer = self.in_flight.get(download_id)
         if transfer is None or transfer.fenced:
             return False
         transfer.fenced = transfer.cancelled = True
+        self._trace("cancelled", download_id)
         self._tell_store(m.Moved("cancel", self.name, download_id, transfer, None, on))
         return True
+
+    def _trace(self, event: str, download_id: str, **more: float) -> None:
+        if self.note is not None:
+            self.note(event, source=self.name, id=download_id, **more)
 
     def sweep(self, error: str, error_type: str, on: float) -> None:
         """Fail everything that waits."""
         for download_id in self.withdraw_all():
+            self._trace("withdrawn", download_id)
             patch = {"error": error, "error_type": error_type}
             self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
 
@@ -168,6 +164,7 @@ class Source(Line):
             return None  # withdrawn
         del in_flight[transfer.ticket[0]]
         gate.turned(now)
+        self._trace("end", transfer.ticket[0], stamped=now)
         following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
         outcome.on, outcome.following = on, following
         self._tell_store(outcome)
@@ -184,12 +181,14 @@ class Source(Line):
             self.confirm(transfer, now)
         gate = self.gate
         gate.ended(now)
+        self._trace("end", download_id, stamped=now)
         if type(outcome) is m.Landed and not transfer.fenced and not gate.probing:
             outcome.on = on
             self._tell_store(outcome)
             return True
         if type(outcome) is PutBack:
             gate.suspend(now + outcome.seconds)
+            self._trace("suspended", download_id, until=now + outcome.seconds)
         elif gate.probing and transfer.started_at >= gate.suspended_until:
             gate.proved()
         if transfer.fenced:
@@ -315,6 +314,7 @@ class Source(Line):
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
         """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
         del self.in_flight[transfer.ticket[0]]
+        self._trace("gave_up", transfer.ticket[0], stamped=now)
         transfer.given_up = True
         self.confirm(transfer, now)
         self.gate.ended(now)

@@ -1,0 +1,68 @@
+"""A trace: what an engine did and when, one JSON object a line, appended as it happens. ``haulier.verify`` checks it.
+
+Each line has ``run`` (which engine), ``event``, ``at`` (monotonic seconds) and mostly ``source`` and ``id``:
+
+- ``opened``, ``closed``: the engine, with ``on`` (UTC seconds).
+- ``rules``: from now on at most ``limit`` at once, ``delay`` seconds (the least that jitter may draw) between two,
+  counted ``from`` an end or a start; ``paused``.
+- ``queued``: its dispatch ``began``, and has returned. ``start``: its impl is called for the ``attempt``th time; the
+  decision was ``taken`` then, and the start ``stamped``, from which delays between starts count. ``returned``: the impl
+  has. ``end``: its slot has reported that, ``stamped`` then.
+- ``withdrawn``: cancelled, or failed, while it waited. ``cancelled``: while it ran. ``gave_up``: on a hung impl.
+  ``fell``: its slot died.
+- ``suspended``: the source asked for a pause ``until`` then.
+- ``over``: the record came into its last ``phase``. ``removed``: the record was taken out.
+
+No line says what was downloaded: a trace can be shown to anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from threading import Lock
+from time import monotonic, time
+from typing import Any
+from uuid import uuid4
+
+__all__ = ["Trace"]
+
+logger = logging.getLogger("haulier.trace")
+
+
+class Trace:
+    """Appends to the file ``path``. Each line is one write: any thread may note, and a killed process loses nothing.
+
+    A file that cannot be written to any longer (a full disk) ends the trace, with an error in the log, no more.
+
+    Raises ``OSError`` where the file cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(path, flags, 0o644)
+        self._run = uuid4().hex[:8]
+        self._lock = Lock()
+        self.note("opened", on=time(), pid=os.getpid())
+
+    def note(self, event: str, **more: Any) -> None:
+        """Write one line."""
+        rest = json.dumps(more)[1:]
+        with self._lock:  # so that the lines are in the order of their times
+            if self._fd < 0:
+                return
+            line = f'{{"run": "{self._run}", "event": "{event}", "at": {monotonic()!r}, {rest}\n'
+            try:
+                os.write(self._fd, line.encode())
+            except OSError:
+                self._fd = -1
+                logger.exception("the trace ends here: it cannot be written to")
+
+    def close(self) -> None:
+        """The engine is closed."""
+        self.note("closed", on=time())
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

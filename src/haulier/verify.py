@@ -1,0 +1,259 @@
+"""Did an engine keep its promises? Reads a trace (see ``haulier.trace``) and names the first line that says it did not.
+
+It keeps its own books and shares no code with the engine. What it holds against each source:
+
+- never more at once than the limit that was in force when a start was decided, one alone after a suspension;
+- never a start before the delay since the last end (or start) has passed, while paused, or before a suspension ends
+  (where one runs at a time, from the moment its impl returned; else, from the moment its slot had reported that);
+- never a start of what was withdrawn, cancelled or over; never twice at once;
+- what was dispatched first starts first;
+- every download is over once, and if the engine was closed, every one is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Final, NamedTuple
+
+__all__ = ["Report", "Violation", "verify"]
+
+
+_KEPT: Final = 256
+"""Starts and ends of a source that are looked back at."""
+
+
+class Line(NamedTuple):
+    """One line of a trace."""
+
+    number: int
+    text: str
+    told: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.text}"
+
+
+class Violation(Exception):
+    """A promise was broken: ``line`` says so, in the light of ``before``."""
+
+    def __init__(self, what: str, line: Line, before: Line | None = None) -> None:
+        self.what, self.line, self.before = what, line, before
+        lines = (str(each) for each in (before, line) if each is not None)
+        super().__init__("\n  ".join([what, *lines]))
+
+
+@dataclass
+class Report:
+    """What a trace without a violation tells of."""
+
+    runs: int = 0
+    sources: int = 0
+    downloads: int = 0
+    attempts: int = 0
+    open: int = 0
+    """Downloads that were not over when the trace ended: its engine was killed, or works still."""
+
+
+def verify(lines: Iterable[str]) -> Report:
+    """Check a trace, of one engine or of several. Raises ``Violation``, or ``ValueError`` for what is no trace."""
+    runs: dict[str, _Run] = {}
+    for line in _parsed(lines):
+        runs.setdefault(line.told["run"], _Run()).see(line)
+    report = Report(runs=len(runs))
+    for run in runs.values():
+        run.finish(report)
+    return report
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Line]:
+    broken: Line | None = None
+    for number, text in enumerate(lines, 1):
+        if broken is not None:
+            raise ValueError(f"line {broken.number} is no line of a trace: {broken.text[:80]!r}")
+        text = text.rstrip("\n")
+        try:
+            told = json.loads(text)
+            told["run"], told["event"], told["at"] + 0.0
+        except (ValueError, KeyError, TypeError):
+            broken = Line(number, text, {})  # fine as the very last one: its process was killed
+        else:
+            yield Line(number, text, told)
+    if broken is not None and broken.number == 1:
+        raise ValueError(f"this is no trace: {broken.text[:80]!r}")
+
+
+class _Run:
+    """One engine."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, _Source] = {}
+        self._closed: Line | None = None
+
+    def see(self, line: Line) -> None:
+        source = line.told.get("source")
+        if line.told["event"] == "closed":
+            self._closed = line
+        elif source is not None:
+            self._sources.setdefault(source, _Source()).see(line)
+
+    def finish(self, report: Report) -> None:
+        for source in self._sources.values():
+            source.finish(self._closed)
+            report.sources += 1
+            report.downloads += len(source.queued)
+            report.attempts += source.attempts
+            report.open += len(source.queued.keys() - source.over.keys())
+
+
+@dataclass
+class _Source:
+    """One source of one engine."""
+
+    queued: dict[str, Line] = field(default_factory=dict)
+    over: dict[str, Line] = field(default_factory=dict)
+    attempts: int = 0
+    _rules: list[Line] = field(default_factory=list)
+    _in_flight: dict[str, Line] = field(default_factory=dict)
+    _gone: dict[str, Line] = field(default_factory=dict)
+    """Withdrawn or cancelled."""
+    _started: set[str] = field(default_factory=set)
+    _waiting: list[tuple[float, str]] = field(default_factory=list)
+    """A heap of when dispatches returned; some of it has started, or is gone."""
+    _overtaken: dict[str, Line] = field(default_factory=dict)
+    """What waits although the start of a later one has been told: its own may have been decided before."""
+    _ends: deque[Line] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _starts: deque[Line] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _returned: Line | None = None
+    _suspended: Line | None = None
+    _probe: str | None = None
+    """On probation: the download that is tried alone, '' before there is one."""
+
+    def see(self, line: Line) -> None:
+        handler = getattr(self, f"_on_{line.told['event']}", None)
+        if handler is not None:
+            handler(line)
+
+    def _on_rules(self, line: Line) -> None:
+        self._rules.append(line)
+
+    def _on_queued(self, line: Line) -> None:
+        download_id = line.told["id"]
+        if download_id in self.queued:
+            raise Violation(f"{download_id} is queued twice", line, self.queued[download_id])
+        self.queued[download_id] = line
+        if download_id not in self._started and download_id not in self._gone:
+            heapq.heappush(self._waiting, (line.told["at"], download_id))
+
+    def _on_start(self, line: Line) -> None:
+        download_id = line.told["id"]
+        self.attempts += 1
+        for what, seen in (("was withdrawn or cancelled", self._gone), ("is over", self.over)):
+            if download_id in seen and seen[download_id].told["at"] <= line.told["taken"]:
+                raise Violation(f"{download_id} {what}, and starts", line, seen[download_id])
+        if download_id in self._in_flight:
+            raise Violation(f"{download_id} runs twice at once", line, self._in_flight[download_id])
+        self._check_rules(line)
+        self._check_suspension(line)
+        if download_id not in self._started:
+            self._started.add(download_id)
+            self._check_order(line)
+        self._in_flight[download_id] = line
+        self._starts.append(line)
+
+    def _check_rules(self, line: Line) -> None:
+        taken = line.told["taken"]
+        rules = next((each for each in reversed(self._rules) if each.told["at"] <= taken), None)
+        if rules is None:
+            return
+        if rules.told["paused"]:
+            raise Violation("a start while the source is paused", line, rules)
+        if len(self._in_flight) >= rules.told["limit"]:
+            oldest = next(iter(self._in_flight.values()))
+            raise Violation(f"{len(self._in_flight) + 1} run at once, and {rules.told['limit']} may", line, oldest)
+        if rules.told["delay"]:
+            self._check_delay(line, rules)
+
+    def _check_delay(self, line: Line, rules: Line) -> None:
+        delay, stamped, taken = rules.told["delay"], line.told["stamped"], line.told["taken"]
+        # Two slots may tell of their starts in another order than that in which they started.
+        gaps = [(stamped - each.told["stamped"], each) for each in self._starts if each.told["stamped"] <= stamped]
+        if rules.told["from"] == "end":
+            # An end after the decision is none that this start could have waited for.
+            ends = ((each.told.get("stamped", each.told["at"]), each) for each in self._ends)
+            gaps += [(line.told["at"] - at, each) for at, each in ends if at <= taken]
+            if rules.told["limit"] == 1 and self._returned is not None:
+                gaps.append((line.told["at"] - self._returned.told["at"], self._returned))
+        for gap, before in gaps:
+            if gap < delay:
+                raise Violation(f"{gap:.6f} s after the one before, and the delay is {delay:g} s", line, before)
+
+    def _check_suspension(self, line: Line) -> None:
+        suspended = self._suspended
+        if suspended is None or line.told["taken"] < suspended.told["at"]:
+            return
+        if line.told["taken"] < suspended.told["until"]:
+            raise Violation("a start before the suspension ends", line, suspended)
+        if self._probe is not None and self._in_flight:
+            raise Violation("after a suspension one is to run alone", line, next(iter(self._in_flight.values())))
+        if self._probe == "":
+            self._probe = line.told["id"]
+
+    def _check_order(self, line: Line) -> None:
+        download_id, taken = line.told["id"], line.told["taken"]
+        overtaker = self._overtaken.pop(download_id, None)
+        if overtaker is not None and overtaker.told["taken"] < taken:
+            raise Violation(f"{overtaker.told['id']} started before {download_id}, which came first", line, overtaker)
+        began = self.queued[download_id].told["began"] if download_id in self.queued else -inf
+        while self._waiting:
+            at, first = self._waiting[0]
+            if first not in self._started and first not in self._gone:
+                if at >= began:
+                    break
+                self._overtaken.setdefault(first, line)
+            heapq.heappop(self._waiting)
+
+    def _on_returned(self, line: Line) -> None:
+        if self._in_flight.pop(line.told["id"], None) is not None:  # else it was given up on
+            self._returned = line
+
+    def _on_end(self, line: Line) -> None:
+        self._in_flight.pop(line.told["id"], None)
+        self._ends.append(line)
+        if self._probe == line.told["id"]:
+            self._probe = None
+
+    _on_gave_up = _on_fell = _on_end
+
+    def _on_suspended(self, line: Line) -> None:
+        if self._suspended is None or line.told["until"] > self._suspended.told["until"]:
+            self._suspended = line
+        self._probe = ""
+
+    def _on_withdrawn(self, line: Line) -> None:
+        download_id = line.told["id"]
+        self._gone[download_id] = line
+        overtaker = self._overtaken.pop(download_id, None)
+        if overtaker is not None and overtaker.told["taken"] < line.told["at"]:
+            raise Violation(f"{overtaker.told['id']} started before {download_id}, which came first", line, overtaker)
+
+    def _on_cancelled(self, line: Line) -> None:
+        self._gone[line.told["id"]] = line
+
+    def _on_over(self, line: Line) -> None:
+        download_id = line.told["id"]
+        if download_id in self.over:
+            raise Violation(f"{download_id} is over twice", line, self.over[download_id])
+        self.over[download_id] = line
+
+    def finish(self, closed: Line | None) -> None:
+        """The trace ends; ``closed``: so did the engine."""
+        if closed is None:
+            return
+        for download_id, line in self.queued.items():
+            if download_id not in self.over:
+                raise Violation(f"{download_id} is not over, and the engine is closed", closed, line)
