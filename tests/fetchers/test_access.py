@@ -21,6 +21,7 @@ from haulier.fetchers.checksums import Checksum, read_sums
 from haulier.fetchers.http import FetchError, HttpFetcher, Request
 from haulier.fetchers.origin import key_of, mark_of
 from haulier.fetchers.pace import Pace
+from haulier.fetchers.pauses import MOST_PAUSES
 
 if TYPE_CHECKING:
     from tests.fetchers.conftest import Exchange, Fetch, Site
@@ -198,10 +199,10 @@ def test_a_limited_download_is_whole(site: Site, make_fetcher: MakeFetcher, fetc
 def test_a_host_that_always_asks_for_a_pause_means_no(site: Site, fetch: Fetch) -> None:
     url = site.serve("/a", b"", 429, Retry_After="1")
     transfer = new_transfer(url)
-    for _ in range(http.MOST_PAUSES):
+    for _ in range(MOST_PAUSES):
         with pytest.raises(Throttled):
             fetch(url, transfer=transfer)
-    assert transfer.cell["pauses"] == http.MOST_PAUSES
+    assert transfer.cell["pauses"] == MOST_PAUSES
     with pytest.raises(PermanentError, match="it has asked for a pause 20 times"):
         fetch(url, transfer=transfer)
     with pytest.raises(Throttled):

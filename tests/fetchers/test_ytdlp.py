@@ -19,6 +19,7 @@ pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
 from haulier import DownloadEngine
 from haulier.errors import DownloadCancelled, PermanentError, Throttled
 from haulier.fetchers.faults import FetchError
+from haulier.fetchers.pauses import MOST_PAUSES
 from haulier.fetchers.request import Request
 from haulier.fetchers.ytdlp import YtDlpFetcher, knows, site_of
 from haulier.fetchers.ytdlp.workplace import Workplace
@@ -186,6 +187,48 @@ def test_half_a_list_is_none_and_goes_on(site: Site, feed: str, fetching: Fetchi
     assert names_in(dest) == [folder.name]
 
 
+def test_a_list_of_lists_is_one_folder(site: Site, clip: str, fetching: Fetching, dest: Path) -> None:
+    item = "<item><title>{0}</title><link>{1}</link></item>"
+    rss = '<?xml version="1.0"?><rss version="2.0"><channel><title>{0}</title>{1}</channel></rss>'
+    inner = [
+        site.serve(f"/inner{name}", rss.format(name, item.format(name, clip)).encode(), Content_Type="text/xml")
+        for name in "xy"
+    ]
+    outer = rss.format("Outer", "".join(item.format("inner", url) for url in inner))
+    folder = fetching(site.serve("/outer", outer.encode(), Content_Type="text/xml"))
+    assert folder == dest / "Outer"
+    assert [len(path.read_bytes()) for path in folder.iterdir()] == [len(CLIP)] * 2
+
+
+def test_two_of_one_name_in_a_list_are_two(site: Site, fetching: Fetching) -> None:
+    first = site.serve("/ep1/audio.mp4", CLIP[:1000], Content_Type="video/mp4")
+    second = site.serve("/ep2/audio.mp4", CLIP[1:2000], Content_Type="video/mp4")
+    feed = site.serve("/feed", FEED.format(first, second).encode(), Content_Type="text/xml")
+    folder = fetching(feed)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "One.mp4": CLIP[:1000],
+        "Two.mp4": CLIP[1:2000],
+    }
+
+
+def test_what_belongs_to_a_medium_lies_beside_it_and_is_not_taken_for_it(
+    clip: str, fetching: Fetching, dest: Path
+) -> None:
+    for _ in range(2):
+        path = fetching(clip, options={"writeinfojson": True})
+        assert path == dest / "clip.mp4"
+        assert names_in(dest) == ["clip.info.json", "clip.mp4"]
+
+
+def test_a_destination_whose_name_looks_like_a_variable(
+    clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESC", "../../out")
+    dest = tmp_path / "x" / "$ESC" / "~"
+    assert Fetching(dest)(clip) == dest / "clip.mp4"
+    assert names_in(tmp_path) == ["x"]
+
+
 # ---- what is there already -------------------------------------------------------------------------------------------
 
 
@@ -256,6 +299,26 @@ def test_what_has_become_another_is_begun_anew(site: Site, fetching: Fetching) -
         fetching(url)
     assert fetching(url).read_bytes() == CLIP
     assert "Range" not in site.asked[-1].headers
+
+
+def test_what_has_no_date_is_begun_anew(site: Site, fetching: Fetching, dest: Path) -> None:
+    """Nothing says that the rest would be the rest of the same."""
+    cut, other = media(200, CLIP[:500_000]), media(200, CLIP[::-1])
+    url = site.on("/a.mp4", in_turn(media(), cut, other))
+    with pytest.raises(FetchError):
+        fetching(url)
+    assert fetching(url).read_bytes() == CLIP[::-1]
+    assert names_in(dest) == ["a.mp4"]
+
+
+def test_a_folder_whose_process_was_killed_at_its_beginning_is_taken_over(
+    clip: str, fetching: Fetching, dest: Path
+) -> None:
+    with Workplace(dest, "127.0.0.1", hashlib.sha256(clip.encode()).hexdigest()) as workplace:
+        path = workplace.path
+    path.mkdir()
+    fetching(clip)
+    assert names_in(dest) == ["clip.mp4"]
 
 
 def test_two_of_one_page_at_once_do_not_meet(
@@ -372,6 +435,35 @@ def test_secrets_are_neither_told_nor_logged(site: Site, fetching: Fetching, cap
     assert "haulier.fetchers.ytdlp" in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/watch?token=s3cret", "/?s3cret", "/page?q=a's3cret", "/page?a=1&b=s3cret%20x"])
+def test_secrets_in_what_yt_dlp_takes_for_an_id_are_not_told_either(
+    site: Site, fetching: Fetching, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    for route in ("/watch", "/", "/page"):
+        site.serve(route, b"<html><body>nothing</body></html>", Content_Type="text/html")
+    with caplog.at_level(logging.DEBUG), pytest.raises(PermanentError) as caught:
+        fetching(site.url(path, user="me:pass's3cret@"))
+    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/rate-limit", "/my-connection", "/try again later"])
+def test_words_of_the_url_sort_nothing(site: Site, fetching: Fetching, path: str) -> None:
+    site.serve(path.replace(" ", "%20"), b"<html><body>nothing</body></html>", Content_Type="text/html")
+    with pytest.raises(PermanentError, match="Unsupported URL"):
+        fetching(site.url(path.replace(" ", "%20")))
+
+
+def test_who_asks_for_pauses_without_end_means_no(site: Site, fetching: Fetching, dest: Path) -> None:
+    url = site.on("/a.mp4", media(429, b""))
+    fetcher, transfer = YtDlpFetcher(dest, timeout=GUARD_S), a_transfer()
+    for _ in range(MOST_PAUSES):
+        with pytest.raises(Throttled):
+            fetcher("an-id", url, "a clip", transfer)
+    with pytest.raises(PermanentError, match="asked for a pause"):
+        fetcher("an-id", url, "a clip", transfer)
+
+
 def test_headers_that_are_secrets_stay_here(site: Site, clip: str, fetching: Fetching) -> None:
     fetching(clip, headers={"User-Agent": "me", "Authorization": "Bearer s3cret"})
     assert {asked.headers["User-Agent"] for asked in site.asked} == {"me"}
@@ -392,6 +484,9 @@ def test_the_file_of_cookies_is_read_and_left_as_it_is(site: Site, fetching: Fet
     [
         ({"options": {"paths": {"home": "/"}}}, ValueError, "paths"),
         ({"options": {"outtmpl": {"default": "x"}}}, TypeError, "outtmpl"),
+        ({"options": {"outtmpl": "%(title"}}, ValueError, "outtmpl"),
+        ({"options": {"nopart": True}}, ValueError, "nopart"),
+        ({"options": {"print_to_file": {}}}, ValueError, "print_to_file"),
         ({"overwrite": "sometimes"}, ValueError, "overwrite"),
         ({"timeout": 0}, ValueError, "timeout"),
         ({"max_size": 0}, ValueError, "max_size"),

@@ -21,16 +21,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
-from haulier.errors import PermanentError, Throttled
+from haulier.errors import Throttled
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.delivery import Delivery
 from haulier.fetchers.destination import Overwrite, checked_overwrite
 from haulier.fetchers.exchange import Exchange
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.pace import Pace
+from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching
 from haulier.fetchers.urls import redacted
@@ -38,12 +39,6 @@ from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
 __all__ = ["FetchError", "HttpFetcher", "Request", "fetch", "redacted"]
-
-PAUSES: Final = "pauses"
-"""The record's key for how often in a row the host has asked for a pause."""
-
-MOST_PAUSES: Final = 20
-"""A host that asks for a pause so often in a row for one download means no."""
 
 
 class HttpFetcher:
@@ -124,13 +119,9 @@ class HttpFetcher:
             try:
                 path = delivery.fetch(request, checksum, transfer.filename)
             except Throttled as throttled:
-                pauses = transfer.cell.get(PAUSES, 0) + 1
-                transfer.cell[PAUSES] = pauses
-                if pauses <= MOST_PAUSES:
-                    raise
-                failure = PermanentError(f"{throttled}; it has asked for a pause {MOST_PAUSES} times")
+                failure = pause_or_no(transfer, throttled)
             except BaseException:
-                transfer.cell.pop(PAUSES, None)
+                forget_pauses(transfer)
                 raise
             else:
                 return str(path)

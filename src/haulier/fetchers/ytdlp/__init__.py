@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 try:
-    import yt_dlp  # noqa: F401  to say what is missing, where it is
+    from yt_dlp import YoutubeDL  # first, to say what is missing, where it is
 except ImportError as exc:
     raise ImportError("haulier.fetchers.ytdlp needs yt-dlp: pip install 'haulier[ytdlp]'") from exc
 
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from haulier.errors import HaulierError, PermanentError
+from haulier.errors import HaulierError, PermanentError, Throttled
 from haulier.fetchers.access import Cookies, checked_proxy
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.destination import Overwrite, checked_overwrite
@@ -29,13 +29,16 @@ from haulier.fetchers.faults import FetchError
 from haulier.fetchers.filenames import safe_filename, safe_path
 from haulier.fetchers.origin import key_of
 from haulier.fetchers.pace import Pace
+from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.urls import Target
 from haulier.fetchers.ytdlp.attempt import Attempt
 from haulier.fetchers.ytdlp.faults import sorted_fault
 from haulier.fetchers.ytdlp.order import AlreadyThere, Order
-from haulier.fetchers.ytdlp.sites import knows, site_of
+from haulier.fetchers.ytdlp.secrets import Secrets
+from haulier.fetchers.ytdlp.sites import knows, page_of, site_of
 from haulier.fetchers.ytdlp.workplace import Workplace
+from haulier.fetchers.ytdlp.ydl import FORBIDDEN
 from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
@@ -45,14 +48,6 @@ ALREADY_THERE: Final = "already_there"
 """The record's key that says that nothing had to be fetched."""
 
 _FOR_ANY_SITE: Final = frozenset({"accept", "accept-language", "referer", "user-agent"})
-_NOT_YOURS: Final = frozenset(
-    {
-        "paths", "logger", "progress_hooks", "postprocessor_hooks", "match_filter", "ignoreerrors", "retries",
-        "fragment_retries", "extractor_retries", "skip_unavailable_fragments", "overwrites", "noprogress", "quiet",
-        "simulate", "skip_download", "download_archive", "exec_cmd", "nocheckcertificate", "keepvideo",
-    }
-)  # fmt: skip
-"""Options of yt-dlp that this fetcher sets, or that would break what it promises."""
 
 
 class YtDlpFetcher:
@@ -72,7 +67,8 @@ class YtDlpFetcher:
 
     The file is named by the dispatch's ``original_filename`` or by the request, with the suffix that fits; else by its
     title. Whoever chose the name: what is unsafe in it is replaced. All that yt-dlp writes, it writes into a folder
-    ``HOST KEY.part`` in ``dest``, which is gone at the end, or stays for the next attempt to go on with.
+    ``HOST KEY.part`` in ``dest``, which is gone at the end, or stays for the next attempt to go on with (where the site
+    is known, or the medium dated). Its cache is off: give ``options={"cachedir": …}`` a folder to have one.
 
     Converting and merging (where ``ffmpeg`` is installed) are part of the run: the download is running until the file
     has its name. A cancel takes effect with the next bytes, requests or steps: where a server is silent, after
@@ -117,7 +113,7 @@ class YtDlpFetcher:
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
-        host = Target.parse(request.url).host
+        host, page = Target.parse(request.url).host, page_of(request.url)
         checksum = Checksum.required(request.checksum)
         folder, _, last = request.name.replace("\\", "/").rpartition("/")
         order = Order(
@@ -128,37 +124,48 @@ class YtDlpFetcher:
             wanted=safe_filename(transfer.filename) or safe_filename(last),
             overwrite=self.overwrite,
         )
-        there: Path | None = None
-        failure: Exception | None = None
         with Workplace(self.dest, host, order.key) as workplace:
-            attempt = Attempt(workplace, transfer, self._pace, self._max_size, self._template, order.look)
+            secrets = Secrets(request.url, "" if page is None else page.name)
+            attempt = Attempt(
+                workplace,
+                transfer,
+                secrets,
+                order.look,
+                pace=self._pace,
+                max_size=self._max_size,
+                template=self._template,
+                site_is_known=page is not None,
+            )
             try:
                 made = attempt.run(request.url, self._params(request))
                 transfer.raise_if_cancelled()
                 path = order.land(made, attempt.list_title, checksum)
+                workplace.discard()
+                forget_pauses(transfer)
+                return str(path)
             except AlreadyThere as found:
                 workplace.discard()
-                there = found.path
-            except PermanentError:
-                workplace.discard()
-                raise
-            except HaulierError:
-                raise
+                forget_pauses(transfer)
+                return self._already(found.path, checksum, transfer)
+            except HaulierError as exc:
+                failure: Exception = exc
             except Exception as exc:
-                failure = sorted_fault(exc, attempt.refusal, str(self.dest))
-                if isinstance(failure, PermanentError):
-                    workplace.discard()
-            else:
+                failure = sorted_fault(exc, attempt.refusal, secrets, str(self.dest))
+            if isinstance(failure, PermanentError):
                 workplace.discard()
-                return str(path)
-        if failure is not None:
-            raise failure
-        assert there is not None
-        transfer.cell[ALREADY_THERE] = True
+            if isinstance(failure, Throttled):
+                failure = pause_or_no(transfer, failure)
+            else:
+                forget_pauses(transfer)
+        raise failure
+
+    @staticmethod
+    def _already(there: Path, checksum: Checksum | None, transfer: Transfer) -> str:
         if there.is_file():
             if checksum is not None:
                 checksum.verify(there, "is there already, with")
             transfer.progress(there.stat().st_size, there.stat().st_size)
+        transfer.cell[ALREADY_THERE] = True
         return str(there)
 
     def _params(self, request: Request) -> dict[str, Any]:
@@ -192,10 +199,12 @@ class YtDlpFetcher:
 def _checked_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
     """The options without what names the file, and that. Raises ``ValueError`` or ``TypeError``."""
     rest = dict(options)
-    wrong = sorted(_NOT_YOURS & rest.keys())
+    wrong = sorted(FORBIDDEN & rest.keys())
     if wrong:
         raise ValueError(f"options: {', '.join(wrong)} cannot be set: see YtDlpFetcher's own arguments")
     template = rest.pop("outtmpl", None)
     if template is not None and not isinstance(template, str):
         raise TypeError(f"options: outtmpl must be a text, not {type(template).__name__}")
+    if template is not None and YoutubeDL.validate_outtmpl(template) is not None:
+        raise ValueError(f"options: outtmpl {template!r} is no template of yt-dlp's")
     return rest, template

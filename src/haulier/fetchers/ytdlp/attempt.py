@@ -5,33 +5,24 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, NamedTuple
-
-from yt_dlp import YoutubeDL
-from yt_dlp.networking.exceptions import HTTPError
-from yt_dlp.postprocessor.common import PostProcessor
 
 from haulier.errors import PermanentError
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.filenames import safe_filename
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.sockets import SLICE_S
-from haulier.fetchers.ytdlp.faults import text_of
-from haulier.fetchers.ytdlp.sites import knows
+from haulier.fetchers.ytdlp.secrets import Secrets
 from haulier.fetchers.ytdlp.workplace import Workplace
+from haulier.fetchers.ytdlp.ydl import SLOT, Ydl
 from haulier.transfer import Transfer
 
 __all__ = ["Attempt", "Made"]
 
 _LOG: Final = logging.getLogger("haulier.fetchers.ytdlp")
-_STEM: Final = "%(extractor_key)s-%(id).80B-%(format_id).40B"
-_NOT_DONE: Final = (".part", ".ytdl", ".temp")
-_BLOCK_BYTES: Final = 16 * 1024
-"""What is read at once, at most: a cancel is seen in between."""
-
+_NOT_DONE: Final = (".part", ".ytdl", ".temp", "-Frag")
 _NEVER: Final = Event()
 
 
@@ -39,9 +30,7 @@ class Made(NamedTuple):
     """One medium that is complete."""
 
     path: Path
-    """The file itself, in the workplace."""
-    stem: str
-    """Its name without its suffixes."""
+    """The file itself, in a folder of its own in the workplace."""
     beside: list[Path]
     """What belongs to it, such as subtitles: the same stem, other suffixes."""
     title: str
@@ -49,89 +38,90 @@ class Made(NamedTuple):
 
 
 class Attempt:
-    """Give it to yt-dlp with ``run``. ``look`` (see ``Order.look``) is called before the first byte, and may raise.
-
-    The title is the safe name of what is to come: of the medium, or of the list that it is in.
-    """
+    """Give it to yt-dlp with ``run``. ``look`` (see ``Order.look``) is called before the first byte, and may raise."""
 
     def __init__(
         self,
         workplace: Workplace,
         transfer: Transfer,
+        secrets: Secrets,
+        look: Callable[..., None],
+        *,
         pace: Pace | None,
         max_size: int | None,
         template: str | None,
-        look: Callable[..., None],
+        site_is_known: bool,
     ) -> None:
+        self.path = workplace.path
+        """Where yt-dlp may write."""
+        self.is_list = False
+        self.list_title = ""
+        """The title of the list, where it is one. Safe."""
+        self.refusal: Any = None
+        """The last answer that was a refusal: yt-dlp's ``HTTPError``."""
         self._workplace = workplace
         self._transfer = transfer
+        self._secrets = secrets
+        self._look = look
         self._pace = pace
         self._max_size = max_size
         self._template = template
-        self._look = look
+        self._site_is_known = site_is_known
         self._titles: dict[str, str] = {}
+        self._before = 0
+        """Bytes of the media before this one."""
         self._here: dict[str, int] = {}
+        """Bytes of each file of this one."""
         self._expected: int | None = None
-        self._site_is_known = False
-        self.list_title = ""
-        """The title of the list, where it is one."""
-        self.refusal: HTTPError | None = None
-        """The last answer that was a refusal."""
 
     def run(self, url: str, params: Mapping[str, Any]) -> list[Made]:
         """Fetch ``url``, and say what was made. Raises whatever yt-dlp raises."""
-        self._site_is_known = knows(url)
         ours = {
-            "paths": {"home": str(self._workplace.path)},
-            "outtmpl": {"default": f"{_STEM}.%(ext)s"},
-            "logger": _Log(),
+            "logger": _Log(self._secrets),
             "progress_hooks": [self._progress],
             "postprocessor_hooks": [self._processing],
-            # A failure ends the attempt and is told: the engine tries again, with its own pauses.
-            "ignoreerrors": False,
-            "retries": 0,
-            "fragment_retries": 0,
-            "extractor_retries": 0,
-            "skip_unavailable_fragments": False,
-            "overwrites": False,
-            "noprogress": True,
-            "quiet": True,
-            "color": {"stdout": "no_color", "stderr": "no_color"},
         }
-        with _Ydl({**params, **ours}) as ydl, ExitStack() as exits:
-            ydl.attempt = self
-            exits.callback(ydl.close_responses)
-            ydl.add_post_processor(_Gate(self), when="before_dl")
+        with Ydl({**params, **ours}, self) as ydl:
             return [self._made(each) for each in _downloads(ydl.extract_info(url))]
 
     def check(self) -> None:
         """Raise ``DownloadCancelled`` if the result is no longer wanted."""
         self._transfer.raise_if_cancelled()
 
-    def begin(self, ydl: YoutubeDL, info: Mapping[str, Any]) -> None:
-        """yt-dlp knows what it will download, and has not begun."""
+    def begin_list(self, title: str) -> None:
+        """yt-dlp has found a list, and not yet looked into it."""
+        if not self.is_list:  # else one in another
+            self.is_list = True
+            self.list_title = safe_filename(self._secrets.hide(title)) or "list"
+            self._transfer.cell["name"] = self.list_title
+            self._look(self.list_title, "", unmistakable=False)
+
+    def begin(self, ydl: Ydl, info: dict[str, Any]) -> None:
+        """yt-dlp knows what it will download, and has not begun: give that a folder of its own."""
         self.check()
         title = self._title(ydl, info)
         formats = info.get("requested_formats") or [info]
         about = [info.get("timestamp"), info.get("duration")]
         about += [[each.get(key) for key in ("format_id", "ext", "filesize", "tbr")] for each in formats]
-        fingerprint = hashlib.sha256(repr(about).encode()).hexdigest()
-        if info.get("playlist") and (info.get("n_entries") or 1) > 1:
-            self.list_title = safe_filename(str(info["playlist"])) or "list"
-            self._look(self.list_title, "", unmistakable=False)
-        else:
+        fingerprint = _hash(about)
+        if not self.is_list:
             self._look(title, fingerprint, unmistakable=self._site_is_known and self._template is None)
             self._transfer.cell["name"] = title
-            sizes = [each.get("filesize") or each.get("filesize_approx") for each in formats]
-            self._expected = sum(sizes) if all(sizes) else None
-        stem = Path(ydl.prepare_filename(info)).name.removesuffix(f".{info['ext']}")
-        self._titles[stem] = title
-        self._workplace.expect(stem, fingerprint)
-        self._workplace.keep()
+        slot = base = _hash([info.get(key) for key in ("extractor_key", "id", "webpage_url", "original_url")])[:16]
+        while slot in self._titles:  # a list may name one page several times
+            slot = f"{base}-{len(self._titles)}"
+        self._titles[slot] = title
+        info[SLOT] = slot
+        # Of a page nobody knows, only its date tells whether the rest of it would be the rest of the same.
+        self._workplace.expect(slot, fingerprint, goes_on=self._site_is_known or info.get("timestamp") is not None)
+        sizes = [each.get("filesize") or each.get("filesize_approx") for each in formats]
+        self._expected = sum(sizes) if all(sizes) else None
+        self._before += sum(self._here.values())
+        self._here = {}
 
-    def _title(self, ydl: YoutubeDL, info: Mapping[str, Any]) -> str:
+    def _title(self, ydl: Ydl, info: Mapping[str, Any]) -> str:
         template = self._template or ("%(title)s [%(id)s]" if self._site_is_known else "%(title)s")
-        return safe_filename(ydl.evaluate_outtmpl(template, dict(info))) or "media"
+        return safe_filename(self._secrets.hide(str(ydl.evaluate_outtmpl(template, dict(info))))) or "media"
 
     def _progress(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's hook: so many bytes of a file are here."""
@@ -142,22 +132,20 @@ class Attempt:
         new = count - self._here.get(name, 0)
         self._here[name] = count
         here = sum(self._here.values())
-        size = self._size(status, whole, len(self._here))
         most = max(here, int(whole or 0))
         if self._max_size is not None and most > self._max_size:
-            self._workplace.discard()
             raise PermanentError(f"it has {most:,} bytes, and max_size is {self._max_size:,}")
-        self._transfer.progress(here, size)
+        self._transfer.progress(self._before + here, self._size(status, whole, here))
         if self._pace is not None and new > 0 and status["status"] == "downloading":
             self._rest(self._pace.spend(new))
 
-    def _size(self, status: Mapping[str, Any], whole: int | None, files: int) -> int | None:
-        if self.list_title:
+    def _size(self, status: Mapping[str, Any], whole: int | None, here: int) -> int | None:
+        if self.is_list:
             return None
-        if files == 1 and self._expected is None:
+        if len(self._here) == 1 and self._expected is None:
             guess = whole or status.get("total_bytes_estimate")
             return int(guess) if guess else None
-        return None if self._expected is None else max(self._expected, sum(self._here.values()))
+        return None if self._expected is None else max(self._expected, here)
 
     def _rest(self, seconds: float) -> None:
         while seconds > 0:
@@ -168,90 +156,42 @@ class Attempt:
     def _processing(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's hook: what is here is converted, merged or moved. All bytes are here."""
         self.check()
-        if status["status"] == "started" and status["postprocessor"] not in ("Gate", "MoveFiles"):
-            here = sum(self._here.values())
-            self._transfer.progress(here, here if not self.list_title else None)
+        here = sum(self._here.values())
+        if here and status["status"] == "started" and not self.is_list:
+            self._transfer.progress(here, here)
 
     def _made(self, done: Mapping[str, Any]) -> Made:
         path = Path(str(done.get("filepath") or ""))
-        if path.parent != self._workplace.path or path.is_symlink() or not path.is_file():
+        folder = path.parent
+        title = self._titles.get(folder.name)
+        if title is None or folder.parent != self.path or path.is_symlink() or not path.is_file():
             raise FetchError("yt-dlp has left no file where it was told to")
-        stem = next((each for each in self._titles if path.name.startswith(f"{each}.")), None)
-        if stem is None:
-            raise FetchError("yt-dlp has left a file that it did not announce")
-        beside = [each for each in self._workplace.files(stem) if each != path and each.suffix not in _NOT_DONE]
-        return Made(path, stem, beside, self._titles[stem])
-
-
-class _Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
-    """Looks at the transfer before each request and each read, and remembers what was refused."""
-
-    attempt: Attempt | None = None
-
-    def __init__(self, params: dict[str, Any]) -> None:
-        self._responses: list[Any] = []
-        self._pools: set[Any] = set()
-        super().__init__(params)
-
-    def urlopen(self, req: Any) -> Any:
-        attempt = self.attempt
-        if attempt is None:
-            return super().urlopen(req)
-        attempt.check()
-        try:
-            response = super().urlopen(req)
-        except HTTPError as refusal:
-            attempt.refusal = refusal
-            self._responses.append(refusal)
-            raise
-        self._pools.add(getattr(response.fp, "_pool", None))
-        read = response.read
-
-        def read_a_little(amt: int | None = None) -> Any:
-            attempt.check()
-            return read(amt if amt is None else min(amt, _BLOCK_BYTES))
-
-        response.read = read_a_little
-        self._responses = [each for each in self._responses if not getattr(each, "closed", False)]
-        self._responses.append(response)
-        return response
-
-    def close_responses(self) -> None:
-        """Close what yt-dlp, and urllib3 under it, would leave to the garbage collector."""
-        for each in (*self._responses, *self._pools - {None}):
-            with suppress(Exception):
-                each.close()
-        self._responses.clear()
-        self._pools.clear()
-
-
-class _Gate(PostProcessor):  # type: ignore[misc]  # the same
-    """Where yt-dlp has chosen the formats, and not begun."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        super().__init__()
-        self._attempt = attempt
-
-    @classmethod
-    def pp_key(cls) -> str:
-        return "Gate"
-
-    def run(self, information: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        self._attempt.begin(self._downloader, information)
-        return [], information
+        beside = sorted(
+            each
+            for each in folder.iterdir()
+            if each != path and each.is_file() and not any(sign in each.name for sign in _NOT_DONE)
+        )
+        return Made(path, beside, title)
 
 
 class _Log:
     """Takes what yt-dlp would print. What it calls an error is raised as well."""
 
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
     def debug(self, message: str) -> None:
         if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug("%s", text_of(message))
+            _LOG.debug("%s", self._secrets.hide(message))
 
     info = error = debug
 
     def warning(self, message: str) -> None:
-        _LOG.info("%s", text_of(message))
+        _LOG.info("%s", self._secrets.hide(message))
+
+
+def _hash(about: list[Any]) -> str:
+    return hashlib.sha256(repr(about).encode("utf-8", "replace")).hexdigest()
 
 
 def _downloads(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

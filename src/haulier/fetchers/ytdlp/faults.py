@@ -6,6 +6,7 @@ the text. URLs in it are shown without their secrets.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -13,16 +14,14 @@ from typing import Final
 from yt_dlp.networking.exceptions import CertificateVerifyError, HTTPError, TransportError
 from yt_dlp.utils import (
     ContentTooShortError,
-    DownloadError,
     ExtractorError,
-    PostProcessingError,
-    UnavailableVideoError,
     UnsupportedError,
+    YoutubeDLError,
 )
 
 from haulier.errors import PermanentError, Throttled
 from haulier.fetchers.faults import DEFAULT_PAUSE_S, FetchError, not_written, refused
-from haulier.fetchers.urls import redacted
+from haulier.fetchers.ytdlp.secrets import Secrets
 
 __all__ = ["sorted_fault", "text_of"]
 
@@ -32,48 +31,59 @@ _ASKS_FOR_A_PAUSE: Final = re.compile(
 _LONG_PAUSE_S: Final = 600.0
 """A site that says in words that it has had enough forgets it slowly."""
 
-_PASSES: Final = re.compile(r"timed? ?out|connection|temporar|incomplete|unavailable right now|interrupted", re.I)
-_PREFIX: Final = re.compile(r"^(\s|\x1b\[[0-9;]*m)*(ERROR:)?(\s|\x1b\[[0-9;]*m)*")
-_BLURB: Final = re.compile(
-    r"[;.]? *(please report this issue on|Confirm you are on the latest version|Set --default).*", re.S
+_DISK: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOENT}
 )
-_CAUSE: Final = re.compile(r" \(caused by .*\)", re.S)
+
+_PASSES: Final = re.compile(r"timed? ?out|connection|temporar|incomplete|unavailable right now|interrupted", re.I)
+_PREFIX: Final = re.compile(r"^\s*(ERROR:)?\s*")
+_BLURB: Final = re.compile(
+    r"[;.]? *(please report this issue on|Confirm you are on the latest version|Set --default).*"
+)
+_CAUSE: Final = re.compile(r" \(caused by .*\)")
 _GAVE_UP: Final = "[download] Got error: "
 """How yt-dlp begins to tell of what it would try again itself, if it were let."""
+_OF_WHAT: Final = re.compile(r"\w+://\S+|^\[[^\]]*\] .*?: ")
+"""What the site or the user calls something: no words of yt-dlp's."""
 
-_URL: Final = re.compile(r"[\w+.-]+://[^\s'\"<>]+")
 
-
-def sorted_fault(error: BaseException, answer: HTTPError | None, dest: str) -> Exception:
+def sorted_fault(error: BaseException, answer: HTTPError | None, secrets: Secrets, dest: str) -> Exception:
     """The exception for what yt-dlp raised.
 
     ``answer``: the last answer that was a refusal, which yt-dlp's error may have forgotten. ``dest``: for messages.
     """
     chain = list(_chain(error))
-    text = text_of(error)
+    text = text_of(error, secrets)
     would_try_again, text = text.startswith(_GAVE_UP), text.removeprefix(_GAVE_UP)
     http = next((each for each in chain if isinstance(each, HTTPError)), None)
     if http is None and answer is not None and f"HTTP Error {answer.status}" in text:
         http = answer
     if http is not None:
         return _by_status(http, text, in_media=not any(isinstance(each, ExtractorError) for each in chain))
-    if any(isinstance(each, CertificateVerifyError) for each in chain):
+    if _any(chain, CertificateVerifyError):
         return PermanentError(text)
-    disk = next((each for each in chain if type(each) in (OSError, PermissionError, FileNotFoundError)), None)
-    if isinstance(disk, OSError) and disk.errno is not None:
-        return not_written(disk, "the media", dest)
-    if _ASKS_FOR_A_PAUSE.search(text):
-        return Throttled(_LONG_PAUSE_S, text)
-    passes = would_try_again or any(isinstance(each, (TransportError, ContentTooShortError)) for each in chain)
-    if passes or _PASSES.search(text):
+    if would_try_again or _any(chain, TransportError, ContentTooShortError):
         return FetchError(text)
-    if any(isinstance(each, (UnsupportedError, PostProcessingError, UnavailableVideoError)) for each in chain):
+    disk = next((each for each in chain if isinstance(each, OSError) and each.errno in _DISK), None)
+    if isinstance(disk, OSError):
+        return not_written(disk, "the media", dest)
+    if _any(chain, UnsupportedError):
         return PermanentError(text)
+    words = _OF_WHAT.sub("", text)
+    if _ASKS_FOR_A_PAUSE.search(words):
+        return Throttled(_LONG_PAUSE_S, text)
+    if _PASSES.search(words):
+        return FetchError(text)
     found = next((each for each in chain if isinstance(each, ExtractorError)), None)
-    if found is not None:
-        # What is not expected is a site that has changed, or one that sent half a page.
-        return PermanentError(text) if found.expected else FetchError(text)
-    return PermanentError(text) if isinstance(error, DownloadError) else FetchError(text)
+    if found is not None and not found.expected:
+        return FetchError(text)  # the site has changed, or has sent half a page
+    if isinstance(error, YoutubeDLError):
+        return PermanentError(text)
+    return PermanentError(f"{type(error).__name__}: {text}")  # most likely an option that yt-dlp cannot use
+
+
+def _any(chain: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(each, kinds) for each in chain)
 
 
 def _by_status(http: HTTPError, text: str, *, in_media: bool) -> Exception:
@@ -106,9 +116,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         ]
 
 
-def text_of(error: BaseException | str) -> str:
-    """What is said, in one line, without colours, without advice for yt-dlp's own users, without secrets."""
-    text = str(error) or type(error).__name__
-    text = _BLURB.sub("", _CAUSE.sub("", _PREFIX.sub("", text)))
-    text = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(text.split()))
-    return _URL.sub(lambda found: redacted(found[0]), text) or type(error).__name__
+def text_of(error: BaseException, secrets: Secrets) -> str:
+    """What is said, in one line, without advice for yt-dlp's own users, without secrets."""
+    text = secrets.hide(str(error)) or type(error).__name__
+    return _BLURB.sub("", _CAUSE.sub("", _PREFIX.sub("", text)))

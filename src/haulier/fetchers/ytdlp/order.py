@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from yt_dlp.utils import MEDIA_EXTENSIONS
+
+from haulier.errors import PermanentError
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.destination import MOST_LOOKED_AT, Overwrite, give_name, make_folder, sync_folder
-from haulier.fetchers.faults import FetchError, explained
-from haulier.fetchers.filenames import numbered, safe_filename
+from haulier.fetchers.faults import explained
+from haulier.fetchers.filenames import MAX_NAME_BYTES, numbered, safe_filename
 from haulier.fetchers.origin import Mark, mark_of, write_mark
 from haulier.fetchers.urls import redacted
 from haulier.fetchers.ytdlp.attempt import Made
@@ -20,7 +23,13 @@ from haulier.fetchers.ytdlp.attempt import Made
 __all__ = ["AlreadyThere", "Order"]
 
 _BEGUN: Final = "begun"
-"""The etag of a list's folder that has not all of the list in it."""
+_WHOLE: Final = "whole"
+"""The etags of a list's folder, before and after all of the list is in it."""
+
+_MEDIA: Final = frozenset((*MEDIA_EXTENSIONS.video, *MEDIA_EXTENSIONS.audio))
+_NUMBER_BYTES: Final = len(" (9999)")
+_LONG: Final = 100
+"""Characters of a name after which it may have been cut."""
 
 
 class AlreadyThere(Exception):
@@ -46,6 +55,8 @@ class Order:
     overwrite: Overwrite
     fingerprint: str = ""
     """What the site says of the medium, as a hash."""
+    there: Path | None = None
+    """What was here of this very page, and is fetched again."""
 
     def look(self, title: str, fingerprint: str, *, unmistakable: bool) -> None:
         """Raise ``AlreadyThere`` if what is called ``title`` need not be fetched.
@@ -55,62 +66,74 @@ class Order:
         self.fingerprint = fingerprint
         if self.overwrite == "always":
             return
-        there = self._there(self.wanted or title, unmistakable=unmistakable and not self.wanted)
+        there = self._found(self.wanted or title, unmistakable=unmistakable and not self.wanted)
         if there is not None and (self.overwrite == "never" or _is(there, fingerprint)):
             raise AlreadyThere(there)
+        self.there = there
 
     def land(self, made: list[Made], list_title: str, checksum: Checksum | None) -> Path:
-        """Give all of it its names, on disk; the path of the file, or of the folder of a list.
+        """Give all of it its names, on disk; the path of the file, or of the folder of a list ('' for none).
 
         Raises ``FetchError`` or ``PermanentError``.
         """
         if not made:
-            raise FetchError("yt-dlp found nothing to download there")
+            raise PermanentError("there is nothing to download")
+        if list_title and checksum is not None:
+            raise PermanentError("a checksum is of one file, and this is a list")
         with explained(self.wanted or list_title or made[0].title, str(self.folder)):
             make_folder(self.root, self.folder)
             if list_title:
                 return self._list(made, self.wanted or list_title)
             if checksum is not None:
                 checksum.verify(made[0].path)
-            name = _with_suffix(self.wanted or made[0].title, made[0].path.suffix, chosen=bool(self.wanted))
-            return self._file(made[0], self.folder / name, Mark(self.key, self.fingerprint, redacted(self.url)))
+            title = _without_suffix(self.wanted) or made[0].title
+            final = self._file(made[0], self.folder, title, Mark(self.key, self.fingerprint, redacted(self.url)))
+            if self.there is not None and self.there != final and self.there.is_file():
+                self.there.unlink()  # ours, in its old form: with another suffix
+            return final
 
-    def _there(self, title: str, *, unmistakable: bool) -> Path | None:
+    def _found(self, title: str, *, unmistakable: bool) -> Path | None:
         """What is here of this very page, and whole."""
+        stem = _without_suffix(title)
+        named = re.compile(re.escape(stem) + r"( \(\d+\))?(\.\w+)?")
         try:
-            entries = [self.folder / each for each in os.listdir(self.folder) if each.startswith(_stem(title))]
+            names = [each for each in os.listdir(self.folder) if each.startswith(stem[:_LONG])]
         except OSError:
             return None
-        for path in sorted(entries)[:MOST_LOOKED_AT]:
+        names = [each for each in names if len(stem) > _LONG or named.fullmatch(each)]
+        for path in sorted(self.folder / each for each in names)[:MOST_LOOKED_AT]:
             mark = mark_of(path)
             if mark is not None and mark.key == self.key and mark.etag != _BEGUN:
                 return path
-            if mark is None and unmistakable and path.stem == title and path.is_file() and not path.is_symlink():
+            if mark is None and unmistakable and _is_media(path.name) and path.stem == stem and not path.is_symlink():
                 return path
         return None
 
-    def _file(self, made: Made, path: Path, mark: Mark, overwrite: Overwrite | None = None) -> Path:
+    def _file(self, made: Made, folder: Path, title: str, mark: Mark, overwrite: Overwrite | None = None) -> Path:
         """One medium, and what belongs to it."""
         overwrite = overwrite or self.overwrite
-        for each in (made.path, *made.beside):
-            _finish(each, mark)
-        final = give_name(made.path, path, mark.key, overwrite)
+        suffixes = {each: each.name.removeprefix(made.path.stem) for each in (made.path, *made.beside)}
+        room = MAX_NAME_BYTES - _NUMBER_BYTES - max(len(suffix.encode()) for suffix in suffixes.values())
+        title = safe_filename(title.encode()[:room].decode(errors="ignore")) or "media"
+        _finish(made.path, mark)
+        final = give_name(made.path, folder / (title + made.path.suffix), mark.key, overwrite)
         for each in made.beside:
-            suffix = each.name[len(made.stem) :]
-            give_name(each, final.with_name(final.stem + safe_filename(f"x{suffix}")[1:]), mark.key, overwrite)
-        sync_folder(final.parent)
+            # Not the same key: it would be taken for the medium.
+            key = _key(mark.key, suffixes[each])
+            _finish(each, mark._replace(key=key))
+            give_name(each, final.with_name(final.stem + suffixes[each]), key, overwrite)
+        sync_folder(folder)
         return final
 
     def _list(self, made: list[Made], name: str) -> Path:
         """A list: a folder with all of it."""
         folder = self._list_folder(name)
-        _finish(folder, Mark(self.key, _BEGUN, redacted(self.url)))
+        shown = redacted(self.url)
+        _finish(folder, Mark(self.key, _BEGUN, shown))
         for each in made:
             # A key for each, or a second one of the same title would take the first one's name.
-            key = sha256(f"{self.key} {each.stem}".encode()).hexdigest()
-            path = folder / _with_suffix(each.title, each.path.suffix, chosen=False)
-            self._file(each, path, Mark(key, None, redacted(self.url)), "changed")
-        _finish(folder, Mark(self.key, "whole", redacted(self.url)))
+            self._file(each, folder, each.title, Mark(_key(self.key, each.path.parent.name), None, shown), "changed")
+        _finish(folder, Mark(self.key, _WHOLE, shown))
         sync_folder(self.folder)
         return folder
 
@@ -122,7 +145,7 @@ class Order:
                 path.mkdir()
             except FileExistsError:
                 mark = mark_of(path)
-                if mark is None or mark.key != self.key or not path.is_dir():
+                if mark is None or mark.key != self.key or path.is_symlink() or not path.is_dir():
                     number += 1
                     continue
             return path
@@ -133,21 +156,18 @@ def _is(there: Path, fingerprint: str) -> bool:
     return mark is not None and mark.etag == fingerprint
 
 
-def _stem(name: str) -> str:
-    """What all the names of a file of this name begin with, however it is numbered and whatever its suffix is."""
-    path = PurePosixPath(name)
-    return (path.stem if _is_media(name) else name)[:100]
+def _key(key: str, part: str) -> str:
+    return sha256(f"{key} {part}".encode()).hexdigest()
 
 
 def _is_media(name: str) -> bool:
-    return (mimetypes.guess_type(name)[0] or "").startswith(("video/", "audio/"))
+    suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
+    return suffix in _MEDIA
 
 
-def _with_suffix(name: str, suffix: str, *, chosen: bool) -> str:
-    """``name`` with the suffix that fits, in place of one that somebody took for it."""
-    if chosen and _is_media(name):
-        name = PurePosixPath(name).stem
-    return safe_filename(name + suffix) or f"media{suffix}"
+def _without_suffix(name: str) -> str:
+    """``name`` without what somebody took for its suffix: the medium brings its own."""
+    return PurePosixPath(name).stem if _is_media(name) else name
 
 
 def _finish(path: Path, mark: Mark) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from haulier.fetchers.destination import make_folder
-from haulier.fetchers.faults import FetchError, not_written
+from haulier.fetchers.faults import FetchError, explained
 from haulier.fetchers.filenames import PART_SUFFIX, numbered, safe_filename
 
 try:
@@ -49,42 +49,32 @@ class Workplace:
         """Where it is, without links in it."""
 
     def __enter__(self) -> Workplace:
-        failure: OSError | None = None
-        try:
+        with explained(self._name, str(self._dest)):
             make_folder(self._dest, self._dest)
             self._take()
-        except OSError as exc:
-            failure = exc
-        if failure is not None:
-            raise not_written(failure, self._name, str(self._dest))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         fd, self._fd = self._fd, None
-        if not (self._keeps and _LOCKS and any(name != _ABOUT for name in os.listdir(self.path))):
+        if not (self._keeps and _LOCKS and set(os.listdir(self.path)) - {_ABOUT}):
             shutil.rmtree(self.path, ignore_errors=True)
         if fd is not None:
             os.close(fd)
 
-    def keep(self) -> None:
-        """What is in it is worth going on with."""
-        self._keeps = True
-
     def discard(self) -> None:
-        """It is not, or it has been taken out."""
+        """What is in it is not worth going on with, or has been taken out."""
         self._keeps = False
 
-    def expect(self, stem: str, fingerprint: str) -> None:
-        """What will be worked on is called ``stem…``: if it is not what was begun under that name, begin anew."""
-        if self._seen.get(stem) != fingerprint:
-            for path in self.files(stem):
-                path.unlink()
-            self._seen[stem] = fingerprint
-            self._describe()
+    def expect(self, slot: str, fingerprint: str, *, goes_on: bool) -> None:
+        """Something will be worked on in the folder ``slot``; what is there of something else is removed.
 
-    def files(self, stem: str) -> list[Path]:
-        """The files whose names are ``stem``, a dot, and more."""
-        return sorted(each for each in self.path.iterdir() if each.name.startswith(f"{stem}.") and each.is_file())
+        ``goes_on``: whether what was begun under the same fingerprint is of the same.
+        """
+        if not goes_on or self._seen.get(slot) != fingerprint:
+            shutil.rmtree(self.path / slot, ignore_errors=True)
+            self._seen[slot] = fingerprint
+            self._describe()
+        self._keeps = True
 
     def _take(self) -> None:
         for number in range(_MOST):
@@ -101,11 +91,15 @@ class Workplace:
 
     def _own(self, path: Path) -> None:
         """Own a folder that was made right now."""
-        if _LOCKS:
-            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            flock(self._fd, LOCK_EX)  # whoever else looks at it lets go of it at once
         self.path = Path(os.path.realpath(path))
-        self._describe()
+        try:
+            if _LOCKS:
+                self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                flock(self._fd, LOCK_EX)  # whoever else looks at it lets go of it at once
+            self._describe()
+        except BaseException:  # such as a full disk
+            self.__exit__()
+            raise
 
     def _go_on(self, path: Path) -> bool:
         """Take over a folder that was there, if it is of this download and nobody works in it."""
@@ -120,20 +114,25 @@ class Workplace:
             told = self._told(path) if os.path.samestat(os.fstat(fd), os.lstat(path)) else {}
         except OSError:
             told = {}
-        if told.get("version") != _VERSION or told.get("key") != self._key:
+        if told is not None and (told.get("version") != _VERSION or told.get("key") != self._key):
             os.close(fd)
             return False
         self._fd, self.path, self._keeps = fd, Path(os.path.realpath(path)), True
-        seen = told.get("seen")
+        seen = {} if told is None else told.get("seen")
         self._seen = {str(stem): str(each) for stem, each in seen.items()} if isinstance(seen, dict) else {}
         return True
 
     def _describe(self) -> None:
         told = {"version": _VERSION, "key": self._key, "seen": self._seen}
-        (self.path / _ABOUT).write_text(json.dumps(told), encoding="utf-8")
+        begun = self.path / (_ABOUT + ".new")
+        begun.write_text(json.dumps(told), encoding="utf-8")
+        begun.replace(self.path / _ABOUT)
 
     @staticmethod
-    def _told(path: Path) -> dict[str, Any]:
+    def _told(path: Path) -> dict[str, Any] | None:
+        """What a folder says of itself; None where it is one of ours whose process was killed before it said so."""
+        if not set(os.listdir(path)) - {_ABOUT + ".new"}:
+            return None
         with suppress(OSError, ValueError):
             told = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
             return told if isinstance(told, dict) else {}
