@@ -9,7 +9,7 @@ from typing import Final
 
 from haulier.cli.arguments import UsageError, parsed, parser, usage_error
 from haulier.cli.outlet import Outlet
-from haulier.cli.signals import leaving_on_ctrl_c
+from haulier.cli.signals import leave_on_ctrl_c
 
 __all__ = ["main"]
 
@@ -21,11 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: all is well; 1: some downloads failed; 2: it was called wrongly; 128 + N: ended by signal N.
     """
-    with leaving_on_ctrl_c():
-        return _run(argv)
-
-
-def _run(argv: Sequence[str] | None) -> int:
+    leave_on_ctrl_c()
     args = parsed(argv)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:

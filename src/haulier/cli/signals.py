@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Stop", "leaving_on_ctrl_c"]
+__all__ = ["Stop", "leave_on_ctrl_c"]
 
 _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -26,20 +25,11 @@ def _leave(signum: int, _: FrameType | None) -> None:
     os._exit(128 + signum)
 
 
-@contextmanager
-def leaving_on_ctrl_c() -> Iterator[None]:
-    """Within it, Ctrl-C just ends the process: nothing has begun yet, and a traceback tells nobody anything."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
+def leave_on_ctrl_c() -> None:
+    """From now on, Ctrl-C just ends the process where no ``Stop`` is entered: a traceback tells nobody anything."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
-    try:
-        yield
-    finally:
-        if before is signal.default_int_handler:
-            signal.signal(signal.SIGINT, before)
 
 
 class Stop:
