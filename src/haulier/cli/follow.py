@@ -81,6 +81,7 @@ class Follower:
             self.glance()
         if self._stop.signum is not None:
             self._view.tell(News("stops", "what runs is asked to stop; once more, and it ends at once"))
+            self._view.frame(self._camera.take)  # the last one before the end, which may take some seconds
 
     def _hear(self, event: Event) -> None:
         if not isinstance(event, Changed):
