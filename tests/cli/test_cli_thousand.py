@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cli.unruly import MISDEEDS, body_of, unruly_hosts
 
+from haulier.verify import verify
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Start
 
@@ -30,8 +32,9 @@ def test_a_thousand_files_are_right_whatever_the_hosts_and_the_killer_do(start: 
         names = [f"file-{number:04}.bin" for number in range(FILES)]
         urls.write_text("\n".join(hosts[number % len(hosts)].url(name) for number, name in enumerate(names)))
         command = ("get", "-i", str(urls), "--dest", str(dest), "--delay", str(DELAY_S), "--retries", "12", "--quiet")
+        traced = ("--trace", str(tmp_path / "trace"))
         for goal in (FILES // 4, FILES // 2, FILES * 3 // 4):
-            process = start(*command)
+            process = start(*command, *traced)
             until = monotonic() + 100
             while landed(dest) < goal:
                 assert process.poll() is None, process.communicate()
@@ -41,9 +44,11 @@ def test_a_thousand_files_are_right_whatever_the_hosts_and_the_killer_do(start: 
             process.wait(20)
             for host in hosts:
                 host.forget()
-        process = start(*command)
+        process = start(*command, *traced)
         out, err = process.communicate(timeout=150)
         assert (process.returncode, out, err) == (0, "", "")
+    with (tmp_path / "trace").open() as lines:
+        assert verify(lines).runs == 4
     assert sorted(path.name for path in dest.iterdir()) == names
     wrong = [name for name in names if (dest / name).read_bytes() != body_of(name)]
     assert wrong == []

@@ -1,7 +1,8 @@
-"""The command line: ``haulier get``, ``haulier demo``, ``haulier completion``. Needs ``pip install 'haulier[cli]'``."""
+"""The command line: ``haulier get``, ``demo``, ``verify``, ``completion``. Needs ``pip install 'haulier[cli]'``."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -23,19 +24,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     leave_on_ctrl_c()
     args = parsed(argv)
+    try:
+        return _run(args)
+    except UsageError as error:
+        usage_error(args.command, str(error))
+        return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    # Each command's own imports: the live table needs rich, a check of a trace needs nothing.
+    if args.command == "verify":
+        from haulier.cli.verify import run as verify
+
+        return verify(args.trace, Outlet(sys.stdout))
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         print(f"haulier: {' and '.join(missing)} missing: pip install 'haulier[cli]'", file=sys.stderr)
         return 2
-    try:
-        if args.command == "completion":
-            from haulier.cli.completion import run as completion
+    if args.command == "completion":
+        from haulier.cli.completion import run as completion
 
-            return completion(parser(), args.shell, Outlet(sys.stdout))
+        return completion(parser(), args.shell, Outlet(sys.stdout))
+    if args.command == "demo":
         from haulier.cli.demo import run as demo
-        from haulier.cli.get import run as get
 
-        return get(args) if args.command == "get" else demo(args)
-    except UsageError as error:
-        usage_error(args.command, str(error))
-        return 2
+        return demo(args)
+    from haulier.cli.get import run as get
+
+    return get(args)

@@ -40,6 +40,15 @@ nothing is left behind. At the end it says in plain words what happened, and whe
 """
 
 
+_VERIFY = """\
+Checks a trace: never more at once than the limit, never a start before the delay is over, never one of what was
+cancelled, first come first served, and every download over exactly once. Names the first line that says otherwise,
+and the one that it contradicts.
+
+exit status:
+  0 every promise was kept, 1 one was not, 2 this is no trace
+"""
+
 _COMPLETION = """\
 Prints a script that completes haulier's commands and options. To have it in every new shell:
 
@@ -92,6 +101,7 @@ def parser() -> _Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_get(commands)
     _add_demo(commands)
+    _add_verify(commands)
     _add_completion(commands)
     return top
 
@@ -121,6 +131,7 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
     output.add_argument("--json", action="store_true", help="one JSON object a line for whatever happens")
     output.add_argument("--dry-run", action="store_true", help="only say what would go where, and with which manners")
     output.add_argument("--explain", action="store_true", help="say what each host waits for, whenever that changes")
+    output.add_argument("--trace", metavar="FILE", help="append what happens when, for 'haulier verify'")
     _add_loudness(get)
 
 
@@ -196,6 +207,16 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     )  # fmt: skip
     demo.add_argument("--picture", metavar="FILE", help="save a picture of the live table as SVG")
     _add_loudness(demo)
+
+
+def _add_verify(commands: argparse._SubParsersAction[_Parser]) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check what an engine has traced against its promises",
+        description=_VERIFY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verify.add_argument("trace", metavar="FILE", help="what 'haulier get --trace' or DownloadEngine(trace=…) wrote")
 
 
 def _add_completion(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -76,7 +76,8 @@ def _download(
     lines = JsonLines(outlet)
     quiet = view_for(outlet, quiet=args.quiet or args.json, verbose=args.verbose)
     view = lines if args.json else quiet
-    engine = DownloadEngine(retention=Retention(max_terminal=max(10_000, len(wanted))))
+    retention = Retention(max_terminal=max(10_000, len(wanted)))
+    engine = _checked(lambda: DownloadEngine(retention=retention, trace=args.trace))
     heard = engine.subscribe(lines.hear, capacity=sys.maxsize) if args.json else nullcontext()
     for source, each in manners.items():
         engine.register_source(source, policy=each.policy)

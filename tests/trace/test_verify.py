@@ -1,0 +1,299 @@
+"""Each promise, broken by hand in a trace, is found with both of its lines; a real engine's trace is not."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tenacity
+
+from haulier import (
+    DownloadEngine,
+    PermanentError,
+    RestartPolicy,
+    RetryPolicy,
+    SourceCrashed,
+    SourceDown,
+    SourcePolicy,
+    Throttled,
+)
+from haulier.trace import Trace
+from haulier.verify import Report, Violation, verify
+
+GUARD_S = 30.0
+
+
+def trace(*events: tuple[Any, ...]) -> list[str]:
+    """``(at, event, id, more)`` as the lines of one source's trace."""
+    lines = []
+    for at, event, *rest in events:
+        told: dict[str, Any] = {"run": "one", "event": event, "at": at, "source": "tidal"}
+        if event in ("opened", "closed"):
+            del told["source"]
+        if rest and isinstance(rest[0], str):
+            told["id"] = rest.pop(0)
+        if event == "start":
+            told |= {"attempt": 1, "taken": at, "stamped": at}
+        if event == "queued":
+            told["began"] = at - 0.25
+        lines.append(json.dumps(told | (rest[0] if rest else {})) + "\n")
+    return lines
+
+
+def rules(
+    at: float, limit: int = 1, delay: float = 0.0, since: str = "end", *, paused: bool = False
+) -> tuple[Any, ...]:
+    return (at, "rules", {"limit": limit, "delay": delay, "from": since, "paused": paused})
+
+
+def run(at: float, download_id: str, until: float, ends: str = "end") -> list[tuple[Any, ...]]:
+    stamped = {"stamped": until}
+    return [(at, "start", download_id), (until, "returned", download_id), (until, ends, download_id, stamped)]
+
+
+GOOD = [
+    rules(0.0, delay=2.0),
+    (1.0, "queued", "a"),
+    (2.0, "queued", "b"),
+    *run(3.0, "a", 4.0),
+    (4.1, "over", "a"),
+    *run(6.0, "b", 7.0),
+    (7.1, "over", "b"),
+    (8.0, "closed"),
+]
+
+
+def test_a_trace_that_is_well_is_counted() -> None:
+    assert verify(trace(*GOOD)) == Report(runs=1, sources=1, downloads=2, attempts=2, open=0)
+
+
+def test_a_trace_that_was_cut_off_is_well_and_says_what_is_open() -> None:
+    lines = trace(*GOOD[:-2])
+    assert verify([*lines, '{"run": "one", "eve']) == Report(runs=1, sources=1, downloads=2, attempts=2, open=1)
+
+
+BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
+    ("two at once", "2 run at once, and 1 may", [rules(0.0), (3.0, "start", "a"), (4.0, "start", "b")]),
+    ("over the limit", "3 run at once, and 2 may", [rules(0.0, 2), *((3.0, "start", each) for each in "abc")]),
+    ("twice at once", "a runs twice at once", [rules(0.0, 2), (3.0, "start", "a"), (4.0, "start", "a")]),
+    ("too early", "1.500000 s after the one before", [rules(0.0, delay=2.0), *run(3.0, "a", 4.0), (5.5, "start", "b")]),
+    (
+        "two starts too close",
+        "1.500000 s after the one before",
+        [rules(0.0, 2, delay=2.0), (3.0, "start", "a"), (4.5, "start", "b")],
+    ),
+    (
+        "start to start",
+        "1.000000 s after the one before",
+        [rules(0.0, delay=2.0, since="start"), *run(3.0, "a", 3.5), (4.0, "start", "b")],
+    ),
+    ("after a crash", "1.000000 s after", [rules(0.0, delay=2.0), *run(3.0, "a", 4.0, "fell"), (5.0, "start", "b")]),
+    ("given up on", "1.000000 s after", [
+        rules(0.0, delay=2.0), (3.0, "start", "a"), (4.0, "gave_up", "a", {"stamped": 4.0}), (5.0, "start", "b"),
+    ]),
+    ("while paused", "while the source is paused", [rules(0.0, paused=True), (3.0, "start", "a")]),
+    ("withdrawn", "a was withdrawn or cancelled, and starts", [(1.0, "withdrawn", "a"), (3.0, "start", "a")]),
+    ("cancelled", "a was withdrawn or cancelled, and starts", [
+        *run(1.0, "a", 2.0), (2.5, "cancelled", "a"), (3.0, "start", "a"),
+    ]),
+    ("over, and starts", "a is over, and starts", [(1.0, "over", "a"), (3.0, "start", "a")]),
+    ("over twice", "a is over twice", [(1.0, "over", "a"), (3.0, "over", "a")]),
+    ("queued twice", "a is queued twice", [(1.0, "queued", "a"), (3.0, "queued", "a")]),
+    ("never over", "a is not over, and the engine is closed", [(1.0, "queued", "a"), (3.0, "closed")]),
+    ("out of turn", "b started before a, which came first", [
+        (1.0, "queued", "a"), (2.0, "queued", "b"), *run(3.0, "b", 4.0), (5.0, "start", "a"),
+    ]),
+    ("out of turn, and withdrawn", "b started before a, which came first", [
+        (1.0, "queued", "a"), (2.0, "queued", "b"), *run(3.0, "b", 4.0), (5.0, "withdrawn", "a"),
+    ]),
+    ("suspended", "before the suspension ends", [
+        *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}), (5.0, "start", "a"),
+    ]),
+    ("not alone", "one is to run alone", [
+        rules(0.0, 3), *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}),
+        (9.0, "start", "a"), (9.1, "start", "b"),
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "words", "events"), BROKEN, ids=[what for what, *_ in BROKEN])
+def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[Any, ...]]) -> None:
+    with pytest.raises(Violation) as caught:
+        verify(trace(*events))
+    assert words in caught.value.what
+    assert str(caught.value).count("line ") == (1 if caught.value.before is None else 2)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        # The limit was lowered after the second start was decided, and before it was told of.
+        [rules(0.0, 2), (1.0, "start", "a"), rules(2.0, 1), (2.1, "start", "b", {"taken": 1.9})],
+        # The first one's start is told of late.
+        [
+            rules(0.0, 2), (1.0, "queued", "a"), (2.0, "queued", "b"),
+            (3.0, "start", "b"), (3.1, "start", "a", {"taken": 2.9}),
+        ],
+        # A hung one no longer counts.
+        [
+            rules(0.0), (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}), *run(3.0, "b", 4.0),
+            (5.0, "returned", "a"),
+        ],
+        # Nobody can tell which of two dispatches at once came first.
+        [
+            (1.0, "queued", "a", {"began": 0.5}), (1.1, "queued", "b", {"began": 0.9}), *run(3.0, "b", 4.0),
+            (5.0, "start", "a"),
+        ],
+        # It was on its way when the pause was asked for.
+        [
+            rules(0.0, 2), (1.0, "start", "a"), (2.0, "suspended", "c", {"until": 9.0}),
+            (2.1, "start", "b", {"taken": 1.9}),
+        ],
+    ],
+)  # fmt: skip
+def test_what_only_looks_broken_is_well(events: Iterable[tuple[Any, ...]]) -> None:
+    verify(trace(*events))
+
+
+@pytest.mark.parametrize("text", ["hello\n", "[]\n", '{"run": "x"}\n', "1\n"])
+def test_what_is_no_trace_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no trace"):
+        verify([text])
+    with pytest.raises(ValueError, match="line 9"):
+        verify([*trace(*GOOD)[:8], text, *trace(*GOOD)])
+
+
+def test_two_engines_in_one_file_know_nothing_of_each_other() -> None:
+    other = [line.replace('"one"', '"two"') for line in trace(*GOOD)]
+    mixed = [line for pair in zip(trace(*GOOD), other, strict=True) for line in pair]
+    assert verify(mixed) == Report(runs=2, sources=2, downloads=4, attempts=4, open=0)
+
+
+# ---- of a real engine ------------------------------------------------------------------------------------------------
+
+
+def wild(seed: int) -> Any:
+    """An impl that does what impls do."""
+    draw = random.Random(seed)
+    tick = threading.Event()
+
+    def impl(download_id: str, target_id: object, display_name: str) -> str | None:
+        fate = draw.random()
+        if fate < 0.08:
+            raise OSError("reset")
+        if fate < 0.12:
+            raise PermanentError("gone")
+        if fate < 0.16:
+            raise Throttled(0.005)
+        if fate < 0.18:
+            raise SourceCrashed("the client is broken")
+        if fate < 0.20:
+            raise SystemExit(3)
+        if fate < 0.30:
+            tick.wait(0.002)
+        return "a path" if fate < 0.95 else None
+
+    return impl
+
+
+@pytest.mark.expect_errors
+@pytest.mark.parametrize("seed", range(3))
+def test_a_busy_engine_keeps_its_promises(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "trace"
+    retry = RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.001))
+    restart = RestartPolicy(intensity=10_000, wait=tenacity.wait_fixed(0.001))
+    names = [f"s{number}" for number in range(6)]
+    with DownloadEngine(trace=path) as engine:
+        for number, name in enumerate(names):
+            policy = SourcePolicy(
+                concurrency=1 + number % 3,
+                delay=0.001 * (number % 2),
+                jitter=(0.5, 1.5) if number == 3 else None,
+                delay_from="start" if number == 5 else "end",
+                retry=retry,
+                restart=restart,
+            )
+            engine.register_source(name, policy=policy, impl=wild(seed))
+
+        def caller(draw: random.Random) -> None:
+            for number in range(300):
+                name = draw.choice(names)
+                download_id = engine.worker.dispatch(name, number, "n", "")
+                whim = draw.random()
+                if whim < 0.1:
+                    engine.cancel_download(download_id)
+                elif whim < 0.13:
+                    engine.worker.set_concurrency(name, draw.randint(1, 4))
+                elif whim < 0.16:
+                    engine.worker.set_delay(name, draw.choice([0.0, 0.001, 0.002]))
+                elif whim < 0.18:
+                    engine.pause(name)
+                    engine.resume(name)
+
+        threads = [threading.Thread(target=caller, args=(random.Random(10 * seed + i),)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(GUARD_S)
+        engine.close(drain=True, timeout=GUARD_S)
+    with path.open() as lines:
+        report = verify(lines)
+    assert (report.downloads, report.open, report.sources) == (1200, 0, 6)
+    assert report.attempts > 1000
+
+
+@pytest.mark.expect_errors
+def test_a_source_that_goes_down_and_is_mended_keeps_its_promises(tmp_path: Path) -> None:
+    def crash(download_id: str, target_id: object, display_name: str) -> str:
+        if target_id == "crash":
+            raise SourceCrashed("broken")
+        return "x"
+
+    with DownloadEngine(trace=tmp_path / "trace") as engine:
+        engine.register_source("s", policy=SourcePolicy(restart=RestartPolicy(intensity=0)), impl=crash)
+        first = [engine.worker.dispatch("s", each, "n", "") for each in ("fine", "crash")]
+        list(engine.as_completed(first, timeout=GUARD_S))
+        with pytest.raises(SourceDown):
+            engine.worker.dispatch("s", "fine", "n", "")
+        engine.revive("s")
+        engine.wait(engine.worker.dispatch("s", "fine", "n", ""), timeout=GUARD_S)
+    with (tmp_path / "trace").open() as lines:
+        assert verify(lines).downloads == 3
+
+
+def test_a_trace_tells_nothing_of_what_was_downloaded(tmp_path: Path) -> None:
+    with DownloadEngine(trace=tmp_path / "trace") as engine:
+        fields = {"url": "https://me:s3cret@example.org"}
+        impl = lambda *_: "s3cret"  # noqa: E731
+        download_id = engine.worker.dispatch("s", "s3cret", "s3cret", "s3cret", impl, extra_record_fields=fields)
+        engine.wait(download_id, timeout=GUARD_S)
+    text = (tmp_path / "trace").read_text()
+    assert download_id in text
+    assert "s3cret" not in text
+
+
+def test_a_trace_that_cannot_be_begun_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        DownloadEngine(trace=tmp_path / "none" / "trace")
+
+
+@pytest.mark.expect_errors("the trace ends here")
+def test_a_full_disk_ends_the_trace_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    with DownloadEngine(trace="/dev/full") as engine:
+        download_id = engine.worker.dispatch("s", 1, "n", "", lambda *_: "x")
+        assert engine.wait(download_id, timeout=GUARD_S)["phase"] == "succeeded"
+    assert caplog.text.count("the trace ends here") == 1
+
+
+def test_a_closed_trace_takes_no_more(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "trace")
+    trace.close()
+    trace.note("late")
+    trace.close()
+    events = [json.loads(line)["event"] for line in (tmp_path / "trace").read_text().splitlines()]
+    assert events == ["opened", "closed"]
