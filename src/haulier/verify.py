@@ -164,19 +164,28 @@ class _Source:
             self._check_order(line)
         self._in_flight[download_id] = line
         self._starts.append(line)
+        self._check_limit(line)
 
     def _check_rules(self, line: Line) -> None:
-        taken = line.told["taken"]
-        rules = next((each for each in reversed(self._rules) if each.told["at"] <= taken), None)
+        rules = self._rules_at(line.told["taken"])
         if rules is None:
             return
         if rules.told["paused"]:
             raise Violation("a start while the source is paused", line, rules)
-        if len(self._in_flight) >= rules.told["limit"]:
-            oldest = next(iter(self._in_flight.values()))
-            raise Violation(f"{len(self._in_flight) + 1} run at once, and {rules.told['limit']} may", line, oldest)
         if rules.told["delay"]:
             self._check_delay(line, rules)
+
+    def _rules_at(self, at: float) -> Line | None:
+        return next((each for each in reversed(self._rules) if each.told["at"] <= at), None)
+
+    def _check_limit(self, line: Line) -> None:
+        """``line`` is in flight by now: hold that against the limit at its decision, and at later ones told before."""
+        taken = sorted(each.told["taken"] for each in self._in_flight.values())
+        for number, at in enumerate(taken, 1):
+            rules = self._rules_at(at) if at >= line.told["taken"] else None
+            if rules is not None and number > rules.told["limit"]:
+                oldest = min(self._in_flight.values(), key=lambda each: each.number)
+                raise Violation(f"{number} run at once, and {rules.told['limit']} may", line, oldest)
 
     def _check_delay(self, line: Line, rules: Line) -> None:
         delay, stamped, taken = rules.told["delay"], line.told["stamped"], line.told["taken"]
@@ -184,10 +193,10 @@ class _Source:
         gaps = [(stamped - each.told["stamped"], each) for each in self._starts if each.told["stamped"] <= stamped]
         if rules.told["from"] == "end":
             # An end after the decision is none that this start could have waited for.
-            ends = ((each.told.get("stamped", each.told["at"]), each) for each in self._ends)
-            gaps += [(line.told["at"] - at, each) for at, each in ends if at <= taken]
+            ends = [(each.told.get("stamped", each.told["at"]), each) for each in self._ends]
             if rules.told["limit"] == 1 and self._returned is not None:
-                gaps.append((line.told["at"] - self._returned.told["at"], self._returned))
+                ends.append((self._returned.told["at"], self._returned))
+            gaps += [(line.told["at"] - at, each) for at, each in ends if at <= taken]
         for gap, before in gaps:
             if gap < delay:
                 raise Violation(f"{gap:.6f} s after the one before, and the delay is {delay:g} s", line, before)

@@ -134,6 +134,8 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
     [
         # The limit was lowered after the second start was decided, and before it was told of.
         [rules(0.0, 2), (1.0, "start", "a"), rules(2.0, 1), (2.1, "start", "b", {"taken": 1.9})],
+        # The same, the other way round, and told of in the wrong order.
+        [rules(0.0, 1), rules(2.0, 2), (3.0, "start", "b", {"taken": 2.1}), (3.1, "start", "a", {"taken": 1.9})],
         # The first one's start is told of late.
         [
             rules(0.0, 2), (1.0, "queued", "a"), (2.0, "queued", "b"),
