@@ -151,3 +151,20 @@ def test_with_what_cannot_be(run: Haulier) -> None:
     done = run("get", "--with", "ytdl", "https://example.org/a")
     assert done.returncode == 2
     assert "no fetcher 'ytdl': did you mean ytdlp?" in done.stderr
+
+
+def test_a_list_of_checksums_holds_for_media_too(site: Site, run: Haulier, tmp_path: Path) -> None:
+    pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
+    (tmp_path / "sums").write_text(f"{hashlib.sha256(b'x').hexdigest()}  clip.mp4\n")
+    done = run("get", "--with", "ytdlp", site.serve("/clip.mp4", b"another"), "--checksums", "sums", "--dest", "into")
+    assert done.returncode == 1
+    assert "another checksum" in done.stderr
+    assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_secrets_are_not_shown_by_yt_dlp_either(site: Site, run: Haulier) -> None:
+    pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
+    url = site.url("/none?token=s3cret", user="joe:hunter2@")
+    done = run("get", "--with", "ytdlp", "--json", "--retries", "0", "-vv", url)
+    assert done.returncode == 1
+    assert not any(secret in done.stdout + done.stderr for secret in ("s3cret", "hunter2"))

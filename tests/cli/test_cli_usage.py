@@ -128,3 +128,14 @@ def test_without_the_extra_it_says_what_to_install(missing: str, tmp_path: Path)
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"haulier: {missing} missing: pip install 'haulier[cli]'\n"
+
+
+def test_more_hosts_than_anybody_has(run: Haulier, site: Site) -> None:
+    assert run("get", "--hosts", "9" * 30, site.serve("/a.txt")).returncode == 0
+
+
+def test_a_result_that_nobody_can_read_is_no_success(env: dict[str, str]) -> None:
+    for args in (["completion", "bash"], ["get", "--dry-run", "http://127.0.0.1/a"]):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "haulier", *args]
+            assert subprocess.run(command, stdout=full, env=env, timeout=30, check=False).returncode == 1

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from haulier.cli import values
 from haulier.cli.turns import MOST_HOSTS
-from haulier.cli.via import wish_of
+from haulier.cli.via import WISHES, wish_of
 from haulier.fetchers.urls import redacted
 
 __all__ = ["UsageError", "parsed", "parser", "usage_error"]
@@ -120,7 +120,7 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="read URLs from FILE, one a line; behind it name=… checksum=… source=… with=…; '#' begins a comment",
     )  # fmt: skip
     get.add_argument(
-        "--with", type=_typed(wish_of), default="auto", dest="via", metavar="FETCHER",
+        "--with", type=_typed(wish_of), choices=WISHES, default="auto", dest="via", metavar="FETCHER",
         help="http, ytdlp, or auto: yt-dlp, if it is installed, for pages of sites that it knows (default: auto)",
     )  # fmt: skip
     get.add_argument("--version", action="version", version=f"haulier {_version()}")
@@ -190,7 +190,9 @@ def _add_access(access: argparse._ArgumentGroup) -> None:
     access.add_argument("--proxy", metavar="URL", help="an HTTP proxy (default: https_proxy and its kin)")
     access.add_argument("--cookies", metavar="FILE", help="cookies in Netscape's format")
     access.add_argument("--netrc", action="store_true", help="users and passwords from ~/.netrc")
-    access.add_argument("--ca-certs", metavar="FILE", help="certificates of authorities to trust beside the system's")
+    access.add_argument(
+        "--ca-certs", metavar="FILE", help="certificates of authorities to trust beside the system's (not for yt-dlp)"
+    )
     access.add_argument("--allow-downgrade", action="store_true", help="follow redirects from https to http")
 
 

@@ -21,7 +21,7 @@ def run(parser: argparse.ArgumentParser, shell: str, outlet: Outlet) -> int:
         if action.metavar in _COMPLETED_BY:
             action.complete = _COMPLETED_BY[action.metavar]  # type: ignore[attr-defined]  # shtab's own attribute
     outlet.line(shtab.complete(parser, shell))
-    return 0
+    return int(outlet.is_broken)
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

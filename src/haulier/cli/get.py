@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     config = _checked(lambda: read_config(args.config))
     manners = {source: manners_of(source, args, config) for source in {each.source for each in wanted}}
     outlet = Outlet(sys.stdout)
+    if os.path.lexists(place.folder) and not os.path.isdir(place.folder):
+        raise UsageError(f"cannot use {place.folder!r} as --dest: it is no folder")
     if args.dry_run:
         return dry_run(wanted, place, manners, outlet, as_json=args.json)
     with ExitStack() as exits:

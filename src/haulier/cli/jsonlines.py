@@ -1,7 +1,7 @@
-"""``--json``: what happens as one JSON object a line, for programs.
+"""``--json``: what happens as one JSON object a line, in ASCII, for programs.
 
-Keys: ``event`` (``queued``, ``started``, ``progress``, ``waits``, ``again``, ``done``, ``failed``, ``cancelled``; with
-``--explain`` ``why``; ``stops`` after a signal; at the end ``summary``), ``at`` (UTC seconds), ``id``, ``source``,
+Keys: ``event`` (``queued``, ``started``, ``progress``, ``waits``, ``again``, ``done``, ``failed``; ``unfinished`` and
+``stops`` after a signal; ``why`` with ``--explain``; at the end ``summary``), ``at`` (UTC seconds), ``id``, ``source``,
 ``url`` (without its secrets), and, where they apply, ``attempt``, ``path``, ``bytes``, ``size``, ``speed`` (bytes per
 second), ``already_there``, ``error``, ``error_type``, ``next_attempt_at`` (UTC seconds), ``text``.
 """
@@ -16,6 +16,7 @@ from typing import Any, Final
 from haulier.cli.board import Board
 from haulier.cli.news import News
 from haulier.cli.outlet import Outlet
+from haulier.cli.tally import CLOSED
 from haulier.cli.views import Silence
 from haulier.events import Changed, Event
 from haulier.records import Phase
@@ -35,21 +36,34 @@ _EVENTS: Final[dict[str, str]] = {
 }
 
 
+def _name_of(event: Changed, *, waits: bool) -> str:
+    if waits:
+        return "waits"
+    closed = event.phase == Phase.FAILED and event.record["error_type"] == CLOSED
+    return "unfinished" if closed else _EVENTS[event.phase]
+
+
 class JsonLines(Silence):
     """A subscriber, and a view, that write."""
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._next_at = monotonic() + PROGRESS_S
+        self._shown: dict[str, str] = {}
+        """The URL of each that runs."""
 
     def hear(self, event: Event) -> None:
         """Write a line on an event."""
         if not isinstance(event, Changed):
             return
         record = event.record
+        if event.phase == Phase.RUNNING:
+            self._shown[event.download_id] = record["shown"]
+        else:
+            self._shown.pop(event.download_id, None)
         waits = event.phase == Phase.QUEUED and "next_attempt_at" in record
         line: dict[str, Any] = {
-            "event": "waits" if waits else _EVENTS[event.phase],
+            "event": _name_of(event, waits=waits),
             "at": event.on,
             "id": event.download_id,
             "source": event.source,
@@ -73,6 +87,7 @@ class JsonLines(Silence):
         self._next_at = monotonic() + PROGRESS_S
         for bar in take().bars:
             line: dict[str, Any] = {"event": "progress", "at": time(), "id": bar.download_id, "source": bar.source}
+            line["url"] = self._shown.get(bar.download_id)
             self._write({**line, "bytes": bar.transferred, "size": bar.size or None, "speed": round(bar.speed)})
 
     def tell(self, news: News) -> None:
@@ -85,4 +100,4 @@ class JsonLines(Silence):
         self._write({"event": "summary", "at": time(), **counts})
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._outlet.line(json.dumps(line, ensure_ascii=False))
+        self._outlet.line(json.dumps(line))

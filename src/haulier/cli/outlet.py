@@ -40,6 +40,11 @@ class Outlet:
             except (OSError, ValueError):
                 self._give_up()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether something was swallowed."""
+        return self._broken
+
     def line(self, text: str) -> None:
         """Write a line, at once."""
         self.write(text + "\n")

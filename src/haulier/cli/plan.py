@@ -26,15 +26,16 @@ def dry_run(
         if as_json:
             line = {"event": "planned", "source": source, "url": shown, "path": path, "checksum": request.checksum}
             line["with"] = "ytdlp" if is_medium else "http"
-            outlet.line(json.dumps({**line, "manners": asdict(manners[source])}, ensure_ascii=False))
+            outlet.line(json.dumps({**line, "manners": asdict(manners[source])}))
             continue
         named = f"(as its {'site' if is_medium else 'server'} calls it)"
+        path = path and path + (" (and the suffix that fits)" if is_medium else "")
         where = path or os.path.join(place.folder, request.name + named)
         outlet.line(plain(f"{shown} -> {where}"))
     if not as_json:
         for source, each in sorted(manners.items()):
             outlet.line(plain(f"{source}: {sum(one.source == source for one in wanted):,} of them; {each}"))
-    return 0
+    return int(outlet.is_broken)
 
 
 def raise_file_limit() -> None:

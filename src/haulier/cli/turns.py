@@ -22,7 +22,7 @@ class Turns:
     def __init__(self, engine: DownloadEngine, downloads: Mapping[str, int], most: int) -> None:
         self._engine = engine
         self._left = Counter(downloads)
-        self._waiting = deque(islice(downloads, most, None))
+        self._waiting = deque(islice(downloads, min(most, len(downloads)), None))
         self._lock = Lock()
         for source in self._waiting:
             engine.pause(source)

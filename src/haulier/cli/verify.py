@@ -26,4 +26,4 @@ def run(path: str, outlet: Outlet) -> int:
     parts += [counted(report.sources, "source"), counted(report.runs, "engine")]
     rest = f"; {report.open:,} were not over at the end of the trace" if report.open else ""
     outlet.line(f"{', '.join(parts)}: every promise was kept{rest}")
-    return 0
+    return int(outlet.is_broken)

@@ -87,9 +87,9 @@ def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[
     host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
     medium = medium_of(line.url, wish_of(line.options.get("with", via)))
     if medium is not None:
-        return _medium(line, place, medium, line.options.get("source") or medium.site or host)
+        return _medium(line, place, sums, medium, line.options.get("source") or medium.site or host)
     shown = redacted(line.url)
-    segment = safe_filename(unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace"))
+    segment = _segment(shown)
     name = safe_path(line.options.get("name", ""))
     checksum = line.options.get("checksum")
     found = Checksum.parse(checksum) if checksum is not None else sums.get(name or segment)
@@ -104,15 +104,21 @@ def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[
     return Wanted(line.options.get("source") or host, request, shown, name or segment or host, is_medium=False)
 
 
-def _medium(line: Line, place: Place, medium: Medium, source: str) -> Wanted:
+def _medium(line: Line, place: Place, sums: Mapping[str, Checksum], medium: Medium, source: str) -> Wanted:
     """What yt-dlp is to fetch: only the site knows what it is called, unless the list says."""
     name = safe_path(line.options.get("name", ""))
     checksum = line.options.get("checksum")
+    found = Checksum.parse(checksum) if checksum is not None else sums.get(name or _segment(medium.shown))
     in_place = place.name_of(line.url, name or medium.name, date.today())
     folder = "".join(in_place.rpartition("/")[:2])
     request = Request(
         url=line.url,
         name=in_place or name if name else folder,
-        checksum=None if checksum is None else str(Checksum.parse(checksum)),
+        checksum=None if found is None else str(found),
     )
     return Wanted(source, request, medium.shown, name or medium.name or source, is_medium=True)
+
+
+def _segment(shown: str) -> str:
+    """What a URL would have its file called."""
+    return safe_filename(unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace"))

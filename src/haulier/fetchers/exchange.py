@@ -177,6 +177,7 @@ def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
     if ca_certs is None:
         return context
     path = Path(ca_certs)
+    path.stat()  # says what is missing: OpenSSL does not
     try:
         if path.is_dir():
             context.load_verify_locations(capath=path)

@@ -11,7 +11,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from yt_dlp.networking.exceptions import CertificateVerifyError, HTTPError, TransportError
+from yt_dlp.networking.exceptions import (
+    CertificateVerifyError,
+    HTTPError,
+    NoSupportingHandlers,
+    TransportError,
+    UnsupportedRequest,
+)
 from yt_dlp.utils import (
     ContentTooShortError,
     ExtractorError,
@@ -41,6 +47,7 @@ _BLURB: Final = re.compile(
     r"[;.]? *(please report this issue on|Confirm you are on the latest version|Set --default).*"
 )
 _CAUSE: Final = re.compile(r" \(caused by .*\)")
+_NO_WAY: Final = re.compile(r"No connection adapters|unsupported url scheme", re.I)
 _GAVE_UP: Final = "[download] Got error: "
 """How yt-dlp begins to tell of what it would try again itself, if it were let."""
 _OF_WHAT: Final = re.compile(r"\w+://\S+|^\[[^\]]*\] .*?: ")
@@ -60,7 +67,7 @@ def sorted_fault(error: BaseException, answer: HTTPError | None, secrets: Secret
         http = answer
     if http is not None:
         return _by_status(http, text, in_media=not any(isinstance(each, ExtractorError) for each in chain))
-    if _any(chain, CertificateVerifyError):
+    if _any(chain, CertificateVerifyError, UnsupportedRequest, NoSupportingHandlers) or _NO_WAY.search(text):
         return PermanentError(text)
     if would_try_again or _any(chain, TransportError, ContentTooShortError):
         return FetchError(text)
