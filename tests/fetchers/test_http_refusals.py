@@ -411,6 +411,7 @@ def test_no_log_shows_a_secret_not_even_urllib3s_at_debug(
     site: Site, fetch: Fetch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")  # yt-dlp, where it is used before, sets that to WARNING
     site.serve("/a", status=302, Location=f"/b{QUERY}", Bad="x")
     site.serve("/b", b"x", Transfer_Encoding="")
     fetch(site.url(f"/a{QUERY}", user=USER))
@@ -422,5 +423,6 @@ def test_no_log_shows_a_secret_not_even_urllib3s_at_debug(
 
 def test_what_urllib3_logs_for_others_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")  # yt-dlp, where it is used before, sets that to WARNING
     logging.getLogger("urllib3.connectionpool").debug("GET %s", "/a?token=theirs")
     assert "/a?token=theirs" in caplog.text
