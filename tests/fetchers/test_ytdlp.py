@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -319,6 +320,18 @@ def test_a_folder_whose_process_was_killed_at_its_beginning_is_taken_over(
     path.mkdir()
     fetching(clip)
     assert names_in(dest) == ["clip.mp4"]
+
+
+def test_a_folder_that_somebody_takes_away_is_a_failure_and_no_worse(
+    site: Site, fetching: Fetching, dest: Path
+) -> None:
+    def cut(exchange: Exchange) -> None:
+        for path in dest.iterdir():
+            shutil.rmtree(path)
+        media(200, CLIP[:500_000])(exchange)
+
+    with pytest.raises((FetchError, PermanentError)):
+        fetching(site.on("/a.mp4", in_turn(media(), cut)))
 
 
 def test_two_of_one_page_at_once_do_not_meet(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -266,6 +268,39 @@ def test_a_source_that_goes_down_and_is_mended_keeps_its_promises(tmp_path: Path
         engine.wait(engine.worker.dispatch("s", "fine", "n", ""), timeout=GUARD_S)
     with (tmp_path / "trace").open() as lines:
         assert verify(lines).downloads == 3
+
+
+def test_an_engine_that_is_closed_by_an_impl_of_its_own_keeps_its_promises(tmp_path: Path) -> None:
+    closed = threading.Event()
+    engine = DownloadEngine(trace=tmp_path / "trace")
+
+    def closes(*_: object) -> str:
+        engine.close()
+        closed.set()
+        return "x"
+
+    engine.worker.dispatch("s", 1, "n", "", closes)
+    assert closed.wait(GUARD_S)
+    engine.close()
+    with (tmp_path / "trace").open() as lines:
+        assert verify(lines).downloads == 1
+
+
+def test_the_trace_of_an_engine_that_nobody_holds_is_closed(tmp_path: Path) -> None:
+    path, tick = tmp_path / "trace", threading.Event()
+
+    def forgotten() -> None:
+        engine = DownloadEngine(trace=path)
+        engine.wait(engine.worker.dispatch("s", 1, "n", "", lambda *_: "x"), timeout=GUARD_S)
+
+    forgotten()
+    gc.collect()
+    until = monotonic() + GUARD_S
+    while '"closed"' not in path.read_text():
+        assert monotonic() < until
+        tick.wait(0.02)
+    with path.open() as lines:
+        assert verify(lines).open == 0
 
 
 def test_a_trace_tells_nothing_of_what_was_downloaded(tmp_path: Path) -> None:

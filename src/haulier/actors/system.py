@@ -193,6 +193,10 @@ class System:
         self.supervisor.stop()
         self.store.stop()
         self._closed = True
+        if self._trace is not None:
+            if self.store.thread is not None:
+                self.store.thread.join(JOIN_S)  # what it still has to tell belongs into the trace
+            self._trace.close()
         return True
 
 

@@ -56,7 +56,10 @@ class Workplace:
 
     def __exit__(self, *exc_info: object) -> None:
         fd, self._fd = self._fd, None
-        if not (self._keeps and _LOCKS and set(os.listdir(self.path)) - {_ABOUT}):
+        worth_it = False
+        with suppress(OSError):  # such as: somebody has taken it away
+            worth_it = self._keeps and _LOCKS and bool(set(os.listdir(self.path)) - {_ABOUT})
+        if not worth_it:
             shutil.rmtree(self.path, ignore_errors=True)
         if fd is not None:
             os.close(fd)
