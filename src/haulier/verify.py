@@ -203,7 +203,8 @@ class _Source:
 
     def _check_suspension(self, line: Line) -> None:
         suspended = self._suspended
-        if suspended is None or line.told["taken"] < suspended.told["at"]:
+        # What the same slot took next was decided just before that was told of, and not before a pause of no length.
+        if suspended is None or line.told["taken"] < min(suspended.told["at"], suspended.told["until"]):
             return
         if line.told["taken"] < suspended.told["until"]:
             raise Violation("a start before the suspension ends", line, suspended)

@@ -153,6 +153,12 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
             (1.0, "queued", "a", {"began": 0.5}), (1.1, "queued", "b", {"began": 0.9}), *run(3.0, "b", 4.0),
             (5.0, "start", "a"),
         ],
+        # A pause of no length: the slot that tells of it has taken the probe already.
+        [
+            rules(0.0, 2), *run(1.0, "a", 2.0), (2.1, "suspended", "a", {"until": 2.0}),
+            (2.2, "start", "a", {"taken": 2.0}), (2.3, "returned", "a"), (2.4, "end", "a", {"stamped": 2.4}),
+            (3.0, "start", "b"), (3.1, "start", "c"),
+        ],
         # It was on its way when the pause was asked for.
         [
             rules(0.0, 2), (1.0, "start", "a"), (2.0, "suspended", "c", {"until": 9.0}),
