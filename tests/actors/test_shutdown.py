@@ -182,6 +182,20 @@ def test_an_engine_that_is_dropped_finishes_and_gives_its_threads_back(gatekeepe
     assert len(gatekeeper.spans) == 1
 
 
+def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() -> None:
+    before = set(threading.enumerate())
+    engine = DownloadEngine()
+    engine.pause("tidal")
+    dispatch(engine, lambda *_: "/x")
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 2
+    del engine
+    gc.collect()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_gets_a_clear_error() -> None:
     done = run(
