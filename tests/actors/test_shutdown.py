@@ -196,6 +196,23 @@ def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() ->
         assert not thread.is_alive()
 
 
+def test_an_engine_that_is_dropped_lets_its_subscribers_go(gatekeeper: Any) -> None:
+    before, heard = set(threading.enumerate()), []
+    engine = DownloadEngine()
+    engine.subscribe(heard.append)
+    dispatch(engine, gatekeeper)
+    gatekeeper.wait_inside(1)
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 4
+    del engine
+    gc.collect()
+    gatekeeper.open()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert [getattr(event, "phase", "") for event in heard] == ["queued", "running", "succeeded"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_gets_a_clear_error() -> None:
     done = run(

@@ -191,6 +191,8 @@ class System:
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
+        for subscription in self._subscriptions:
+            subscription.close(0.0)
         self.supervisor.stop()
         self.store.stop()
         self._closed = True
