@@ -197,7 +197,8 @@ def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() ->
 
 
 def test_an_engine_that_is_dropped_lets_its_subscribers_go(gatekeeper: Any) -> None:
-    before, heard = set(threading.enumerate()), []
+    heard: list[haulier.Event] = []
+    before = set(threading.enumerate())
     engine = DownloadEngine()
     engine.subscribe(heard.append)
     dispatch(engine, gatekeeper)
