@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -180,6 +181,18 @@ def test_an_engine_that_is_dropped_finishes_and_gives_its_threads_back(gatekeepe
         thread.join(10)
         assert not thread.is_alive()
     assert len(gatekeeper.spans) == 1
+
+
+def test_an_engine_that_is_closed_leaves_nothing_in_memory() -> None:
+    """Also where its impl refers to it, as most do, and its supervisor still had time-outs to look after."""
+    engine = DownloadEngine()
+    engine.register_source("tidal", haulier.SourcePolicy(timeout=3600.0), lambda *_, mine=engine: f"/{mine}")
+    engine.wait(engine.worker.dispatch("tidal", 1, "n", "f"), 10)
+    engine.close()
+    alive = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert alive() is None
 
 
 def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() -> None:
