@@ -19,7 +19,7 @@ from haulier.actors.system import System
 from haulier.actors.waiting import arrivals
 from haulier.core.entry import Entry, Held, phase_of, view
 from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
-from haulier.errors import ForkedEngine, UnknownDownload
+from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import Phase, Record, State
@@ -30,6 +30,9 @@ __all__ = ["DownloadEngine"]
 
 CLOSE_S: Final = 10.0
 """How long ``close()`` lets running impls come to an end, where its caller does not say."""
+
+EXIT_S: Final = 0.2
+"""How long the interpreter's exit waits for each of the actors of an engine that nobody closed."""
 
 
 class DownloadEngine:
@@ -349,19 +352,23 @@ class _Forked:
     """What a forked child finds in place of its parent's actors."""
 
     def __getattr__(self, _: str) -> Any:
-        raise ForkedEngine("this engine was made before the fork, and its threads are not here: make a new one")
+        raise forked()
 
 
 def _at_exit() -> None:
     """End what nobody closed, without waiting: a thread that was frozen in a step would keep what it holds for ever."""
     for engine in list(_engines):
         if not isinstance(engine._system, _Forked):
-            engine._system.close(monotonic())
+            engine._system.close(monotonic(), EXIT_S)
 
 
 def _after_fork() -> None:
     for engine in list(_engines):
+        if isinstance(engine._system, _Forked):
+            continue  # this child's parent was one itself
         engine._system.store.forked = True
+        for mailbox in engine._system.sources():
+            mailbox.forsake()
         engine._system = _Forked()  # type: ignore[assignment]
 
 

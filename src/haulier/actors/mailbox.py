@@ -13,13 +13,13 @@ from math import inf
 from random import uniform
 from threading import Lock, RLock
 from time import monotonic, time
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
 from haulier.core.outcome import Outcome
 from haulier.core.source import Source
-from haulier.errors import HaulierError, QueueFull
+from haulier.errors import HaulierError, QueueFull, forked
 from haulier.events import Discarded
 from haulier.policies import SourcePolicy
 from haulier.trace import Trace
@@ -34,6 +34,18 @@ HANDOFF_S: Final = 0.010
 
 IDLE_S: Final = 0.001
 """A source that has had nothing to do for so long counts as idle."""
+
+
+class _NoLock:
+    """The lock of a forked child: the thread that held the real one is not here."""
+
+    def acquire(self, *_: object, **__: object) -> NoReturn:
+        """Raise ``ForkedEngine``."""
+        raise forked()
+
+    release = _is_owned = __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Mailbox:
@@ -286,6 +298,10 @@ class Mailbox:
         with self.lock:
             self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
             self.source.confirm(transfer, monotonic())
+
+    def forsake(self) -> None:
+        """This is a copy in a forked child: whoever needs the lock is told, an impl that returns here among them."""
+        self.lock = self._leader = _NoLock()  # type: ignore[assignment]
 
     def let_go(self) -> None:
         """The calling slot ends: what it holds still, having been torn out of a wait, it holds no longer."""

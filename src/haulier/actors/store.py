@@ -21,7 +21,7 @@ from haulier.actors.bell import Bell
 from haulier.actors.succession import Permanent
 from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
-from haulier.errors import ForkedEngine
+from haulier.errors import forked
 from haulier.events import Event
 from haulier.policies import RestartPolicy
 
@@ -94,7 +94,7 @@ class Store(Inbox):
         if self.is_applying:
             return self.ledger.apply(message)  # a finalizer that runs while a message is applied
         if self.forked:
-            raise ForkedEngine("this engine was made before the fork")
+            raise forked()
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self.backlog.append(_Ask(message, answers.put))
         self._bell.ring()

@@ -142,8 +142,11 @@ class System:
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
-    def close(self, deadline: float | None) -> None:
-        """Stop everything; see ``DownloadEngine.close``. One caller does it at a time, and the next takes over."""
+    def close(self, deadline: float | None, join_s: float = JOIN_S) -> None:
+        """Stop everything; see ``DownloadEngine.close``. One caller does it at a time, and the next takes over.
+
+        ``join_s``: how long to wait for haulier's own threads.
+        """
         self.refuse()
         mine = threading.current_thread()
         if self._is_ours(mine):
@@ -153,12 +156,12 @@ class System:
             return
         try:
             if not self._closed:
-                self._end(deadline, mine)
+                self._end(deadline, mine, join_s)
                 self._closed = True
         finally:
             self._closing.release()
 
-    def _end(self, deadline: float | None, mine: threading.Thread) -> None:
+    def _end(self, deadline: float | None, mine: threading.Thread, join_s: float) -> None:
         mailboxes = list(self.mailboxes.values())
         for mailbox in mailboxes:
             with mailbox.lock:
@@ -172,7 +175,7 @@ class System:
         finally:  # also where the caller is interrupted: what still runs has had its time
             for mailbox in mailboxes:
                 self._give_up(mailbox, mine)
-            self._stop_actors(mine)
+            self._stop_actors(mine, join_s)
             for mailbox in mailboxes:
                 self._account_for(mailbox)
             if self._trace is not None:
@@ -195,14 +198,14 @@ class System:
                 if transfer not in own:
                     mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
 
-    def _stop_actors(self, mine: threading.Thread) -> None:
-        until = monotonic() + (0.0 if self._is_ours(mine) else JOIN_S)
+    def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:
+        until = monotonic() + (0.0 if self._is_ours(mine) else join_s)
         self.supervisor.stop()
         for subscription in self._subscriptions:
             subscription.close(_left(until))
         self.store.stop()
-        _join(self.supervisor, mine)
-        _join(self.store, mine)
+        _join(self.supervisor, mine, join_s)
+        _join(self.store, mine, join_s)
 
     def _is_ours(self, thread: threading.Thread) -> bool:
         """Whether waiting on this thread could be waiting for itself."""
@@ -248,9 +251,9 @@ def _traced(trace: Trace, event: Event) -> None:
         trace.note("removed", source=event.source, id=event.download_id)
 
 
-def _join(inbox: Inbox, mine: threading.Thread) -> None:
+def _join(inbox: Inbox, mine: threading.Thread, seconds: float) -> None:
     """Wait until the actor of ``inbox`` has ended, and its successor, if it dies meanwhile."""
-    until = monotonic() + JOIN_S
+    until = monotonic() + seconds
     waited_for = None
     while (thread := inbox.thread) is not waited_for and thread is not None and thread is not mine:
         thread.join(_left(until))
