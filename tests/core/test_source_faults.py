@@ -10,7 +10,7 @@ import pytest
 import tenacity
 
 from haulier import messages as m
-from haulier.core.outcome import PutBack
+from haulier.core.outcome import Again, PutBack
 from haulier.policies import RestartPolicy, SourcePolicy
 
 ON = 1_000_000.0
@@ -144,6 +144,24 @@ def test_a_stall_is_found_within_a_quarter_more_than_its_time(make: Make) -> Non
         now = verdicts[-1] if isinstance(verdicts[-1], float) else now
     assert verdicts[-1] == "stalled: no progress for 8 s"
     assert 12.0 <= now <= 14.0
+
+
+def test_who_never_gets_on_stalls_at_the_very_second_from_the_start(make: Make) -> None:
+    it = make(stall_timeout=8.0)
+    (transfer,) = running(it, "a", now=5.0)
+    assert [it.source.overdue(transfer, now) for now in (7.0, 12.5)] == [9.0, 14.5]
+    assert it.source.overdue(transfer, 13.0) == "stalled: no progress for 8 s"
+
+
+def test_a_second_attempt_stalls_by_its_own_start(make: Make) -> None:
+    it = make(stall_timeout=8.0)
+    (transfer,) = running(it, "a")
+    transfer.progress(5, 50)
+    it.source.settle(transfer, Again(1.0, "reset", "OSError"), 20.0, ON)
+    it.source.retry_due("a")
+    again = it.start(21.0)
+    assert it.source.overdue(again, 28.5) == 30.5
+    assert it.source.overdue(again, 29.0) == "stalled: no progress for 8 s"
 
 
 def test_who_gets_on_is_not_given_up(make: Make) -> None:

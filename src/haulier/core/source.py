@@ -143,7 +143,7 @@ class Source(Line):
 
     def _guard(self, transfer: Transfer, now: float) -> None:
         """Have the supervisor look after the time-outs of an attempt."""
-        transfer.moved_at = now
+        transfer.moved, transfer.moved_at = _progress_of(transfer), now
         if self.policy.timeout is not None:
             transfer.deadline = now + self.policy.timeout
         self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
@@ -299,7 +299,7 @@ class Source(Line):
         if transfer.deadline is not None and now >= transfer.deadline:
             return f"timed out after {transfer.deadline - transfer.started_at:g} s"
         stall = self.policy.stall_timeout  # not for what is all here: a check, or a conversion, moves no bytes
-        moved = (transfer.cell.get("transferred"), transfer.cell.get("progress"))
+        moved = _progress_of(transfer)
         if moved != transfer.moved:
             transfer.moved, transfer.moved_at = moved, now
         elif stall is not None and moved[1] != 100.0 and now - transfer.moved_at >= stall:
@@ -370,3 +370,8 @@ class Source(Line):
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""
         return self.refusal is not None or self.live > self.limit
+
+
+def _progress_of(transfer: Transfer) -> tuple[Any, Any]:
+    """What a stall is told by: the bytes that are here, and the percent."""
+    return transfer.cell.get("transferred"), transfer.cell.get("progress")
