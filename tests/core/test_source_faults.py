@@ -254,6 +254,16 @@ def test_the_delay_counts_from_the_call_and_nothing_starts_before_it(make: Make)
     assert it.start(12.5).download_id == "b"
 
 
+def test_a_time_out_counts_from_the_call(make: Make) -> None:
+    it = make(delay=2.0, timeout=10.0)
+    it.put("a")
+    transfer = it.source.take(10.0, ON)
+    it.source.confirm(transfer, 10.5)
+    assert transfer.deadline == 20.5
+    assert it.source.overdue(transfer, 20.0) == 20.5
+    assert it.source.overdue(transfer, 20.5) == "timed out after 10 s"
+
+
 @pytest.mark.parametrize("how", ["settle", "give up", "crash"])
 def test_a_run_that_ends_before_its_call_was_told_keeps_nobody_waiting(make: Make, how: str) -> None:
     it = make(delay=2.0, restart=REST)

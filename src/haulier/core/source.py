@@ -128,6 +128,8 @@ class Source(Line):
         """The impl of a download is called at ``now``, or never will be: delays between starts count from here."""
         if transfer.claimed:
             transfer.claimed = False
+            if transfer.deadline is not None:
+                transfer.deadline += now - transfer.started_at
             transfer.started_at = now
             self.gate.started(now, claimed=True)
 
