@@ -184,10 +184,6 @@ class Source(Line):
         gate = self.gate
         gate.ended(now)
         self._trace("end", download_id, stamped=now)
-        if type(outcome) is m.Landed and not transfer.fenced and not gate.probing:
-            outcome.on = on
-            self._tell_store(outcome)
-            return True
         if type(outcome) is PutBack:
             gate.suspend(now + outcome.seconds)
             self._trace("suspended", download_id, until=now + outcome.seconds)
@@ -347,7 +343,7 @@ class Source(Line):
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
         """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then."""
         self.live -= 1
-        if self.is_overstaffed or self.live >= self.limit:
+        if self.refusal is not None or self.live >= self.limit:
             return True
         if self.queue and now + patience_s < opens_at < inf:
             self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
