@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import NamedTuple
 
 import tenacity
@@ -34,7 +35,7 @@ class Restarts:
         """Restarts so far, over the source's whole life."""
         self._recent: deque[float] = deque()
         self._in_a_row = 0
-        self._last = float("-inf")
+        self._last = -inf
 
     def crashed(self, now: float, cause: BaseException) -> RestartAt | GiveUp:
         """The verdict on a crash at ``now``."""
