@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -91,8 +92,9 @@ class Store(Inbox):
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self.backlog.append(_Ask(message, answers.put))
         self._bell.ring()
+        mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
-            if not self.running:
+            if mine or not self.running:
                 self.drain()
             try:
                 reply, error = answers.get(timeout=1.0)
