@@ -321,3 +321,11 @@ def test_a_finalizer_on_the_stores_thread_may_ask(engine: DownloadEngine, monkey
     monkeypatch.setattr(ledger, "next_expiry", collects)
     engine.update_record_unless_state("elsewhere", "y", {})  # the store wakes, answers, and goes back to waiting
     assert removed.wait(10)
+
+
+def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEngine, gatekeeper: Any) -> None:
+    download_id = dispatch(engine, gatekeeper)
+    for _ in range(10):
+        engine.as_completed([download_id])
+    assert engine.get_record("tidal", download_id) is not None
+    assert engine._system.ledger._watches == {}
