@@ -83,19 +83,27 @@ class DownloadEngine:
 
         A ``state`` is taken as it is, but a live download with ``state='Cancelled'`` is cancelled in full, and that of
         a download which has ended is dropped. Progress costs no message: it may be written every 2 KiB.
+
+        Who writes faster than can be applied waits for that: for some milliseconds, a second at most.
         """
+        if self._update(source_name, download_id, patch) and self._system.store.is_full:
+            self._system.store.wait_for_room()
+
+    def _update(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """The same, without waiting for room; whether it took a message."""
         system = self._system
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if not system.store.backlog and self._write_through(source, download_id, patch):
-            return
+            return False
         copy = dict(patch)
         if copy.get("state") == State.CANCELLED:
             mailbox = system.mailboxes.get(source)
             if mailbox is not None:
                 mailbox.cancel(download_id)
         system.store.tell(m.Patch(source, download_id, copy))
+        return True
 
     def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
         """Write progress past the store, into the overlay that readers lay over the record.

@@ -277,6 +277,19 @@ def test_a_slot_leaves_a_gate_that_is_closed_for_long_and_somebody_is_hired_when
     assert it.supervisor == [m.Wake(it.source, 30.5)]
 
 
+def test_the_supervisor_is_told_once_of_one_moment(make: Make) -> None:
+    """Each dispatch to a source whose gate is closed for long has a slot hired, and that leaves again."""
+    it = make()
+    it.put("a")
+    for now in (0.0, 50.0, 100.0):
+        it.source.live = 1
+        assert it.source.leave(900.0, now, 30.0) is True
+    assert it.supervisor == [m.Wake(it.source, 900.0)]
+    it.source.live = 1
+    assert it.source.leave(300.0, 200.0, 30.0) is True
+    assert it.supervisor[1:] == [m.Wake(it.source, 300.0)]
+
+
 def test_one_slot_too_many_leaves_whatever_waits(make: Make) -> None:
     it = make(concurrency=2)
     it.source.live = 3

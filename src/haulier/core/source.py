@@ -49,6 +49,8 @@ class Source(Line):
         self.resting_until = -inf
         self.resting = False
         """A crashed source waits before it is started again."""
+        self._woken_at = inf
+        """The last moment for which the supervisor was told to wake it."""
         self.refusal: Refusal | None = None
         self.note: Callable[..., None] | None = None
         """Where what happens is traced, if it is."""
@@ -363,7 +365,9 @@ class Source(Line):
         if self.refusal is not None or self.live >= self.limit:
             return True
         if self.queue and now + patience_s < opens_at < inf:
-            self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+            if opens_at != self._woken_at:
+                self._woken_at = opens_at
+                self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
             return True
         # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
         return not self.reserve()
