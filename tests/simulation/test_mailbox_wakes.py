@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import RLock
 from typing import Any
 
 import pytest
@@ -27,10 +26,8 @@ def letters() -> deque[Any]:
 
 @pytest.fixture
 def mailbox(letters: deque[Any]) -> Mailbox:
-    """Its slots lose patience at once; the lock lets the same thread in again, as another thread's step would be."""
-    made = Mailbox("s", SourcePolicy(concurrency=2), lambda _: None, letters.append, patience_s=0.0)
-    made.lock = RLock()  # type: ignore[assignment]
-    return made
+    """Its slots lose patience at once. Its lock lets the same thread in again, as another thread's step would be."""
+    return Mailbox("s", SourcePolicy(concurrency=2), lambda _: None, letters.append, patience_s=0.0)
 
 
 def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(mailbox: Mailbox, letters: deque[Any]) -> None:

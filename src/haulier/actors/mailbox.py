@@ -11,15 +11,15 @@ import os
 from collections.abc import Callable
 from math import inf
 from random import uniform
-from threading import Lock
+from threading import Lock, RLock
 from time import monotonic, time
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
 from haulier.core.outcome import Outcome
 from haulier.core.source import Source
-from haulier.errors import QueueFull
+from haulier.errors import HaulierError, QueueFull, forked
 from haulier.events import Discarded
 from haulier.policies import SourcePolicy
 from haulier.trace import Trace
@@ -34,6 +34,18 @@ HANDOFF_S: Final = 0.010
 
 IDLE_S: Final = 0.001
 """A source that has had nothing to do for so long counts as idle."""
+
+
+class _NoLock:
+    """The lock of a forked child: the thread that held the real one is not here."""
+
+    def acquire(self, *_: object, **__: object) -> NoReturn:
+        """Raise ``ForkedEngine``."""
+        raise forked()
+
+    release = _is_owned = __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Mailbox:
@@ -53,10 +65,10 @@ class Mailbox:
         self.trace = trace
         if trace is not None:
             self.source.note = trace.note
-        self.lock = Lock()
+        self.lock = RLock()
+        """Reentrant for signal handlers and finalizers, which may call in the middle of a step of their own thread."""
         self.is_plain = False
         """Whether its records say nothing from the start but what every record says."""
-        self.apply(policy)
         self.impl: m.Impl | None = None
         """What ``register_source`` gave."""
         self.common: m.Impl | None = None
@@ -68,30 +80,30 @@ class Mailbox:
         self.hiring = False
         """The supervisor was told, and has not looked yet."""
         self.slots: set[Any] = set()
-        """The source actors that live."""
+        """The source actors that live, or have died and are not buried yet."""
         self.tell_supervisor = tell_supervisor
         self._patience_s = patience_s
-        self._leader = Lock()
+        self._leader = RLock()
         self._bell = Bell()
         self._last_end = -inf
-
-    def apply(self, policy: SourcePolicy) -> None:
-        """Take over another policy, at once."""
-        self.change(lambda source: source.apply(policy))
-        self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
-
-    def change(self, how: Callable[[Source], object]) -> None:
-        """Change the rules of the source in one step; then see to it that whoever waits looks again: ``changed``."""
-        with self.lock:
-            how(self.source)
-            if self.trace is not None:
-                source = self.source
-                self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules)
+        self.apply(policy)
 
     # ---- on the callers' threads -------------------------------------------------------------------------------------
 
     def put(self, ticket: m.Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
+        try:
+            self._put(ticket)
+        except HaulierError:
+            raise
+        except BaseException:  # a signal handler raised, or memory ran out: whoever called has no id
+            with self.lock:
+                if self.source.take_back(ticket[0]) and self.trace is not None:
+                    self.trace.note("refused", source=self.source.name, id=ticket[0])
+            self._interrupted()
+            raise
+
+    def _put(self, ticket: m.Ticket) -> None:
         source, began = self.source, 0.0 if self.trace is None else monotonic()
         if source.refusal is not None:
             raise source.refusal.error(source.name)
@@ -144,16 +156,59 @@ class Mailbox:
             self.hiring = True
             self.tell_supervisor(m.Hire(self))
 
+    def cancel(self, download_id: str) -> bool:
+        """Cancel a download; False where it is not here, or over."""
+        try:
+            with self.lock:
+                return self.source.cancel(download_id, time())
+        except BaseException:
+            self._interrupted()
+            raise
+
+    def apply(self, policy: SourcePolicy) -> None:
+        """Take over another policy, at once."""
+        self.change(lambda source: source.apply(policy))
+        self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
+
+    def change(self, how: Callable[[Source], object]) -> None:
+        """Change the rules of the source in one step, and have everybody who waits look again."""
+        try:
+            with self.lock:
+                how(self.source)
+                if self.trace is not None:
+                    source = self.source
+                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules)
+            self.changed()
+        except BaseException:
+            self._interrupted()
+            raise
+
     def changed(self) -> None:
         """The limit, the gate or the refusal changed: have everybody who waits look again."""
         self._bell.ring()
         if self.source.lacks_slots:
             self.staff()
 
-    def bury(self, ended: m.Ended) -> None:
-        """A slot died: what it had in hand fails, and its place is free."""
+    def _interrupted(self) -> None:
+        """A step was broken off in its middle: have the supervisor make good what it left undone."""
+        self.tell_supervisor(m.Audit(0.0, thorough=True))
+
+    # ---- on the supervisor's thread ----------------------------------------------------------------------------------
+
+    def lost_slots(self) -> list[Any]:
+        """The source actors whose thread has died, and nobody was told."""
+        return [slot for slot in self.slots.copy() if not (slot.is_reported or slot.left or slot.thread.is_alive())]
+
+    def bury(self, ended: m.Ended) -> bool:
+        """A slot died: what it had in hand fails, and its place is free. False where that was seen to before."""
         with self.lock:
+            if ended.slot not in self.slots:
+                return False
+            if not ended.slot.is_reported and ended.transfer is not None:
+                self.source.fell(ended.transfer, monotonic())
             self.source.crashed(ended.transfer, ended.cause or RuntimeError("it ended"), monotonic(), time())
+            self.slots.discard(ended.slot)
+        return True
 
     # ---- on the slots' threads ---------------------------------------------------------------------------------------
 
@@ -243,6 +298,16 @@ class Mailbox:
         with self.lock:
             self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
             self.source.confirm(transfer, monotonic())
+
+    def forsake(self) -> None:
+        """This is a copy in a forked child: whoever needs the lock is told, an impl that returns here among them."""
+        self.lock = self._leader = _NoLock()  # type: ignore[assignment]
+
+    def let_go(self) -> None:
+        """The calling slot ends: what it holds still, having been torn out of a wait, it holds no longer."""
+        for lock in (self.lock, self._leader):
+            while lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
 
     def fell(self, transfer: Transfer) -> None:
         """The calling slot dies with ``transfer`` in hand."""

@@ -49,17 +49,14 @@ class SourceActor(EngineActor):
     def __init__(self, mailbox: Mailbox, number: int) -> None:
         super().__init__(f"haulier-{mailbox.source.name}-{number}", _Turns(mailbox))
         self._mailbox = mailbox
-        self._left = False
+        self.is_reported = False
+        """Whether the supervisor was told of its end."""
         self._busy_since = 0.0
         self._verbose = False
         self._impl: Any = None
         self._call: Caller = caller_of(len)
         self.in_hand: Transfer | None = None
         """The download that it runs, until its end is reported."""
-
-    def on_start(self) -> None:
-        """Be counted."""
-        self._mailbox.slots.add(self)
 
     @property
     def is_zombie(self) -> bool:
@@ -89,7 +86,6 @@ class SourceActor(EngineActor):
             if following.started_at - self._busy_since > BREATH_S:
                 self._breathe(following.started_at - transfer.started_at)
             transfer = following
-        self._left = True
         self.leave()
 
     def _breathe(self, last_s: float) -> None:
@@ -162,11 +158,15 @@ class SourceActor(EngineActor):
 
     def on_end(self) -> None:
         """Tell the supervisor of an end that is none of the mailbox's doing."""
-        self._mailbox.slots.discard(self)
-        if not self._left:
-            if self.in_hand is not None:
-                self._mailbox.fell(self.in_hand)
-            cause = self.failure
-            if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
-                cause = cause.__cause__
-            self._mailbox.tell_supervisor(m.Ended(self._mailbox, self.in_hand, cause or SlotCrashed("it ended")))
+        mailbox = self._mailbox
+        mailbox.let_go()
+        if self.left:
+            mailbox.slots.discard(self)
+            return
+        if self.in_hand is not None:
+            mailbox.fell(self.in_hand)
+        cause = self.failure
+        if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        mailbox.tell_supervisor(m.Ended(mailbox, self.in_hand, cause or SlotCrashed("it ended"), self))
+        self.is_reported = True

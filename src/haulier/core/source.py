@@ -5,7 +5,7 @@ The shell calls every method under the source's one lock, but for ``put``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
@@ -76,10 +76,15 @@ class Source(Line):
         transfer = self.in_flight.get(download_id)
         if transfer is None or transfer.fenced:
             return False
-        transfer.fenced = transfer.cancelled = True
         self._trace("cancelled", download_id)
+        transfer.cancelled = True
         self._tell_store(m.Moved("cancel", self.name, download_id, transfer, None, on))
+        transfer.fenced = True  # last: had this call been interrupted before, the end of the run would be told
         return True
+
+    def lost(self, download_ids: Iterable[str]) -> list[str]:
+        """Which of ``download_ids``, of which the store says that they have not ended, nobody has here."""
+        return [each for each in download_ids if each not in self.pending and each not in self.in_flight]
 
     def _trace(self, event: str, download_id: str, **more: float) -> None:
         if self.note is not None:
@@ -233,7 +238,8 @@ class Source(Line):
         due_at = now if isinstance(outcome, PutBack) else now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
         first_start = transfer.first_start or transfer.started_at
-        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at))
+        backs_off = isinstance(outcome, Again)
+        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at, backs_off))
         if isinstance(outcome, PutBack):
             self.put_back(transfer.ticket)
             return "put_back", {"attempt": spent, "next_attempt_at": on + self.gate.suspended_until - now}
@@ -329,6 +335,17 @@ class Source(Line):
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
 
+    def remind(self, now: float) -> None:
+        """Tell the supervisor once more of all that it has to see to: it may have lost something."""
+        if self.resting:
+            self._tell_supervisor(m.Wake(self.owner, self.resting_until, restart=True))
+        for download_id, tried in self.tried.items():
+            if tried.backs_off:
+                self._tell_supervisor(m.Retry(self.owner, download_id, tried.due_at))
+        if self._guarded:
+            for transfer in self.in_flight.values():
+                self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
+
     # ---- slots -------------------------------------------------------------------------------------------------------
 
     def reserve(self) -> bool:
@@ -351,8 +368,8 @@ class Source(Line):
             return True
         if self.queue and now + patience_s < opens_at < inf:
             if opens_at != self._woken_at:
-                self._woken_at = opens_at
                 self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+                self._woken_at = opens_at
             return True
         # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
         return not self.reserve()
