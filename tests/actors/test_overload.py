@@ -13,6 +13,7 @@ import tenacity
 
 import haulier
 from haulier import DownloadEngine, Event, Missed, RetryPolicy, SourcePolicy, Throttled
+from haulier import messages as m
 from haulier.actors import store as store_module
 from haulier.actors import system as system_module
 from haulier.actors.store import FULL, _Ask
@@ -287,14 +288,15 @@ class Holding(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if threading.current_thread() is self._store.thread and not self._held.is_set():
-            self._held.set()
             self.inside()
+            self._held.set()
             assert self._go.wait(3 * GUARD_S)
 
     def hold(self) -> None:
         self._store.tell(object())  # a dead letter: it is logged
         self._store._bell.ring()
         assert self._held.wait(GUARD_S)
+        self._store.tell(m.Sync())  # while this waits, nothing is written past the store
 
     def let_go(self) -> None:
         self._go.set()
