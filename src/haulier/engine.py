@@ -58,8 +58,8 @@ class DownloadEngine:
         self._patches = 0
         self.worker = BackgroundDownloadWorker(self)
         _engines.add(self)
-        finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
-        finalizer.atexit = False
+        self._finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
+        self._finalizer.atexit = False
 
     def __enter__(self) -> DownloadEngine:
         return self
@@ -345,6 +345,9 @@ class DownloadEngine:
             self._system.refuse()
             drain_queues(self._system, deadline)
         self._system.close(deadline)
+        if not self._system.store.running:
+            # It holds what the supervisor still had to do, and so the impls, and so the engine that these refer to.
+            self._finalizer.detach()
 
     def __reduce__(self) -> Any:
         raise TypeError("a DownloadEngine lives in the process that made it: make one in each process")

@@ -190,7 +190,9 @@ def test_close_fails_what_waits_and_asks_what_runs_to_stop(make: Make) -> None:
     it.source.close(ON)
     assert (transfer.cancelled, transfer.fenced) == (True, False)
     assert it.ends() == [("fail", "b", "engine closed")]
-    assert isinstance(it.source.refusal.error("tidal"), EngineClosed)
+    error = it.source.refusal.error("tidal")
+    assert isinstance(error, EngineClosed)
+    assert "engine is closed" in str(error)
 
 
 def test_a_sweep_takes_what_backs_off_along(make: Make) -> None:
@@ -216,10 +218,7 @@ def test_a_sweep_takes_what_was_put_back_along(make: Make) -> None:
 
 
 def reserved(it: Any) -> int:
-    count = 0
-    while it.source.reserve():
-        count += 1
-    return count
+    return [it.source.reserve() for _ in range(9)].count(True)
 
 
 def test_as_many_slots_as_there_is_work_for_up_to_the_limit(make: Make) -> None:
@@ -300,10 +299,19 @@ def test_one_slot_too_many_leaves_whatever_waits(make: Make) -> None:
     assert not it.source.is_overstaffed
 
 
-def test_every_slot_leaves_a_source_that_is_down(make: Make) -> None:
+def test_every_slot_leaves_a_source_that_is_down_and_nobody_is_to_come_back(make: Make) -> None:
     it = make()
     it.source.live = 1
     it.source.go_down("x", ON)
     it.put("late")
     assert it.source.is_overstaffed
-    assert it.source.leave(inf, 0.0, 30.0) is True
+    assert it.source.leave(99.0, 0.0, 30.0) is True
+    assert it.supervisor == []
+
+
+def test_nobody_is_called_back_for_one_slot_too_many(make: Make) -> None:
+    it = make()
+    it.source.live = 2
+    it.put("a")
+    assert it.source.leave(99.0, 0.0, 30.0) is True
+    assert (it.source.live, it.supervisor) == (1, [])

@@ -215,14 +215,12 @@ class Store(Inbox):
                 backlog.popleft()
                 message.reply(reply)
                 continue
-            failure: BaseException | None = None
             try:
                 handlers[type(message)](message)
             except BaseException as error:
-                failure = error
-            backlog.popleft()
-            if failure is not None:
-                self._dead_letter(message, failure)
+                self._dead_letter(message, error)
+            finally:  # also where the log fails: a message is applied once
+                backlog.popleft()
 
     def _dead_letter(self, message: Any, failure: BaseException) -> None:
         self.dead_letters += 1

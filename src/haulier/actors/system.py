@@ -230,13 +230,16 @@ class System:
     def abandoned(self) -> bool:
         """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
-        if any(source.pending or source.in_flight for source in sources):
+        # Nobody is left who could resume a source that is paused.
+        if any(source.in_flight or (source.pending and not source.gate.paused) for source in sources):
             return False
         self.refuse()
         for mailbox in list(self.mailboxes.values()):
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
+        for subscription in self._subscriptions:
+            subscription.close(0.0)
         self.supervisor.stop()
         self.store.stop()
         self._closed = True

@@ -273,7 +273,10 @@ class Ledger:
             self.events.append(event)
 
     def _listen(self, message: m.Listen) -> None:
-        self.events = deque() if message.active else None
+        if not message.active:
+            self.events = None
+        elif self.events is None:  # else others listen already, and what just happened is on its way to them
+            self.events = deque()
 
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""
@@ -305,7 +308,7 @@ class Ledger:
 
     def _is_that(self, source: str, download_id: str, on: float) -> bool:
         """Whether the record is still there, and of this end."""
-        return _ended_on(self.buckets.get(source, _EMPTY).get(download_id)) == on
+        return _ended_on(self.buckets[source].get(download_id)) == on
 
     def expire(self) -> None:
         """Let go of terminal records that are too many or too old by now, oldest first."""
@@ -316,7 +319,7 @@ class Ledger:
             if self._terminal <= max_terminal and not too_old:
                 return
             self._ended.popleft()
-            bucket = self.buckets.get(source, _EMPTY)
+            bucket = self.buckets[source]
             held = bucket.get(download_id)
             if held is None or _ended_on(held) != on:
                 continue  # removed since, and perhaps added anew
@@ -340,10 +343,9 @@ class Ledger:
             return None
         return _parts(self._ended[0])[2] + self._max_age
 
-    def _drop(self, source: str, download_id: str) -> Record | None:
-        held = self.buckets.get(source, {}).pop(download_id, None)
-        if held is None:
-            return None
+    def _drop(self, source: str, download_id: str) -> Record:
+        """Take out a record that is there."""
+        held = self.buckets[source].pop(download_id)
         self._uncount(held)
         record = view(held)
         self._call_watchers(download_id, held)

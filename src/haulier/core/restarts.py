@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import tenacity
@@ -33,7 +34,7 @@ class Restarts:
         """Restarts so far, over the source's whole life."""
         self._recent: list[float] = []
         self._in_a_row = 0
-        self._last = float("-inf")
+        self._last = -inf
 
     def crashed(self, now: float, cause: BaseException) -> RestartAt | GiveUp:
         """The verdict on a crash at ``now``."""

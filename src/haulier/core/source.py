@@ -135,6 +135,8 @@ class Source(Line):
         """The impl of a download is called at ``now``, or never will be: delays between starts count from here."""
         if transfer.claimed:
             transfer.claimed = False
+            if transfer.deadline is not None:
+                transfer.deadline += now - transfer.started_at
             transfer.started_at = now
             self.gate.started(now, claimed=True)
 
@@ -150,7 +152,7 @@ class Source(Line):
 
     def _guard(self, transfer: Transfer, now: float) -> None:
         """Have the supervisor look after the time-outs of an attempt."""
-        transfer.moved_at = now
+        transfer.moved, transfer.moved_at = _progress_of(transfer), now
         if self.policy.timeout is not None:
             transfer.deadline = now + self.policy.timeout
         self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
@@ -189,10 +191,6 @@ class Source(Line):
         gate = self.gate
         gate.ended(now)
         self._trace("end", download_id, stamped=now)
-        if type(outcome) is m.Landed and not transfer.fenced and not gate.probing:
-            outcome.on = on
-            self._tell_store(outcome)
-            return True
         if type(outcome) is PutBack:
             gate.suspend(now + outcome.seconds)
             self._trace("suspended", download_id, until=now + outcome.seconds)
@@ -307,7 +305,7 @@ class Source(Line):
         if transfer.deadline is not None and now >= transfer.deadline:
             return f"timed out after {transfer.deadline - transfer.started_at:g} s"
         stall = self.policy.stall_timeout  # not for what is all here: a check, or a conversion, moves no bytes
-        moved = (transfer.cell.get("transferred"), transfer.cell.get("progress"))
+        moved = _progress_of(transfer)
         if moved != transfer.moved:
             transfer.moved, transfer.moved_at = moved, now
         elif stall is not None and moved[1] != 100.0 and now - transfer.moved_at >= stall:
@@ -364,7 +362,7 @@ class Source(Line):
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
         """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then."""
         self.live -= 1
-        if self.is_overstaffed or self.live >= self.limit:
+        if self.refusal is not None or self.live >= self.limit:
             return True
         if self.queue and now + patience_s < opens_at < inf:
             if opens_at != self._woken_at:
@@ -391,3 +389,8 @@ class Source(Line):
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""
         return self.refusal is not None or self.live > self.limit
+
+
+def _progress_of(transfer: Transfer) -> tuple[Any, Any]:
+    """What a stall is told by: the bytes that are here, and the percent."""
+    return transfer.cell.get("transferred"), transfer.cell.get("progress")
