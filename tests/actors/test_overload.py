@@ -12,10 +12,12 @@ import pytest
 import tenacity
 
 import haulier
-from haulier import DownloadEngine, Event, Missed, RetryPolicy, SourcePolicy, Throttled
+from haulier import DownloadEngine, Event, Missed, RestartPolicy, RetryPolicy, SourcePolicy, Throttled
+from haulier import messages as m
 from haulier.actors import store as store_module
 from haulier.actors import system as system_module
 from haulier.actors.store import FULL, _Ask
+from haulier.core.restarts import Restarts
 
 GUARD_S = 10.0
 WRITERS = 4
@@ -287,14 +289,15 @@ class Holding(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if threading.current_thread() is self._store.thread and not self._held.is_set():
-            self._held.set()
             self.inside()
+            self._held.set()
             assert self._go.wait(3 * GUARD_S)
 
     def hold(self) -> None:
         self._store.tell(object())  # a dead letter: it is logged
         self._store._bell.ring()
         assert self._held.wait(GUARD_S)
+        self._store.tell(m.Sync())  # while this waits, nothing is written past the store
 
     def let_go(self) -> None:
         self._go.set()
@@ -439,4 +442,27 @@ def test_the_stores_own_thread_does_not_wait_for_itself(
     holding.inside = write
     holding.let_go()
     holding.hold()
+    assert len(engine.get_record("tidal", download_id)) > FULL + 50  # type: ignore[arg-type]
+
+
+@pytest.mark.expect_errors
+def test_while_the_store_has_no_actor_writers_apply(
+    engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    download_id = record_that_is(engine, "queued", gatekeeper)
+    store = engine._system.store
+    store.restarts = Restarts(RestartPolicy(wait=lambda _: 3600.0))
+
+    def dies() -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.ledger, "next_expiry", dies)
+        engine.update_record_unless_state("tidal", "unknown", {})  # it wakes, answers, and looks when to wake again
+        while store.running:
+            threading.Event().wait(0.001)
+    for n in range(FULL + 50):
+        engine.update_record("tidal", download_id, {f"0-{n}": n})
+    assert len(store.backlog) < FULL
     assert len(engine.get_record("tidal", download_id)) > FULL + 50  # type: ignore[arg-type]

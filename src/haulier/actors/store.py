@@ -137,6 +137,8 @@ class Store(Inbox):
         applied: SimpleQueue[Any] = SimpleQueue()
         self.backlog.append(_Ask(Sync(), applied.put))
         self._bell.ring()
+        if not self.running:
+            self.drain()
         try:
             applied.get(timeout=ROOM_S)
         except Empty:

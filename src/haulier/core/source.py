@@ -375,8 +375,8 @@ class Source(Line):
             return True
         if self.queue and now + patience_s < opens_at < inf and not self.resting:
             if opens_at != self._woken_at:
-                self._woken_at = opens_at
                 self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+                self._woken_at = opens_at
             return True
         # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
         stays = self._has_work
