@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX, Thread
 from time import monotonic, sleep, time
 from types import EllipsisType
 from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.draining import behind_own, drain_queues
-from haulier.actors.mailbox import Mailbox
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
 from haulier.actors.waiting import arrivals
 from haulier.core.entry import Entry, Held, phase_of, view
 from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
-from haulier.errors import ForkedEngine, UnknownDownload
+from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import Phase, Record, State
@@ -30,6 +30,9 @@ __all__ = ["DownloadEngine"]
 
 CLOSE_S: Final = 10.0
 """How long ``close()`` lets running impls come to an end, where its caller does not say."""
+
+EXIT_S: Final = 0.2
+"""How long the interpreter's exit waits for each of the actors of an engine that nobody closed."""
 
 
 class DownloadEngine:
@@ -80,19 +83,27 @@ class DownloadEngine:
 
         A ``state`` is taken as it is, but a live download with ``state='Cancelled'`` is cancelled in full, and that of
         a download which has ended is dropped. Progress costs no message: it may be written every 2 KiB.
+
+        Who writes faster than can be applied waits for that: for some milliseconds, a second at most.
         """
+        if self._update(source_name, download_id, patch) and self._system.store.is_full:
+            self._system.store.wait_for_room()
+
+    def _update(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """The same, without waiting for room; whether it took a message."""
         system = self._system
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if not system.store.backlog and self._write_through(source, download_id, patch):
-            return
+            return False
         copy = dict(patch)
         if copy.get("state") == State.CANCELLED:
             mailbox = system.mailboxes.get(source)
             if mailbox is not None:
-                _cancel_at(mailbox, download_id)
+                mailbox.cancel(download_id)
         system.store.tell(m.Patch(source, download_id, copy))
+        return True
 
     def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
         """Write progress past the store, into the overlay that readers lay over the record.
@@ -132,7 +143,7 @@ class DownloadEngine:
                 record = self.get_record(source, download_id)
                 if record is None or record.get("state") in states:
                     return False
-                if mailbox.source.cancel(download_id, time()):
+                if mailbox.cancel(download_id):
                     states = ()  # what is left of the patch belongs to it
         return bool(system.store.ask(m.PatchUnless(source, download_id, copy, states)))
 
@@ -142,7 +153,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         mailbox = system.mailboxes.get(source)
         if mailbox is not None:
-            _cancel_at(mailbox, download_id)
+            mailbox.cancel(download_id)
         removed: Record | None = system.store.ask(m.Remove(source, download_id))
         return removed
 
@@ -211,7 +222,7 @@ class DownloadEngine:
         mailboxes = list(system.mailboxes.values())
         if first is not None:
             mailboxes.insert(0, first)
-        cancelled = any(_cancel_at(mailbox, download_id) for mailbox in mailboxes)
+        cancelled = any(mailbox.cancel(download_id) for mailbox in mailboxes)
         if not cancelled:
             cancelled = bool(system.store.ask(m.Cancel(None, download_id)))
         if remove:
@@ -288,14 +299,10 @@ class DownloadEngine:
     def _set_paused(self, source_name: str, paused: bool) -> None:
         mailbox = self._system.mailbox(source_name)
         mailbox.change(lambda source: source.gate.set_paused(paused))
-        mailbox.changed()
 
     def revive(self, source_name: str) -> None:
         """Open a source that is down; one that is not is left as it is."""
-        mailbox = self._system.mailbox(source_name)
-        with mailbox.lock:
-            mailbox.source.revive()
-        mailbox.changed()
+        self._system.mailbox(source_name).change(lambda source: source.revive())
 
     def stats(self) -> dict[str, SourceStatus]:
         """What each source is doing, by its name."""
@@ -321,11 +328,19 @@ class DownloadEngine:
 
         ``drain=True`` lets the queues run dry first. What still runs after ``timeout`` seconds fails with the error
         ``engine closed``, and its late report is fenced; by default that is 10 s, and without limit where it drains
-        (None: without limit). Records can still be read. Twice is fine, also at once, or from an impl.
+        (None: without limit). Records can still be read. Twice is fine, also at once, or from an impl. From a signal
+        handler that came in the middle of another call of this engine it returns at once, and a thread does the rest.
         """
         if isinstance(timeout, EllipsisType):
             timeout = None if drain else CLOSE_S
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
+        if self._system.interrupts_itself:
+            self._system.refuse()
+            Thread(target=self._close, args=(drain, deadline), name="haulier-closer").start()
+        else:
+            self._close(drain, deadline)
+
+    def _close(self, drain: bool, deadline: float | None) -> None:
         if drain:
             self._system.refuse()
             drain_queues(self._system, deadline)
@@ -334,10 +349,8 @@ class DownloadEngine:
             # It holds what the supervisor still had to do, and so the impls, and so the engine that these refer to.
             self._finalizer.detach()
 
-
-def _cancel_at(mailbox: Mailbox, download_id: str) -> bool:
-    with mailbox.lock:
-        return mailbox.source.cancel(download_id, time())
+    def __reduce__(self) -> Any:
+        raise TypeError("a DownloadEngine lives in the process that made it: make one in each process")
 
 
 def _copied(name: str, value: Mapping[str, Any]) -> Record:
@@ -350,16 +363,28 @@ class _Forked:
     """What a forked child finds in place of its parent's actors."""
 
     def __getattr__(self, _: str) -> Any:
-        raise ForkedEngine("this engine was made before the fork, and its threads are not here: make a new one")
+        raise forked()
+
+
+def _at_exit() -> None:
+    """End what nobody closed, without waiting: a thread that was frozen in a step would keep what it holds for ever."""
+    for engine in list(_engines):
+        if not isinstance(engine._system, _Forked):
+            engine._system.close(monotonic(), EXIT_S)
 
 
 def _after_fork() -> None:
     for engine in list(_engines):
+        if isinstance(engine._system, _Forked):
+            continue  # this child's parent was one itself
         engine._system.store.forked = True
+        for mailbox in engine._system.sources():
+            mailbox.forsake()
         engine._system = _Forked()  # type: ignore[assignment]
 
 
 _engines: weakref.WeakSet[DownloadEngine] = weakref.WeakSet()
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

@@ -152,6 +152,10 @@ class _Source:
         if download_id not in self._started and download_id not in self._gone:
             heapq.heappush(self._waiting, (line.told["at"], download_id))
 
+    def _on_refused(self, line: Line) -> None:
+        self.queued.pop(line.told["id"], None)
+        self._gone[line.told["id"]] = line
+
     def _on_start(self, line: Line) -> None:
         download_id = line.told["id"]
         self.attempts += 1

@@ -118,6 +118,16 @@ def test_whatever_comes_in_the_way_is_noticed() -> None:
     assert not it.is_free
 
 
+def test_each_claim_keeps_it_closed_until_its_own_start() -> None:
+    it = gate()
+    it.claim()
+    it.claim()
+    it.started(1.0, claimed=True)
+    assert it.opens_at() == inf
+    it.started(2.0, claimed=True)
+    assert it.opens_at() == 2.0
+
+
 @given(SECONDS, st.tuples(SECONDS, SECONDS).map(sorted), SECONDS, st.floats(0, 100), st.sampled_from(["end", "start"]))
 def test_jitter_stays_between_its_factors_and_above_the_floor(
     delay: float, factors: list[float], floor: float, factor: float, since: str

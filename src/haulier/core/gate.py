@@ -28,7 +28,7 @@ class Gate:
         self.paused = False
         self.claims = 0
         self.suspended_until = -inf
-        self.is_free = False
+        self.is_free: bool
         """Whether nothing is in the way of any start: no delay, no pause, no suspension. Most sources are free."""
         self.probing = False
         """Whether the source was suspended and has not yet shown, with one download alone, that it is well again."""
