@@ -106,8 +106,10 @@ class Gate:
         self._look()
 
     def proved(self) -> None:
-        """A download got through: the probation is over."""
+        """A download got through: the probation is over, and so is the suspension, which is in the way no longer."""
         self.probing = False
+        self.suspended_until = -inf
+        self._look()
 
     def closed_by(self, now: float) -> Literal["pause", "suspension", "delay"] | None:
         """What keeps the gate closed at ``now``; None when it is open."""
