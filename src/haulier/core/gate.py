@@ -117,4 +117,11 @@ class Gate:
             return "pause"
         if now < self.suspended_until:
             return "suspension"
+        if self.claims:
+            return "delay" if self.is_spaced else None  # one is about to start; the delay counts from then
         return "delay" if now < self.opens_at() else None
+
+    @property
+    def is_spaced(self) -> bool:
+        """Whether a start keeps the gate closed for some time."""
+        return self._gap > 0 or (self._jitter is not None and self.delay > 0)
