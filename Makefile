@@ -13,11 +13,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test chaos lint bench clean
 
 help:
 	@echo "make demo    a look at haulier at work"
 	@echo "make test    all tests                                    make test ARGS='-k cancel'"
+	@echo "make chaos   everything goes wrong at once, 3 minutes     make chaos ARGS='--minutes 10 --seed 7'"
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
 	@echo "make clean   remove .venv and what the tools leave behind"
@@ -27,6 +28,9 @@ demo: .venv/.demo
 
 test: .venv/.test
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: .venv/.demo
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: .venv/.lint
 	$(BIN)/ruff format --check .

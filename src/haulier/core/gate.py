@@ -90,8 +90,8 @@ class Gate:
             self._gap = self._drawn()
 
     def ended(self, now: float) -> None:
-        """A download that ran has ended, however it ended."""
-        self._last_end = now
+        """A download that ran has ended, however it ended. An end that is told of late takes no later one back."""
+        self._last_end = max(self._last_end, now)
         if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
