@@ -32,6 +32,7 @@ class Hearer:
         elif isinstance(event, Missed):
             self._books.count("events missed", event.events)
         if self._manner < 0.3:
+            self._books.count("callback was slow")
             doze(0.003)
         elif self._heard % 10 == 0 and self._manner > 0.6:
             self._books.count("callback raised")

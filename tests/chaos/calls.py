@@ -198,9 +198,3 @@ class Calls:
         self.books.allow(source, many)
         with self.allowing("set_concurrency", EngineClosed):
             self.engine.worker.set_concurrency(source, many)
-
-    def open(self, source: str) -> None:
-        """Let a source go on, whatever keeps it."""
-        with self.allowing("resume and revive", EngineClosed):
-            self.engine.resume(source)
-            self.engine.revive(source)

@@ -19,37 +19,52 @@ __all__ = ["end", "settle"]
 
 
 def settle(calls: Calls) -> None:
-    """Let everything come to its end; whatever does not, hangs."""
+    """Let everything come to its end, and each source, at rest by then, take one more; whatever does not, hangs.
+
+    Only what is paused or down is touched: a call that has everybody look again would hide a wake-up that was lost.
+    """
     world, books = calls.world, calls.books
     world.let_go.set()
-    for setup in world.plan.sources:
-        calls.open(setup.name)
+    for name, status in calls.engine.stats().items():
+        with calls.allowing("resume and revive"):
+            if status["paused"]:
+                calls.engine.resume(name)
+            if status["down"]:
+                calls.engine.revive(name)
     seen = 0
     while seen < len(books.ids):  # an impl may have dispatched more meanwhile
         ids = books.ids[seen:]
         seen += len(ids)
-        for download_id in ids:
-            try:
-                patience_s = 0.0 if books.facts[download_id].replaced else GUARD_S
-                calls.saw(download_id, calls.engine.wait(download_id, patience_s), over=True)
-            except UnknownDownload:
-                pass
-            except TimeoutError:
-                if books.facts[download_id].replaced:
-                    continue
-                record = calls.engine.get_download_status(download_id)
-                books.blame("hang", f"{download_id} does not come to its end: {record}, {calls.engine.stats()}")
-                return
+        if not all(_comes_to_its_end(calls, each) for each in ids):
+            return
+    for setup in world.plan.sources:
+        download_id = calls.dispatch(setup.name, Errand(-4, (Deed("instant", 0.0, 0.0),), 0))
+        if download_id is not None and not _comes_to_its_end(calls, download_id):
+            return
+
+
+def _comes_to_its_end(calls: Calls, download_id: str) -> bool:
+    patience_s = 0.0 if calls.books.facts[download_id].replaced else GUARD_S  # no engine ends a caller's own record
+    try:
+        calls.saw(download_id, calls.engine.wait(download_id, patience_s), over=True)
+    except UnknownDownload:
+        pass
+    except TimeoutError:
+        if not calls.books.facts[download_id].replaced:
+            record = calls.engine.get_download_status(download_id)
+            calls.books.blame("hang", f"{download_id} does not come to its end: {record}, {calls.engine.stats()}")
+            return False
+    return True
 
 
 def end(calls: Calls, how: str) -> None:
-    """End the engine."""
+    """End the engine; in a hurry, where it hangs already."""
     calls.books.count(f"end: {how}")
     calls.books.closing = calls.books.closing or how != "dropped"
-    _ENDINGS[how](calls)
-    if how == "dropped":
-        return
-    calls.engine.close(timeout=0.0)  # twice is fine
+    hangs = any(each.promise == "hang" for each in calls.books.broken)
+    _ENDINGS["abrupt" if hangs else how](calls)
+    if calls.world.engine is not None:
+        calls.engine.close(timeout=0.0)  # twice is fine
 
 
 def _abrupt(calls: Calls) -> None:
@@ -68,7 +83,7 @@ def _drain(calls: Calls) -> None:
     calls.engine.close(drain=True)
     for download_id in calls.books.ids[:before]:
         record = calls.engine.get_download_status(download_id)
-        if record is not None and record.get("error") == "engine closed" and not calls.world.plan.closes_at:
+        if record is not None and record.get("error") == "engine closed" and calls.world.plan.closes_at is None:
             calls.books.blame("lost", f"{download_id} was not drained: {record}")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from random import Random
@@ -15,35 +16,47 @@ from types import FrameType
 from typing import Any, Final
 from unittest.mock import patch
 
-import pykka
 from tests.chaos.books import Books
 from tests.chaos.plan import Action
 from tests.chaos.world import Clock, doze
 
+from haulier.actors import supervisor
 from haulier.actors.bell import Bell
 from haulier.actors.mailbox import Mailbox
 from haulier.actors.source import SourceActor
+from haulier.actors.store import Store
+from haulier.actors.supervisor import Supervisor
 
-__all__ = ["Killed", "Killer", "clock_patched", "sabotaged"]
+__all__ = ["Killed", "Killer", "clock_patched", "sabotaged", "unaudited"]
 
 
 class Killed(SystemExit):
     """Raised in a thread by another one."""
 
 
-WHOLE: Final = frozenset({SourceActor.on_receive.__code__})
-LEADING: Final = frozenset({Mailbox._lead.__code__})
+RUNNING: Final = SourceActor.on_receive.__code__
+WAITING: Final = {
+    "idle": frozenset({Mailbox._lead.__code__, Mailbox.next_download.__code__}),
+    "supervisor": frozenset({Supervisor.get.__code__}),
+    "store": frozenset({Store.get.__code__}),
+}
+"""Who waits in what."""
+
+MOST: Final = {"store": 2}
+"""Kills in one round: a store that dies more often than its restart policy allows is dead for good."""
 
 
 class Killer:
-    """Raises ``Killed`` in slots, where that can be survived: in an impl, or while idle at the bell.
+    """Raises ``Killed`` in threads of the engine where they do nothing just now: a slot whose impl waits for something,
+    one that waits for work, the supervisor and the store while they wait.
 
     Python raises it as soon as the call in C that the thread is in comes back. ``anywhere``: in any thread of haulier,
-    whatever it does; what comes of that is nobody's promise.
+    whatever it does. That cannot be made good in every case, and nobody promises it.
     """
 
     def __init__(self, books: Books, actions: tuple[Action, ...], anywhere: bool = False) -> None:
         self._books, self._actions, self._anywhere = books, actions, anywhere
+        self._kills: Counter[str] = Counter()
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -61,35 +74,33 @@ class Killer:
                 sys.setswitchinterval(interval)
 
     def _kill(self, action: Action) -> None:
-        is_fit = is_haulier if self._anywhere else is_working if action.kind == "working" else is_idle
-        fit = [ident for ident, frame in sys._current_frames().items() if is_fit(frame)]
+        kind = "anywhere" if self._anywhere else action.kind
+        if self._kills[kind] >= MOST.get(kind, len(self._actions)):
+            return
+        fit = sorted(ident for ident, frame in sys._current_frames().items() if _is_fit(kind, frame))
         if fit:
-            ident = sorted(fit)[int(action.pick * len(fit))]
+            ident = fit[int(action.pick * len(fit))]
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Killed))
-            self._books.count("killed: anywhere" if self._anywhere else f"killed: {action.kind}")
+            self._kills[kind] += 1
+            self._books.count(f"killed: {kind}")
 
 
-def _codes(frame: FrameType | None) -> Iterator[Any]:
+def _is_fit(kind: str, frame: FrameType) -> bool:
+    """Whether a thread that is in ``frame`` is one of those that are to be killed."""
+    if kind == "anywhere":
+        return any(
+            each.f_code.co_name == "_actor_loop" and "haulier" in each.f_code.co_filename for each in _stack(frame)
+        )
+    if kind == "working":
+        return frame.f_code is doze.__code__ and any(each.f_code is RUNNING for each in _stack(frame))
+    waits = frame.f_back if frame.f_code is Bell.wait.__code__ else frame
+    return waits is not None and waits.f_code in WAITING[kind]
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
-        yield frame.f_code
+        yield frame
         frame = frame.f_back
-
-
-def is_working(frame: FrameType) -> bool:
-    """Whether a thread is a slot's whose impl does nothing just now."""
-    return frame.f_code is doze.__code__ and not WHOLE.isdisjoint(_codes(frame))
-
-
-def is_idle(frame: FrameType) -> bool:
-    """Whether a thread is a slot's that waits for work."""
-    return frame.f_code is Bell.wait.__code__ and frame.f_back is not None and frame.f_back.f_code in LEADING
-
-
-def is_haulier(frame: FrameType) -> bool:
-    """Whether a thread is one of haulier's."""
-    return any("haulier/actors" in code.co_filename for code in _codes(frame)) and "_actor_loop" in {
-        code.co_name for code in _codes(frame)
-    }
 
 
 @contextmanager
@@ -99,6 +110,13 @@ def clock_patched(clock: Clock) -> Iterator[None]:
         for name, module in list(sys.modules.items()):
             if name.split(".")[0] == "haulier" and getattr(module, "time", None) is time:
                 stack.enter_context(patch.object(module, "time", clock.time))
+        yield
+
+
+@contextmanager
+def unaudited() -> Iterator[None]:
+    """Have no supervisor look every few seconds whether something got lost: it would hide that something did."""
+    with patch.object(supervisor, "AUDIT_S", 3600.0):
         yield
 
 
@@ -115,7 +133,7 @@ def sabotaged(books: Books, seed: int | None) -> Iterator[None]:
     ) -> Callable[[Any], None]:
         def start(self: Any) -> None:
             with lock:
-                fails = isinstance(self, SourceActor) and draw.random() < share
+                fails = draw.random() < share
             if fails:
                 books.count(what)
                 raise error()
@@ -123,15 +141,7 @@ def sabotaged(books: Books, seed: int | None) -> Iterator[None]:
 
         return start
 
-    no_thread = failing(
-        "no thread for a slot",
-        lambda: RuntimeError("can't start new thread"),
-        0.02,
-        pykka.ThreadingActor._start_actor_loop,
-    )
+    no_thread = failing("no thread for a slot", lambda: RuntimeError("can't start new thread"), 0.02, SourceActor.begin)
     on_start = failing("on_start failed", lambda: OSError("not yet"), 0.04, SourceActor.on_start)
-    with (
-        patch.object(pykka.ThreadingActor, "_start_actor_loop", no_thread),
-        patch.object(SourceActor, "on_start", on_start),
-    ):
+    with patch.object(SourceActor, "begin", no_thread), patch.object(SourceActor, "on_start", on_start):
         yield

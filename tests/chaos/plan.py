@@ -56,6 +56,9 @@ STRANGERS: Final[Mapping[str, float]] = {
 }  # fmt: skip
 """What another part of the program does with actors of its own, and with pykka."""
 
+KILLS: Final[Mapping[str, float]] = {"working": 5, "idle": 4, "supervisor": 1, "store": 0.3}
+"""In whom an exception is raised from outside: see ``harm.Killer``."""
+
 ENDINGS: Final = (
     "abrupt", "patient", "drain", "drain_in_vain", "many", "impl", "callback", "loop", "dropped",
 )  # fmt: skip
@@ -103,7 +106,6 @@ class Plan:
     """Tasks of one asyncio loop."""
     strangers: tuple[Action, ...]
     kills: tuple[Action, ...]
-    """``SystemExit`` raised in a slot from outside: ``working`` or ``idle``."""
     sabotage: int | None
     """The seed of those who have slots fail to start; None for a round without."""
     ending: str
@@ -137,14 +139,14 @@ def draw_plan(seed: int, number: int, size: float = 1.0) -> Plan:
         callers=callers,
         loops=loops,
         strangers=tuple(_others(Random(f"{seed}/{number}/strangers"), STRANGERS, int(80 * size))),
-        kills=tuple(_others(Random(f"{seed}/{number}/kills"), {"working": 3, "idle": 2}, int(50 * size))),
+        kills=tuple(_others(Random(f"{seed}/{number}/kills"), KILLS, int(50 * size))),
         sabotage=draw.randrange(2**32) if draw.random() < 0.4 else None,
         ending=ENDINGS[number % len(ENDINGS)] if draw.random() < 0.7 else draw.choice(ENDINGS),
         settles=draw.random() < 0.6,
         closes_at=int(260 * size * draw.uniform(0.5, 1.0)) if draw.random() < 0.12 else None,
         max_terminal=draw.choice([10_000, 10_000, 10_000, 400, 50, 0]),
         max_age=draw.choice([None, None, None, 3600.0, 0.2]),
-        idle_timeout=draw.choice([30.0, 0.2, 0.02, 0.005]),
+        idle_timeout=draw.choice([600.0, 600.0, 0.2, 0.02, 0.005]),
         traced=draw.random() < 0.75,
         verbose=draw.random() < 0.3,
     )

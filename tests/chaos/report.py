@@ -34,6 +34,8 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "SystemExit raised from outside, in an impl": ("killed: working",),
     "SystemExit raised from outside, in an idle slot": ("killed: idle",),
+    "SystemExit raised from outside, in an idle supervisor": ("killed: supervisor",),
+    "SystemExit raised from outside, in an idle store": ("killed: store",),
     "SystemExit raised from outside, anywhere": ("killed: anywhere",),
     "slot's on_start fails": ("on_start failed",),
     "machine gives no thread for a slot": ("no thread for a slot",),
@@ -48,7 +50,7 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "record removed, replaced or cleared": (
         "call: remove", "call: replace", "call: clear", "aio: remove", "aio: clear",
     ),
-    "callback is slow, or raises": ("callback raised", "events missed"),
+    "callback is slow, or raises": ("callback raised", "callback was slow"),
     "asyncio task cancelled in a call": ("aio: task cancelled",),
     "garbage collected by hand": ("call: collect",),
     "wall clock set, up to 6 h off": ("call: step_clock",),
