@@ -13,13 +13,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak clean
 
 help:
 	@echo "make demo    a look at haulier at work"
 	@echo "make test    all tests                                    make test ARGS='-k cancel'"
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
+	@echo "make soak    a million downloads: does anything grow?     make soak ARGS=--smoke"
 	@echo "make clean   remove .venv and what the tools leave behind"
 
 demo: .venv/.demo
@@ -36,6 +37,9 @@ lint: .venv/.lint
 
 bench: .venv/.demo
 	@set -e; for workload in benchmarks/w[0-9]*.py; do $(BIN)/python "$$workload" $(ARGS); done
+
+soak: .venv/.demo
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
