@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint bench clean
+.PHONY: help demo test chaos lint bench soak clean
 
 help:
 	@echo "make demo    a look at haulier at work"
@@ -21,6 +21,7 @@ help:
 	@echo "make chaos   everything goes wrong at once, 3 minutes     make chaos ARGS='--minutes 10 --seed 7'"
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
+	@echo "make soak    a million downloads: does anything grow?     make soak ARGS=--smoke"
 	@echo "make clean   remove .venv and what the tools leave behind"
 
 demo: .venv/.demo
@@ -40,6 +41,9 @@ lint: .venv/.lint
 
 bench: .venv/.demo
 	@set -e; for workload in benchmarks/w[0-9]*.py; do $(BIN)/python "$$workload" $(ARGS); done
+
+soak: .venv/.demo
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

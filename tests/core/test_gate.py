@@ -123,6 +123,8 @@ def test_whatever_comes_in_the_way_is_noticed() -> None:
     assert it.is_free
     it.suspend(1.0)
     assert not it.is_free
+    it.proved()
+    assert it.is_free
 
 
 def test_each_claim_keeps_it_closed_until_its_own_start() -> None:

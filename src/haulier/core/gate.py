@@ -106,8 +106,10 @@ class Gate:
         self._look()
 
     def proved(self) -> None:
-        """A download got through: the probation is over."""
+        """A download got through: the probation is over, and so is the suspension, which is in the way no longer."""
         self.probing = False
+        self.suspended_until = -inf
+        self._look()
 
     def closed_by(self, now: float) -> Literal["pause", "suspension", "delay"] | None:
         """What keeps the gate closed at ``now``; None when it is open."""
@@ -115,4 +117,11 @@ class Gate:
             return "pause"
         if now < self.suspended_until:
             return "suspension"
+        if self.claims:
+            return "delay" if self.is_spaced else None  # one is about to start; the delay counts from then
         return "delay" if now < self.opens_at() else None
+
+    @property
+    def is_spaced(self) -> bool:
+        """Whether a start keeps the gate closed for some time."""
+        return self._gap > 0 or (self._jitter is not None and self.delay > 0)
