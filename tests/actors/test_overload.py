@@ -42,6 +42,11 @@ def waiting(engine: DownloadEngine) -> int:
     return engine.stats()["tidal"]["queued"]
 
 
+def waiting_at(engine: DownloadEngine) -> int:
+    """The same, without asking the store."""
+    return len(engine._system.mailboxes["tidal"].source.pending)
+
+
 def lands(*_: Any) -> str:
     return "/x"
 
@@ -415,6 +420,25 @@ def test_nothing_else_waits_in_a_storm(
     gatekeeper.open()
     records = {record["id"]: record["state"] for record in engine.as_completed([download_id, *ids], GUARD_S)}
     assert [records[i] for i in (download_id, *ids)] == ["Completed, Succeeded"] * 3 + ["Cancelled"]
+
+
+def test_slots_do_not_run_ahead_of_the_store_without_end(
+    engine: DownloadEngine, holding: Holding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a queue which is bounded bounds all: it is full, and nobody new is let in."""
+    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(store_module, "FLOOD", 500)
+    engine.register_source("tidal", SourcePolicy(max_queued=50), lands)
+    holding.hold()
+    ids: list[str] = []
+    while not any(isinstance(message, _Ask) for message in engine._system.store.backlog.copy()):
+        ids += taken(engine, 1)
+        assert len(ids) < 5_000
+    ids += taken(engine, 200)
+    assert waiting_at(engine) == 50
+    assert taken(engine, 200) == []
+    holding.let_go()
+    assert [r["state"] for r in engine.as_completed(ids, GUARD_S)] == ["Completed, Succeeded"] * len(ids)
 
 
 def test_a_store_that_is_stuck_hangs_no_writer(
