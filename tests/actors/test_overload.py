@@ -15,7 +15,6 @@ import haulier
 from haulier import DownloadEngine, Event, Missed, RestartPolicy, RetryPolicy, SourcePolicy, Throttled
 from haulier import messages as m
 from haulier.actors import store as store_module
-from haulier.actors import system as system_module
 from haulier.actors.store import FULL, _Ask
 from haulier.core.restarts import Restarts
 
@@ -237,9 +236,7 @@ def test_a_subscriber_that_raises_goes_on_hearing_and_disturbs_nobody(
     assert len(logged_errors) == 900
 
 
-def test_a_subscriber_that_hangs_delays_nobody(
-    engine: DownloadEngine, listener: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener: Any) -> None:
     slow = Slow()
     subscription = engine.subscribe(slow, capacity=10)
     ids = busy(engine)  # all of them end while it hangs in its first event
@@ -247,8 +244,7 @@ def test_a_subscriber_that_hangs_delays_nobody(
     assert all(listener.phases_of(i) == ["queued", "running", "succeeded"] for i in ids)
     assert slow.heard == []
     assert len(subscription._events) == 10
-    monkeypatch.setattr(system_module, "JOIN_S", 0.05)
-    closing = threading.Thread(target=engine.close, daemon=True)
+    closing = threading.Thread(target=engine.close, daemon=True)  # it waits for two seconds
     closing.start()
     closing.join(GUARD_S)
     assert not closing.is_alive()
