@@ -275,7 +275,7 @@ def test_events_in_the_order_in_which_it_happened() -> None:
     changed = [event for event in ledger.events if isinstance(event, Changed)]
     assert [(event.phase, event.on) for event in changed] == [("queued", 10.0), ("running", 20.0), ("succeeded", 30.0)]
     assert {(event.download_id, event.source) for event in changed} == {(ID, "tidal")}
-    assert ledger.events[3:] == [Discarded(ID, "tidal", "late", False, 31.0), Removed(ID, "tidal", 32.0)]
+    assert list(ledger.events)[3:] == [Discarded(ID, "tidal", "late", False, 31.0), Removed(ID, "tidal", 32.0)]
 
 
 def test_an_events_record_is_a_copy_as_of_then() -> None:
