@@ -16,6 +16,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from benchmarks.contenders import CONTENDERS, Contender, hire
+from benchmarks.contenders import CONTENDERS, TRACE, Contender, hire
 
 __all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main"]
 
@@ -120,9 +121,23 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
             print(f"{workload.name}: {name}: ok ({_describe(sizes)})")
         else:
             print(f"{workload.name}: run {number} of {runs}: {name}", file=sys.stderr)
+    if "haulier" in options.contenders:
+        _verify_traced(workload, sizes)
     if not options.smoke:
         _report(workload, sizes, samples)
     return 0
+
+
+def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
+    """The same once more, off the clock, with a trace: raises ``haulier.verify.Violation`` for a broken promise."""
+    from haulier.verify import verify  # only here: no contender's process is to import it
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace"
+        _measure_fresh("haulier", sizes, {**os.environ, TRACE: str(path)})
+        with path.open(encoding="utf-8") as lines:
+            report = verify(lines)
+    print(f"{workload.name}: haulier, traced: {report.downloads:,} downloads, no promise broken", file=sys.stderr)
 
 
 class RunError(Exception):
@@ -172,11 +187,11 @@ def _measure_here(workload: Workload, name: str, sizes: Mapping[str, int]) -> No
     print(json.dumps(sample))
 
 
-def _measure_fresh(name: str, sizes: Mapping[str, int]) -> Sample:
+def _measure_fresh(name: str, sizes: Mapping[str, int], environment: Mapping[str, str] | None = None) -> Sample:
     command = [sys.executable, sys.argv[0], "--measure", name]
     command += [f"--{option}={value}" for option, value in sizes.items()]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:
         raise RunError(f"not done after {RUN_TIMEOUT_S:g} s") from None
     if done.returncode != 0:

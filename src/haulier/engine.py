@@ -58,8 +58,8 @@ class DownloadEngine:
         self._patches = 0
         self.worker = BackgroundDownloadWorker(self)
         _engines.add(self)
-        finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
-        finalizer.atexit = False
+        self._finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
+        self._finalizer.atexit = False
 
     def __enter__(self) -> DownloadEngine:
         return self
@@ -83,19 +83,27 @@ class DownloadEngine:
 
         A ``state`` is taken as it is, but a live download with ``state='Cancelled'`` is cancelled in full, and that of
         a download which has ended is dropped. Progress costs no message: it may be written every 2 KiB.
+
+        Who writes faster than can be applied waits for that: for some milliseconds, a second at most.
         """
+        if self._update(source_name, download_id, patch) and self._system.store.is_full:
+            self._system.store.wait_for_room()
+
+    def _update(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """The same, without waiting for room; whether it took a message."""
         system = self._system
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if not system.store.backlog and self._write_through(source, download_id, patch):
-            return
+            return False
         copy = dict(patch)
         if copy.get("state") == State.CANCELLED:
             mailbox = system.mailboxes.get(source)
             if mailbox is not None:
                 mailbox.cancel(download_id)
         system.store.tell(m.Patch(source, download_id, copy))
+        return True
 
     def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
         """Write progress past the store, into the overlay that readers lay over the record.
@@ -337,6 +345,9 @@ class DownloadEngine:
             self._system.refuse()
             drain_queues(self._system, deadline)
         self._system.close(deadline)
+        if not self._system.store.running:
+            # It holds what the supervisor still had to do, and so the impls, and so the engine that these refer to.
+            self._finalizer.detach()
 
     def __reduce__(self) -> Any:
         raise TypeError("a DownloadEngine lives in the process that made it: make one in each process")

@@ -308,6 +308,15 @@ def test_no_event_is_kept_while_nobody_listens() -> None:
     assert ledger.events is None
 
 
+def test_a_second_listener_takes_nothing_from_the_first() -> None:
+    ledger = Ledger(Retention())
+    ledger.apply(m.Listen(active=True))
+    running(ledger)
+    ledger.apply(m.Listen(active=True))
+    assert ledger.events is not None
+    assert [event[0] for event in ledger.events] == [ID, ID]
+
+
 def test_ends_are_counted_by_phase(ledger: Ledger) -> None:
     for end in ("succeed", "succeed", "fail", "cancel"):
         transfer = running(ledger)

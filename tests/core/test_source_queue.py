@@ -277,6 +277,32 @@ def test_a_slot_leaves_a_gate_that_is_closed_for_long_and_somebody_is_hired_when
     assert it.supervisor == [m.Wake(it.source, 30.5)]
 
 
+def test_while_the_source_rests_a_slot_stays_for_what_it_can_do_itself(make: Make) -> None:
+    """Nobody would be hired in its place, neither at once nor when the gate opens."""
+    it = make(concurrency=2)
+    it.source.live, it.source.resting = 1, True
+    it.put("a")
+    assert it.source.leave(inf, 0.0, 30.0) is False
+    assert it.source.leave(60.0, 0.0, 30.0) is False
+    assert (it.source.live, it.supervisor) == (1, [])
+    it.source.cancel("a", ON)
+    it.source.queue.clear()
+    assert it.source.leave(inf, 0.0, 30.0) is True
+
+
+def test_the_supervisor_is_told_once_of_one_moment(make: Make) -> None:
+    """Each dispatch to a source whose gate is closed for long has a slot hired, and that leaves again."""
+    it = make()
+    it.put("a")
+    for now in (0.0, 50.0, 100.0):
+        it.source.live = 1
+        assert it.source.leave(900.0, now, 30.0) is True
+    assert it.supervisor == [m.Wake(it.source, 900.0)]
+    it.source.live = 1
+    assert it.source.leave(300.0, 200.0, 30.0) is True
+    assert it.supervisor[1:] == [m.Wake(it.source, 300.0)]
+
+
 def test_one_slot_too_many_leaves_whatever_waits(make: Make) -> None:
     it = make(concurrency=2)
     it.source.live = 3

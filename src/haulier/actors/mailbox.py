@@ -196,8 +196,10 @@ class Mailbox:
     # ---- on the supervisor's thread ----------------------------------------------------------------------------------
 
     def lost_slots(self) -> list[Any]:
-        """The source actors whose thread has died, and nobody was told."""
-        return [slot for slot in self.slots.copy() if not (slot.is_reported or slot.left or slot.thread.is_alive())]
+        """The source actors whose thread has died, and nobody was told. Those that had left before are forgotten."""
+        dead = [slot for slot in self.slots.copy() if not slot.thread.is_alive()]
+        self.slots.difference_update(slot for slot in dead if slot.left)
+        return [slot for slot in dead if not (slot.is_reported or slot.left)]
 
     def bury(self, ended: m.Ended) -> bool:
         """A slot died: what it had in hand fails, and its place is free. False where that was seen to before."""
@@ -212,8 +214,11 @@ class Mailbox:
 
     # ---- on the slots' threads ---------------------------------------------------------------------------------------
 
-    def report(self, transfer: Transfer, outcome: Outcome) -> tuple[Transfer | None, bool]:
-        """An impl returned. The next download, if one may start at once; and whether its slot is to leave."""
+    # What a slot has in hand, and whether it has left, it learns in the very step in which the source does: wherever it
+    # dies then, its source and its supervisor know what died with it.
+
+    def report(self, transfer: Transfer, outcome: Outcome, slot: Any) -> Transfer | None:
+        """An impl returned to ``slot``. The next download, if one may start at once; None also where it has left."""
         source = self.source
         alive = True
         self.lock.acquire()  # half as dear as 'with'
@@ -225,25 +230,27 @@ class Mailbox:
                 alive = source.settle(transfer, outcome, now, on)
                 if alive and not transfer.fenced:
                     taken = source.take(now, on)
+                slot.left = not alive
+            following = slot.in_hand = taken if type(taken) is Transfer else None
         finally:
             self.lock.release()
         if transfer.fenced and isinstance(outcome, m.Landed):
             self._discard(transfer, outcome.path)
-        if type(taken) is Transfer:
-            if source.queue and (self._bell.armed or source.live < source.limit):
-                self.call_on_slots()
-            return taken, False
-        self._bell.ring()  # the leader may have waited for this slot to be free
-        return None, not alive
+        if following is None:
+            self._bell.ring()  # the leader may have waited for this slot to be free
+        elif source.queue and (self._bell.armed or source.live < source.limit):
+            self.call_on_slots()
+        return following
 
-    def next_download(self) -> Transfer | None:
-        """Wait for a download that may start. None: the slot has been counted off and is to end."""
+    def next_download(self, slot: Any) -> Transfer | None:
+        """Wait for a download that may start. None: ``slot`` has left, and is to end."""
         while not self._leader.acquire(timeout=self._patience_s):
             with self.lock:
-                if self.source.leave(inf, monotonic(), self._patience_s):
+                slot.left = self.source.leave(inf, monotonic(), self._patience_s)
+                if slot.left:
                     return None
         try:
-            taken = self._lead()
+            taken = self._lead(slot)
         finally:
             self._leader.release()
         if taken is not None and self.source.queue:
@@ -257,7 +264,7 @@ class Mailbox:
         elif self.source.lacks_slots:
             self.staff()
 
-    def _lead(self) -> Transfer | None:
+    def _lead(self, slot: Any) -> Transfer | None:
         """Watch the gate and the queue until a download may start."""
         until = monotonic() + self._patience_s
         told = inf
@@ -267,12 +274,14 @@ class Mailbox:
                 now = monotonic()
                 taken = self.source.take(now, time())
                 if isinstance(taken, Transfer):
+                    slot.in_hand = taken
                     self._bell.armed = False
                     return taken
                 if now >= until or self.source.is_overstaffed:
                     # Disarmed before it is counted off: whoever puts from now on has somebody hired, or is seen.
                     self._bell.armed = False
-                    if self.source.leave(taken, now, self._patience_s):
+                    slot.left = self.source.leave(taken, now, self._patience_s)
+                    if slot.left:
                         return None
                     until = now + self._patience_s
                     continue

@@ -36,10 +36,11 @@ class _Turns(Inbox):
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._mail = Mail(None)
+        self.slot: SourceActor
 
     def get(self) -> Mail:
         """Wait for a download."""
-        self._mail.message = self._mailbox.next_download()
+        self._mail.message = self._mailbox.next_download(self.slot)
         return self._mail
 
 
@@ -47,7 +48,9 @@ class SourceActor(EngineActor):
     """One slot of a source."""
 
     def __init__(self, mailbox: Mailbox, number: int) -> None:
-        super().__init__(f"haulier-{mailbox.source.name}-{number}", _Turns(mailbox))
+        turns = _Turns(mailbox)
+        turns.slot = self
+        super().__init__(f"haulier-{mailbox.source.name}-{number}", turns)
         self._mailbox = mailbox
         self.is_reported = False
         """Whether the supervisor was told of its end."""
@@ -68,7 +71,6 @@ class SourceActor(EngineActor):
         report = self._mailbox.report
         self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
-            self.in_hand = transfer
             path, error = self._run(transfer)
             if type(path) is str and path:
                 outcome: Outcome = Landed(transfer, path)
@@ -76,10 +78,9 @@ class SourceActor(EngineActor):
                 outcome = self._judge(transfer, path, error)
             if type(outcome) is not Landed or self._verbose:
                 self._log(transfer, outcome, error)
-            following, leaves = report(transfer, outcome)
-            self.in_hand = following
+            following = report(transfer, outcome, self)
             if following is None:
-                if leaves:
+                if self.left:
                     break
                 set_current(None)
                 return  # nothing may start just now: wait for it at the inbox

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -23,6 +24,7 @@ from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
 from haulier.errors import forked
 from haulier.events import Event
+from haulier.messages import Sync
 from haulier.policies import RestartPolicy
 
 __all__ = ["Store", "StoreActor"]
@@ -32,6 +34,14 @@ logger = logging.getLogger("haulier.store")
 BACKLOG: Final = 1024
 """Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
 would have to wait. Fewer, and a burst of downloads spends its time on wake-ups."""
+
+FULL: Final = 4 * BACKLOG
+"""Messages beyond which who writes records waits for the store: four threads write faster than one applies, and nothing
+else holds them back."""
+
+ROOM_S: Final = 1.0
+"""The longest that a writer waits for room. So a store that is held up, by a log handler that hangs, say, slows writers
+down and hangs none: one of them may have the very lock that the handler waits for."""
 
 
 class _Ask(NamedTuple):
@@ -98,8 +108,9 @@ class Store(Inbox):
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self.backlog.append(_Ask(message, answers.put))
         self._bell.ring()
+        mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
-            if not self.running:
+            if mine or not self.running:
                 self.drain()
             try:
                 reply, error = answers.get(timeout=1.0)
@@ -110,6 +121,28 @@ class Store(Inbox):
             if error is not None:
                 raise error
             return reply
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more has come together than may: see ``wait_for_room``."""
+        return len(self.backlog) > FULL
+
+    def wait_for_room(self) -> None:
+        """Come back once all that was told before is applied, in ``ROOM_S`` at the latest.
+
+        The store's own thread, on which a log handler or a finalizer may write, does not wait for itself.
+        """
+        if self.is_applying or threading.current_thread() is self.thread:
+            return
+        applied: SimpleQueue[Any] = SimpleQueue()
+        self.backlog.append(_Ask(Sync(), applied.put))
+        self._bell.ring()
+        if not self.running:
+            self.drain()
+        try:
+            applied.get(timeout=ROOM_S)
+        except Empty:
+            pass
 
     def get(self) -> Mail:
         """Wait until there is something to apply, or a record grows too old."""
@@ -182,14 +215,12 @@ class Store(Inbox):
                 backlog.popleft()
                 message.reply(reply)
                 continue
-            failure: BaseException | None = None
             try:
                 handlers[type(message)](message)
             except BaseException as error:
-                failure = error
-            backlog.popleft()
-            if failure is not None:
-                self._dead_letter(message, failure)
+                self._dead_letter(message, error)
+            finally:  # also where the log fails: a message is applied once
+                backlog.popleft()
 
     def _dead_letter(self, message: Any, failure: BaseException) -> None:
         self.dead_letters += 1

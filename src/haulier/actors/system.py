@@ -25,6 +25,9 @@ __all__ = ["System"]
 JOIN_S: Final = 2.0
 """The longest that ``close`` waits for haulier's own threads once their work is over."""
 
+PLAIN = SourcePolicy()
+"""Of every source that nobody registered: one for all, since there may be a source for each of 100,000 hosts."""
+
 
 class System:
     """The store, the supervisor, and a mailbox for each source; nothing here refers to the engine that owns it."""
@@ -72,7 +75,7 @@ class System:
             self.check_open()
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
-                self.mailboxes[name] = Mailbox(name, SourcePolicy(), *tell, self._patience_s, self._trace)
+                self.mailboxes[name] = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
             return self.mailboxes[name]
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
@@ -227,13 +230,16 @@ class System:
     def abandoned(self) -> bool:
         """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
-        if any(source.pending or source.in_flight for source in sources):
+        # Nobody is left who could resume a source that is paused.
+        if any(source.in_flight or (source.pending and not source.gate.paused) for source in sources):
             return False
         self.refuse()
         for mailbox in list(self.mailboxes.values()):
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
+        for subscription in self._subscriptions:
+            subscription.close(0.0)
         self.supervisor.stop()
         self.store.stop()
         self._closed = True

@@ -273,7 +273,10 @@ class Ledger:
             self.events.append(event)
 
     def _listen(self, message: m.Listen) -> None:
-        self.events = deque() if message.active else None
+        if not message.active:
+            self.events = None
+        elif self.events is None:  # else others listen already, and what just happened is on its way to them
+            self.events = deque()
 
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""

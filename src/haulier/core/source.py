@@ -49,6 +49,8 @@ class Source(Line):
         self.resting_until = -inf
         self.resting = False
         """A crashed source waits before it is started again."""
+        self._woken_at = inf
+        """The last moment for which the supervisor was told to wake it."""
         self.refusal: Refusal | None = None
         self.note: Callable[..., None] | None = None
         """Where what happens is traced, if it is."""
@@ -352,21 +354,34 @@ class Source(Line):
 
     @property
     def lacks_slots(self) -> bool:
+        """Whether somebody is to be hired: there is work for one more slot, and the source does not rest."""
+        return not self.resting and self._has_work
+
+    @property
+    def _has_work(self) -> bool:
         """Whether there is work for one more slot than there are."""
-        if self.resting or self.refusal is not None or self.gate.paused:
+        if self.refusal is not None or self.gate.paused:
             return False
         return self.live < self.limit and self.live < len(self.in_flight) + len(self.queue)
 
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
-        """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then."""
+        """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then.
+
+        While the source rests after the crash of another one, nobody would be hired in its place: it stays where there
+        is work to come.
+        """
         self.live -= 1
         if self.refusal is not None or self.live >= self.limit:
             return True
-        if self.queue and now + patience_s < opens_at < inf:
-            self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+        if self.queue and now + patience_s < opens_at < inf and not self.resting:
+            if opens_at != self._woken_at:
+                self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+                self._woken_at = opens_at
             return True
         # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
-        return not self.reserve()
+        stays = self._has_work
+        self.live += stays
+        return not stays
 
     def why(self, download_id: str, now: float) -> str | None:
         """What keeps a waiting download from starting now; None where it is about to start."""

@@ -166,6 +166,12 @@ class Witness:
         self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self._source.refusal is not None
 
+    def died(self, transfer: Transfer) -> None:
+        """The thread that runs an impl, or is about to, dies."""
+        run = self.running.get(transfer.download_id)
+        if run is not None and run.transfer is transfer:
+            del self.running[transfer.download_id]
+
     def fell(self, transfer: Transfer) -> None:
         """A slot dies with this in hand."""
         if self._source.in_flight.get(transfer.download_id) is transfer:
