@@ -41,6 +41,12 @@ def test_a_busy_source(make: Make) -> None:
     assert (status["succeeded"], status["failed"], status["cancelled"]) == (4, 2, 1)
 
 
+def test_the_next_start_may_be_now_where_the_delay_is_over(make: Make) -> None:
+    it = make(delay=3.0)
+    it.source.gate.ended(10.0)
+    assert [status_of(it.source, {}, now, ON)["next_start"] for now in (12.0, 13.0, 99.0)] == [ON + 1.0, ON, ON]
+
+
 def test_when_the_next_start_is_no_matter_of_time(make: Make) -> None:
     full = make()
     full.put("a")
@@ -136,9 +142,24 @@ def test_a_failed_attempt_backs_off(make: Make) -> None:
     assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, ON + 6.0)
 
 
+def test_a_back_off_may_end_while_it_is_explained(make: Make) -> None:
+    it = make()
+    it.put("a")
+    it.source.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
+
+    class Once(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            return self.pop(key, default)
+
+    it.source.tried = Once(it.source.tried)
+    assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, None)
+
+
 @pytest.mark.parametrize("phase", ["running", "succeeded", "failed", "cancelled", None])
 def test_what_does_not_wait_needs_no_reason(make: Make, phase: str | None) -> None:
-    assert explained(make(), "a", 0.0, phase=phase) == told(phase, None, None, None)
+    it = make()
+    it.source.gate.set_paused(True)
+    assert explained(it, "a", 0.0, phase=phase) == told(phase, None, None, None)
 
 
 def test_a_record_without_a_source() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isinf
+from math import inf
 from typing import TypedDict
 
 from haulier.core.source import Source
@@ -74,9 +74,7 @@ def _next_start(source: Source, now: float, on: float) -> float | None:
     if source.refusal is not None or source.resting or len(source.in_flight) >= gate_limit(source):
         return None
     opens_at = source.gate.opens_at()
-    if isinf(opens_at):
-        return on if opens_at < 0 else None
-    return on + max(0.0, opens_at - now)
+    return None if opens_at == inf else on + max(0.0, opens_at - now)
 
 
 def gate_limit(source: Source) -> int:
@@ -91,7 +89,8 @@ def explanation_of(download_id: str, phase: str | None, source: Source | None, n
         return told
     told["reason"] = source.why(download_id, now)
     if told["reason"] == "back-off":
-        told["earliest_start"] = on + source.tried[download_id].due_at - now if download_id in source.tried else None
+        tried = source.tried.get(download_id)  # no lock is held: it may have gone by now
+        told["earliest_start"] = None if tried is None else on + tried.due_at - now
         return told
     ahead = [each for each in list(source.queue) if each in source.pending]
     if download_id in ahead:
