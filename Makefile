@@ -13,13 +13,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench mutants clean
+.PHONY: help demo test chaos lint bench soak mutants clean
 
 help:
 	@echo "make demo    a look at haulier at work"
 	@echo "make test    all tests                                    make test ARGS='-k cancel'"
+	@echo "make chaos   everything goes wrong at once, 3 minutes     make chaos ARGS='--minutes 10 --seed 7'"
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
+	@echo "make soak    a million downloads: does anything grow?     make soak ARGS=--smoke"
 	@echo "make mutants break core/ on purpose: does a test notice?  make mutants ARGS='haulier.core.gate.*'"
 	@echo "make clean   remove .venv and what the tools leave behind"
 
@@ -29,6 +31,9 @@ demo: .venv/.demo
 test: .venv/.test
 	@$(BIN)/python -m pytest $(ARGS)
 
+chaos: .venv/.demo
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 lint: .venv/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,6 +42,9 @@ lint: .venv/.lint
 
 bench: .venv/.demo
 	@set -e; for workload in benchmarks/w[0-9]*.py; do $(BIN)/python "$$workload" $(ARGS); done
+
+soak: .venv/.demo
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 mutants: .venv/.mutation
 	@nice -n 10 $(BIN)/python tests/mutation/mutants.py $(ARGS)

@@ -26,7 +26,9 @@ from typing import Any, Final, TypeAlias
 
 from benchmarks.contenders import CONTENDERS, TRACE, Contender, hire
 
-__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main"]
+__all__ = [
+    "RESULTS", "Column", "Sample", "Stopwatch", "Target", "Workload", "describe_machine", "machine", "main", "positive",
+]  # fmt: skip
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
@@ -147,8 +149,8 @@ class RunError(Exception):
 def _parser(workload: Workload) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=f"{workload.name}: {workload.title}")
     for name, default in workload.sizes.items():
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=f"default: {default:,}")
-    parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="of each contender; default: 5")
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default: {default:,}")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each contender; default: 5")
     parser.add_argument(
         "--contenders", type=_names, default=list(CONTENDERS), metavar="A,B", help=f"of {','.join(CONTENDERS)}"
     )
@@ -157,7 +159,7 @@ def _parser(workload: Workload) -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
@@ -206,13 +208,12 @@ def _report(workload: Workload, sizes: Mapping[str, int], samples: Mapping[str, 
     verdicts = [f"- {line}" for line in _verdicts(workload, medians)]
     runs = len(next(iter(samples.values())))
     command = shlex.join(["python", f"benchmarks/{workload.name}.py", *sys.argv[1:]])
-    machine = _machine()
+    here = machine()
     page = [
         f"# {workload.name.upper()}: {workload.title}",
         "",
         f"{_describe(sizes)}; medians of {runs} runs each, every run in a fresh process.",
-        f"{machine['cpu_count']} CPUs ({machine['cpu']}), {machine['implementation']} {machine['python']}, "
-        f"{machine['system']}; {machine['date']}; `{command}`.",
+        f"{describe_machine(here)}; `{command}`.",
         "",
         *table,
         "",
@@ -224,7 +225,7 @@ def _report(workload: Workload, sizes: Mapping[str, int], samples: Mapping[str, 
         "workload": workload.name,
         "title": workload.title,
         "command": command,
-        "machine": machine,
+        "machine": here,
         "sizes": dict(sizes),
         "medians": medians,
         "spread": {name: _spread(of_one) for name, of_one in samples.items()},
@@ -289,7 +290,16 @@ def _describe(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{value:,} {name}" for name, value in sizes.items())
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine(here: Mapping[str, Any]) -> str:
+    """One line of a page of results."""
+    return (
+        f"{here['cpu_count']} CPUs ({here['cpu']}), {here['implementation']} {here['python']}, "
+        f"{here['system']}; {here['date']}"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Where and when, and how busy it is: for the file of results."""
     return {
         "cpu_count": os.cpu_count(),
         "cpu": _cpu_model(),

@@ -18,11 +18,11 @@ from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
 from haulier.actors.waiting import arrivals
 from haulier.core.entry import Entry, Held, phase_of, view
-from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
+from haulier.core.status import Explanation, Outlook, SourceStatus, explanation_of, status_of
 from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
-from haulier.records import Phase, Record, State
+from haulier.records import WAITING_PHASES, Record, State
 from haulier.trace import Trace
 from haulier.worker import BackgroundDownloadWorker, check_impl
 
@@ -30,6 +30,9 @@ __all__ = ["DownloadEngine"]
 
 CLOSE_S: Final = 10.0
 """How long ``close()`` lets running impls come to an end, where its caller does not say."""
+
+LOOKS: Final = 8
+"""At a download that is explained, until its source and its record tell the same of it: mostly one is enough."""
 
 EXIT_S: Final = 0.2
 """How long the interpreter's exit waits for each of the actors of an engine that nobody closed."""
@@ -163,7 +166,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         self._catch_up()
         held = system.ledger.buckets.get(source, _NOTHING).get(download_id)
-        return None if held is None else self._told(source, download_id, held)
+        return None if held is None else self._view(source, download_id, held)
 
     def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
         """Copies of a source's records, as of the moment of the call, in the order in which they came."""
@@ -175,7 +178,7 @@ class DownloadEngine:
         """A copy of the record of a download, wherever it is; None where there is none."""
         self._catch_up()
         found = self._system.ledger.find(None, download_id)
-        return None if found is None else self._told(found[0], download_id, found[1])
+        return None if found is None else self._view(found[0], download_id, found[1])
 
     def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
         """Copies of all records but those of the sources in ``exclude``."""
@@ -198,16 +201,13 @@ class DownloadEngine:
 
     def _views(self, source: str) -> list[Record]:
         bucket = self._system.ledger.buckets.get(source, _NOTHING).copy()  # in one step, while others go on writing
-        return [self._told(source, download_id, held) for download_id, held in bucket.items()]
+        mailbox = self._system.mailboxes.get(source)
+        outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
+        return [_told(download_id, held, outlook) for download_id, held in bucket.items()]
 
-    def _told(self, source: str, download_id: str, held: Held) -> Record:
-        """A copy of the record, with why it is not running, where it is not."""
-        record = view(held)
-        if phase_of(held) in _WAITING:
-            mailbox = self._system.mailboxes.get(source)
-            if mailbox is not None:
-                record["reason"] = mailbox.source.why(download_id, monotonic())
-        return record
+    def _view(self, source: str, download_id: str, held: Held) -> Record:
+        mailbox = self._system.mailboxes.get(source) if phase_of(held) in WAITING_PHASES else None
+        return _told(download_id, held, None if mailbox is None else Outlook(mailbox.source, monotonic()))
 
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
@@ -307,19 +307,30 @@ class DownloadEngine:
     def stats(self) -> dict[str, SourceStatus]:
         """What each source is doing, by its name."""
         self._catch_up()
-        counts, now, on = self._system.ledger.counts, monotonic(), time()
-        mailboxes = list(self._system.mailboxes.items())
-        return {name: status_of(mailbox.source, counts.get(name, {}), now, on) for name, mailbox in mailboxes}
+        counts, status = self._system.ledger.counts, {}
+        for name, mailbox in list(self._system.mailboxes.items()):
+            with mailbox.lock:
+                status[name] = status_of(mailbox.source, counts.get(name, {}), monotonic(), time())
+        return status
 
     def explain(self, download_id: str) -> Explanation:
-        """Why a download is not running. Raises ``UnknownDownload`` where there is no record."""
-        self._catch_up()
-        found = self._system.ledger.find(None, download_id)
-        if found is None:
-            raise UnknownDownload(f"no record of download {download_id!r}")
-        mailbox = self._system.mailboxes.get(found[0])
-        source = None if mailbox is None else mailbox.source
-        return explanation_of(download_id, phase_of(found[1]), source, monotonic(), time())
+        """Why a download is not running, what it waits for, and when it starts if nothing else happens.
+
+        Raises ``UnknownDownload`` where there is no record. Takes as long as the queue is.
+        """
+        for _ in range(LOOKS):
+            self._catch_up()
+            found = self._system.ledger.find(None, download_id)
+            if found is None:
+                raise UnknownDownload(f"no record of download {download_id!r}")
+            phase, mailbox = phase_of(found[1]), self._system.mailboxes.get(found[0])
+            if mailbox is None or phase not in WAITING_PHASES:
+                break
+            with mailbox.lock:
+                if download_id in mailbox.source.pending:
+                    return explanation_of(download_id, phase, mailbox.source, monotonic(), time())
+            # It has gone on since its record was read.
+        return explanation_of(download_id, phase, None, monotonic(), time())
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -351,6 +362,14 @@ class DownloadEngine:
 
     def __reduce__(self) -> Any:
         raise TypeError("a DownloadEngine lives in the process that made it: make one in each process")
+
+
+def _told(download_id: str, held: Held, outlook: Outlook | None) -> Record:
+    """A copy of the record, with why it is not running, where it is not."""
+    record = view(held)
+    if outlook is not None and phase_of(held) in WAITING_PHASES:
+        record["reason"] = outlook.reason(download_id)
+    return record
 
 
 def _copied(name: str, value: Mapping[str, Any]) -> Record:
@@ -390,4 +409,3 @@ if hasattr(os, "register_at_fork"):
 
 _logger = logging.getLogger("haulier.engine")
 _NOTHING: Final[dict[str, Any]] = {}
-_WAITING: Final = (Phase.QUEUED, Phase.BACKING_OFF)

@@ -62,8 +62,8 @@ class Trace:
 
     def close(self) -> None:
         """The engine is closed."""
-        self.note("closed", on=time())
-        with self.lock:
+        with self.lock:  # nobody notes anything after it
+            self.note("closed", on=time())
             fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

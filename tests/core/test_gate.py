@@ -39,6 +39,13 @@ def test_the_delay_counts_from_the_end_and_from_the_start_whichever_is_later() -
     assert it.closed_by(23.0) is None
 
 
+def test_an_end_that_is_told_of_late_takes_no_later_one_back() -> None:
+    it = gate(SourcePolicy(delay=3.0))
+    it.ended(10.0)
+    it.ended(8.0)
+    assert it.opens_at() == 13.0
+
+
 def test_from_start_the_end_does_not_matter() -> None:
     it = gate(SourcePolicy(delay=3.0, delay_from="start"))
     it.started(10.0)
@@ -116,6 +123,8 @@ def test_whatever_comes_in_the_way_is_noticed() -> None:
     assert it.is_free
     it.suspend(1.0)
     assert not it.is_free
+    it.proved()
+    assert it.is_free
 
 
 def test_each_claim_keeps_it_closed_until_its_own_start() -> None:

@@ -11,6 +11,7 @@ import tenacity
 
 from haulier import messages as m
 from haulier.core.outcome import Again, PutBack
+from haulier.core.status import Outlook
 from haulier.policies import RestartPolicy, SourcePolicy
 
 ON = 1_000_000.0
@@ -37,7 +38,7 @@ def test_a_crash_fails_what_was_in_hand_and_the_source_rests(make: Make) -> None
     assert (it.source.live, it.source.resting, it.source.in_flight) == (0, True, {})
     assert it.supervisor == [m.Wake(it.source, 12.0, restart=True)]
     assert it.source.resting_until == 12.0
-    assert it.source.why("b", 10.0) == "restart"
+    assert Outlook(it.source, 10.0).reason("b") == "restart"
     assert it.source.gate.opens_at() == 11.0
     assert (transfer.fenced, transfer.cancelled) == (True, True)
 

@@ -11,6 +11,7 @@ import pytest
 
 from haulier import messages as m
 from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier.core.status import Outlook
 
 ON = 1_000_000.0
 Make = Callable[..., Any]
@@ -62,8 +63,7 @@ def test_a_back_off_frees_the_slot_and_comes_first_when_due(make: Make) -> None:
     patch = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 4.0}
     assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON)
     assert it.supervisor == [m.Retry(it.source, "a", 14.0)]
-    assert it.source.why("a", 13.0) == "back-off"
-    assert it.source.why("a", 14.0) is None
+    assert Outlook(it.source, 13.0).reason("a") == "back-off"
     second = it.start(10.0)
     assert second.download_id == "b"
     it.source.retry_due("a")
@@ -107,7 +107,7 @@ def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> 
     it.put("b", "c")
     it.source.settle(transfer, PutBack(8.0), 10.0, ON)
     assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, {"attempt": 0, "next_attempt_at": ON + 8.0}, ON)
-    assert it.source.why("a", 11.0) == "suspension"
+    assert Outlook(it.source, 11.0).reason("a") == "suspension"
     assert it.start(17.0) == 18.0
     again = it.start(18.0)
     assert (again.download_id, again.attempt) == ("a", 1)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from tests.simulation.worlds import Crash, Play, World
 
-__all__ = ["Fault", "faults_of", "kill"]
+__all__ = ["Fault", "faults_of"]
 
 Fault: TypeAlias = Callable[[Play], bool]
 
@@ -33,10 +33,10 @@ def faults_of(world: World) -> dict[str, Fault]:
     }
 
 
-def kill(play: Play, number: int, is_apart: bool = False) -> bool:
-    """A slot dies where it waits, and somebody will learn of it; or nobody, where it ``is_apart``."""
-    living = play.simulator.living
-    if number >= len(living) or living[number].is_apart != is_apart:
+def kill(play: Play, number: int) -> bool:
+    """A slot dies where it waits."""
+    living = [slot for slot in play.simulator.hired if slot.thread.wait is not None]
+    if number >= len(living):
         return False
     play.lose(living[number])
     play.simulator.kill(living[number], Crash("the slot"))

@@ -136,11 +136,11 @@ class Crashes(Source):
     def impl_crashes(self, choice: int) -> None:
         self.end(choice, error=Crash("the client is gone"))
 
+    @precondition(lambda self: self.simulator.hired)
     @rule(choice=CHOICE)
     def slot_dies_where_it_waits(self, choice: int) -> None:
-        mortal = [slot for slot in self.simulator.living if not slot.is_apart]
-        if mortal:
-            self.simulator.kill(mortal[choice % len(mortal)], Crash("torn down"))
+        hired = self.simulator.hired
+        self.simulator.kill(hired[choice % len(hired)], Crash("torn down"))
 
     @rule()
     def slot_dies_as_it_starts(self) -> None:

@@ -114,3 +114,19 @@ def test_a_zombie_that_has_reported_has_left(mailbox: Mailbox, slot: SourceActor
     mailbox.source.give_up(hung, "timed out", "TimeoutError", 0.0, 0.0)
     assert mailbox.report(hung, m.Landed(hung, "file.bin"), slot) is None
     assert (slot.left, slot.in_hand) == (True, None)
+
+
+@pytest.mark.usefixtures("breaks")
+def test_a_slot_that_dies_as_it_has_somebody_hired_keeps_nobody_from_being_hired(
+    mailbox: Mailbox, slot: SourceActor, letters: deque[Any]
+) -> None:
+    with pytest.raises(MemoryError):
+        mailbox.next_download(slot)
+    assert mailbox.hiring, "whom nobody was told of"
+    mailbox.tell_supervisor = letters.append
+    mailbox.slots.add(slot)
+    assert mailbox.bury(m.Ended(mailbox, slot.in_hand, MemoryError(), slot))
+    mailbox.source.resting = False
+    letters.clear()
+    mailbox.changed()
+    assert list(letters) == [m.Hire(mailbox)]

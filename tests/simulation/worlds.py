@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import tenacity
 
@@ -31,44 +31,48 @@ class Crash(BaseException):
     """What an impl, or a slot, dies of."""
 
 
+def policy(**rules: Any) -> SourcePolicy:
+    """A policy that leaves nothing to chance."""
+    return SourcePolicy(**{"restart": RestartPolicy(3, 8.0, tenacity.wait_fixed(0.5)), **rules})
+
+
 @dataclass(frozen=True)
 class World:
     """``script``: for each download, how its impl comes to an end the first time, the second time, and so on."""
 
     name: str
     script: tuple[tuple[Ending, ...], ...]
-    policy: SourcePolicy = field(default_factory=SourcePolicy)
+    policy: SourcePolicy = field(default_factory=policy)
     patience_s: float = 4.0
     is_slow: bool = False
     """Whether time passes, as long as somebody waits for it, before an impl comes to an end."""
 
 
 LANDS: Final[tuple[Ending, ...]] = ("lands",)
-RESTART: Final = RestartPolicy(3, 8.0, tenacity.wait_fixed(0.5))
 WORLDS: Final = [
     World("one alone", (LANDS,)),
     World("two in turn", (LANDS,) * 2),
-    World("three, two at once", (LANDS,) * 3, SourcePolicy(concurrency=2)),
-    World("slots leave while others run", (LANDS,) * 3, SourcePolicy(concurrency=2), 0.5, is_slow=True),
-    World("a delay", (LANDS,) * 2, SourcePolicy(delay=1.0)),
-    World("a delay longer than patience", (LANDS,) * 2, SourcePolicy(delay=8.0), 0.5),
-    World("a delay between starts", (LANDS,) * 3, SourcePolicy(concurrency=2, delay=1.0, delay_from="start")),
+    World("three, two at once", (LANDS,) * 3, policy(concurrency=2)),
+    World("slots leave while others run", (LANDS,) * 3, policy(concurrency=2), 0.5, is_slow=True),
+    World("a delay", (LANDS,) * 2, policy(delay=1.0)),
+    World("a delay longer than patience", (LANDS,) * 2, policy(delay=8.0), 0.5),
+    World("a delay between starts", (LANDS,) * 3, policy(concurrency=2, delay=1.0, delay_from="start")),
     World(
         "a retry",
         (("fails", "lands"), LANDS),
-        SourcePolicy(retry=RetryPolicy(tenacity.stop_after_attempt(2), tenacity.wait_fixed(2.0))),
+        policy(retry=RetryPolicy(tenacity.stop_after_attempt(2), tenacity.wait_fixed(2.0))),
     ),
-    World("throttled", (("is throttled", "lands"), LANDS, LANDS), SourcePolicy(concurrency=2)),
-    World("a hung impl", (("hangs",), LANDS), SourcePolicy(timeout=2.0, max_zombies=1)),
-    World("a full queue", (LANDS,) * 3, SourcePolicy(max_queued=1)),
-    World("a crash", (("crashes",), LANDS, LANDS), SourcePolicy(restart=RESTART)),
-    World("a crash beside others", (("crashes",), LANDS, LANDS), SourcePolicy(concurrency=2, restart=RESTART)),
+    World("throttled", (("is throttled", "lands"), LANDS, LANDS), policy(concurrency=2)),
+    World("a hung impl", (("hangs",), LANDS), policy(timeout=2.0, max_zombies=1)),
+    World("a full queue", (LANDS,) * 3, policy(max_queued=1)),
+    World("a crash", (("crashes",), LANDS, LANDS), policy()),
+    World("a crash beside others", (("crashes",), LANDS, LANDS), policy(concurrency=2)),
     World(
         "a crash that takes the queue along",
         (("crashes",), LANDS, LANDS),
-        SourcePolicy(restart=RESTART, on_crash="error_queued"),
+        policy(on_crash="error_queued"),
     ),
-    World("a crash too many", (("crashes",), LANDS), SourcePolicy(restart=RestartPolicy(0, 8.0))),
+    World("a crash too many", (("crashes",), LANDS), policy(restart=RestartPolicy(0, 8.0))),
 ]
 
 

@@ -348,6 +348,32 @@ def test_a_full_disk_ends_the_trace_and_nothing_else(caplog: pytest.LogCaptureFi
     assert caplog.text.count("the trace ends here") == 1
 
 
+def test_nothing_is_noted_after_the_end(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "trace")
+
+    class Crowded:
+        """A lock before which somebody waits to note something."""
+
+        def __init__(self, lock: Any) -> None:
+            self.lock, self.depth = lock, 0
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+            self.depth += 1
+
+        def __exit__(self, *_: object) -> None:
+            self.depth -= 1
+            self.lock.release()
+            if not self.depth:
+                trace.lock = self.lock  # it notes once
+                trace.note("late")
+
+    trace.lock = Crowded(trace.lock)  # type: ignore[assignment]
+    trace.close()
+    events = [json.loads(line)["event"] for line in (tmp_path / "trace").read_text().splitlines()]
+    assert events == ["opened", "closed"]
+
+
 def test_a_closed_trace_takes_no_more(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "trace")
     trace.close()

@@ -210,6 +210,7 @@ class Mailbox:
                 self.source.fell(ended.transfer, monotonic())
             self.source.crashed(ended.transfer, ended.cause or RuntimeError("it ended"), monotonic(), time())
             self.slots.discard(ended.slot)
+            self.hiring = False  # it may have died as it was about to have somebody hired
         return True
 
     # ---- on the slots' threads ---------------------------------------------------------------------------------------

@@ -256,8 +256,8 @@ class SupervisorActor(Permanent):
     def _guard(self, mailbox: Any, guard: m.Guard) -> None:
         source = mailbox.source
         self._engine.ask_store(m.Sync())  # progress may still be on its way to where a stall is looked for
-        now = monotonic()
         with mailbox.lock:
+            now = monotonic()  # in here: others may have ended while this waited
             verdict = source.overdue(guard.transfer, now)
             if isinstance(verdict, str):
                 source.give_up(guard.transfer, verdict, "TimeoutError", now, time())

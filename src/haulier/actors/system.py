@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any, Final
 
 from haulier import messages as m
@@ -262,7 +262,10 @@ def _join(inbox: Inbox, mine: threading.Thread, seconds: float) -> None:
     until = monotonic() + seconds
     waited_for = None
     while (thread := inbox.thread) is not waited_for and thread is not None and thread is not mine:
-        thread.join(_left(until))
+        while thread.ident is None and monotonic() < until:
+            sleep(0.001)  # a successor that is about to start
+        if thread.ident is not None:
+            thread.join(_left(until))
         waited_for = thread
 
 

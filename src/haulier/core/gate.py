@@ -89,8 +89,8 @@ class Gate:
             self._gap = self._drawn()
 
     def ended(self, now: float) -> None:
-        """A download that ran has ended, however it ended."""
-        self._last_end = now
+        """A download that ran has ended, however it ended. An end that is told of late takes no later one back."""
+        self._last_end = max(self._last_end, now)
         if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
@@ -105,8 +105,10 @@ class Gate:
         self._look()
 
     def proved(self) -> None:
-        """A download got through: the probation is over."""
+        """A download got through: the probation is over, and so is the suspension, which is in the way no longer."""
         self.probing = False
+        self.suspended_until = -inf
+        self._look()
 
     def closed_by(self, now: float) -> Literal["pause", "suspension", "delay"] | None:
         """What keeps the gate closed at ``now``; None when it is open."""
@@ -114,4 +116,11 @@ class Gate:
             return "pause"
         if now < self.suspended_until:
             return "suspension"
+        if self.claims:
+            return "delay" if self.is_spaced else None  # one is about to start; the delay counts from then
         return "delay" if now < self.opens_at() else None
+
+    @property
+    def is_spaced(self) -> bool:
+        """Whether a start keeps the gate closed for some time."""
+        return self._gap > 0 or (self._jitter is not None and self.delay > 0)

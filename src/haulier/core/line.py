@@ -89,6 +89,26 @@ class Line:
             if self.queue:
                 yield self.queue.popleft()
 
+    def first(self, most: int) -> Iterator[str]:
+        """The first ``most`` that wait in the queue; without the lock, as of no exact moment."""
+        place = 0
+        while most > 0 and place < len(self.queue):
+            try:
+                download_id = self.queue[place]
+            except IndexError:
+                return  # taken meanwhile
+            if download_id in self.pending:
+                yield download_id
+                most -= 1
+            place += 1
+
+    def position(self, download_id: str) -> int | None:
+        """How many wait in the queue before a download; None where it is not there. Takes as long as the queue is."""
+        ids = list(self.queue)
+        if download_id not in self.pending or download_id not in ids:
+            return None
+        return sum(map(self.pending.__contains__, ids[: ids.index(download_id)]))
+
     def retry_due(self, download_id: str) -> None:
         """The back-off of a download is over: it is next."""
         tried = self.tried.get(download_id)

@@ -383,19 +383,6 @@ class Source(Line):
         self.live += stays
         return not stays
 
-    def why(self, download_id: str, now: float) -> str | None:
-        """What keeps a waiting download from starting now; None where it is about to start."""
-        tried = self.tried.get(download_id)
-        if tried is not None and now < tried.due_at:
-            return "back-off"
-        if self.refusal is not None:
-            return self.refusal.kind
-        if self.resting:
-            return "restart"
-        if len(self.in_flight) >= self.gate.limit(self.limit):
-            return "slot"
-        return self.gate.closed_by(now)
-
     @property
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""

@@ -18,6 +18,10 @@ __all__ = ["Shells"]
 NO_THREAD_S: Final = 0.25
 """Until the next try, where the machine would not give a thread."""
 
+AUDIT_S: Final = 5.0
+"""The longest until somebody looks whether a slot has died unheard. Nobody looks here while none has: an audit has
+everybody look again, which would make good a lost wake-up, too."""
+
 
 class Shells(Slots):
     """One source, with everybody who works at it."""
@@ -65,11 +69,8 @@ class Shells(Slots):
         match message:
             case m.Hire():
                 yield from self._hire()
-            case m.Ended(_, transfer, cause):
-                yield LOCK
-                with self.held():
-                    self._bury(transfer, cause or RuntimeError("it ended"))
-                yield from self._changed()
+            case m.Ended():
+                yield from self._bury(message)
             case m.Retry(_, download_id, _):
                 yield LOCK
                 with self.held():
@@ -83,6 +84,9 @@ class Shells(Slots):
                 if restart and at >= self.source.resting_until:
                     self.source.resting = False
                 yield from self._changed()
+            case m.Audit():
+                for slot in [slot for slot in self.hired if slot.is_lost]:
+                    yield from self._bury(m.Ended(self, slot.in_hand, RuntimeError("its thread died"), slot))
             case _:
                 raise AssertionError(f"the supervisor does not know {message}")
 
@@ -104,10 +108,20 @@ class Shells(Slots):
                 return
             self.hire()
 
-    def _bury(self, transfer: Transfer | None, cause: BaseException) -> None:
-        was_zombie = transfer is not None and self.source.in_flight.get(transfer.download_id) is not transfer
-        self.source.crashed(transfer, cause, self.clock.monotonic(), self.clock.time())
-        self.witness.crashed(transfer, was_zombie)
+    def _bury(self, ended: m.Ended) -> Steps:
+        yield LOCK
+        with self.held():
+            transfer, slot, now = ended.transfer, ended.slot, self.clock.monotonic()
+            if slot in self.hired:
+                if not slot.is_reported and transfer is not None:
+                    self.source.fell(transfer, now)
+                    self.witness.fell(transfer)
+                was_zombie = transfer is not None and self.source.in_flight.get(transfer.download_id) is not transfer
+                self.source.crashed(transfer, ended.cause or RuntimeError("it ended"), now, self.clock.time())
+                self.witness.crashed(transfer, was_zombie)
+                self.hired.remove(slot)
+                self._hiring = False
+        yield from self._changed()
 
     def _guard(self, guard: m.Guard) -> Steps:
         yield LOCK

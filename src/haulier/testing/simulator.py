@@ -25,7 +25,7 @@ from haulier.core.outcome import Outcome, judge
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record
-from haulier.testing.shells import Shells
+from haulier.testing.shells import AUDIT_S, Shells
 from haulier.testing.slots import Slot, SlotDied
 from haulier.testing.turns import FREE, LOCK, Steps
 from haulier.transfer import Transfer
@@ -93,7 +93,7 @@ class Simulator(Shells):
             if self.next_due() == inf:
                 self.witness.look_at_end()
                 assert self.source.live == 0, f"{self.source.live} slots are counted, and none is left"
-                assert not self.living, f"{len(self.living)} slots never leave"
+                assert not self.hired, f"{len(self.hired)} slots never leave"
                 assert not self.source.pending, f"{list(self.source.pending)} are still kept"
                 return
             self.clock.advance_to(self.next_due())
@@ -179,8 +179,14 @@ class Simulator(Shells):
         return judge(self.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
 
     def kill(self, slot: Slot, cause: BaseException) -> None:
-        """Have the thread of one of the ``living`` slots die of ``cause`` where it waits, whatever it waits for."""
-        self.advance(slot.thread, SlotDied(cause))
+        """Have the thread of one of the ``hired`` slots die of ``cause`` where it waits, whatever it waits for.
+
+        Nothing happens where it has died already. Where it was dying already, only an audit notices that.
+        """
+        if slot.thread.wait is not None:
+            self.advance(slot.thread, SlotDied(cause))
+            if slot.is_lost:
+                self.letters.append(m.Audit(self.clock.monotonic() + AUDIT_S))
 
     # ---- settings ----------------------------------------------------------------------------------------------------
 

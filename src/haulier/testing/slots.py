@@ -41,9 +41,15 @@ class Slot:
         """What it runs, until its end is reported."""
         self.outcome: Outcome | BaseException | None = None
         """What its impl comes back with, once it does."""
-        self.is_apart = False
-        """Whether the source knows of it what it does not know itself (that it has taken a download, that it has been
-        counted off), or it is dying and has not said so yet: nobody would learn of a death just now."""
+        self.left = False
+        """Whether it ends in order."""
+        self.is_reported = False
+        """Whether the supervisor was told of its end."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its thread has died, and nobody was told."""
+        return self.thread.wait is None and not (self.is_reported or self.left)
 
 
 class Slots(Stage):
@@ -69,8 +75,8 @@ class Slots(Stage):
         self.witness = Witness(self.source, self.ledger, self.clock.monotonic)
         self.slots: dict[str, Slot] = {}
         """Those whose impl runs, by download id."""
-        self.living: list[Slot] = []
-        """Those whose thread has not ended, the oldest first."""
+        self.hired: list[Slot] = []
+        """Those that live, or have died and are not buried yet; the oldest first."""
         self.bad_starts: deque[BaseException] = deque()
         """What the next slots die of as they start."""
         self._patience_s = patience_s
@@ -120,8 +126,8 @@ class Slots(Stage):
                 break
             yield LOCK
             with self.held():
-                slot.is_apart = self.source.leave(inf, self.clock.monotonic(), self._patience_s)
-            if slot.is_apart:
+                slot.left = self.source.leave(inf, self.clock.monotonic(), self._patience_s)
+            if slot.left:
                 yield FREE
                 return None
         self._led = True
@@ -146,15 +152,14 @@ class Slots(Stage):
                     self._armed = False
                 elif now >= until or self.source.is_overstaffed:
                     self._armed = False  # before it is counted off: what is put from here on has somebody hired
-                    slot.is_apart = self.source.leave(taken, now, self._patience_s)
+                    slot.left = self.source.leave(taken, now, self._patience_s)
                     until = now + self._patience_s
-                    if not slot.is_apart:
+                    if not slot.left:
                         continue
                     self.seam()
-            if slot.is_apart:
+            if slot.left or isinstance(taken, Transfer):
                 yield FREE
-                return taken if isinstance(taken, Transfer) else None
-            assert not isinstance(taken, Transfer)
+                return slot.in_hand
             yield Wait(ready=lambda: self._rings > 0, at=min(taken, until))
             self._rings = max(0, self._rings - 1)
             self._armed = False
@@ -162,39 +167,34 @@ class Slots(Stage):
     def _take(self, now: float, slot: Slot) -> Transfer | float:
         taken = self.source.take(now, self.clock.time())
         if isinstance(taken, Transfer):
-            slot.is_apart = True
+            slot.in_hand = taken
             self.witness.took(taken)
         return taken
 
     def _report(self, transfer: Transfer, outcome: Outcome, slot: Slot) -> Steps:
-        """The next download, if one may start at once; and whether the slot is to leave."""
+        """The next download, if one may start at once; None also where the slot has left."""
         yield LOCK
-        alive = True
-        taken: Transfer | float | None
         with self.held():
             now, on = self.clock.monotonic(), self.clock.time()
             was_zombie = self.source.in_flight.get(transfer.download_id) is not transfer
-            taken = self.source.turn(transfer, outcome, now, on)
-            if taken is not None:
-                slot.is_apart = True
+            slot.in_hand = following = self.source.turn(transfer, outcome, now, on)
+            if following is not None:
                 self.witness.settled(transfer, outcome, was_zombie)
-                self.witness.took(taken)
+                self.witness.took(following)
             else:
-                alive = self.source.settle(transfer, outcome, now, on)
-                slot.is_apart = not alive
+                slot.left = not self.source.settle(transfer, outcome, now, on)
                 self.witness.settled(transfer, outcome, was_zombie)
-                if alive and not transfer.fenced:
-                    taken = self._take(now, slot)
+                if not slot.left and not transfer.fenced:
+                    self._take(now, slot)
         yield FREE
         if transfer.fenced and isinstance(outcome, m.Landed):
             self.backlog.append(Discarded(transfer.download_id, transfer.source, outcome.path, False, on))
             yield FREE
-        if isinstance(taken, Transfer):
-            if self.source.queue:
-                yield from self._call_on_slots()
-            return taken, False
-        self._ring()
-        return None, not alive
+        if slot.in_hand is None:
+            self._ring()
+        elif self.source.queue:
+            yield from self._call_on_slots()
+        return slot.in_hand
 
     # ---- a slot ------------------------------------------------------------------------------------------------------
 
@@ -202,28 +202,25 @@ class Slots(Stage):
         """Start a slot's thread."""
         slot = Slot()
         slot.thread = self.spawn("slot", self._slot(slot))
-        self.living.append(slot)
+        self.hired.append(slot)
 
     def _slot(self, slot: Slot) -> Steps:
         try:
             yield FREE
             if self.bad_starts:
                 raise SlotDied(self.bad_starts.popleft())
-            leaves = False
-            while not leaves:
+            while not slot.left:
                 transfer = yield from self._next_download(slot)
-                leaves = transfer is None
                 while transfer is not None:
-                    slot.in_hand, slot.outcome, slot.is_apart = transfer, None, False
                     outcome = yield from self._run(slot, transfer)
-                    transfer, leaves = yield from self._report(transfer, outcome, slot)
-                slot.in_hand = None
+                    transfer = yield from self._report(transfer, outcome, slot)
         except SlotDied as death:
             yield from self._end(slot, death.cause)
-        finally:
-            self.living.remove(slot)
+        else:
+            self.hired.remove(slot)
 
     def _run(self, slot: Slot, transfer: Transfer) -> Steps:
+        slot.outcome = None
         if transfer.claimed:
             yield LOCK
             with self.held():
@@ -239,15 +236,19 @@ class Slots(Stage):
 
     def _end(self, slot: Slot, cause: BaseException) -> Steps:
         """Its thread dies, with whatever it has in hand."""
-        slot.is_apart = True
+        if slot.left:
+            self.hired.remove(slot)
+            return
         transfer = slot.in_hand
+        self.witness.died(transfer)
         if transfer is not None:
             if self.slots.get(transfer.download_id) is slot:
                 del self.slots[transfer.download_id]
-            self.witness.died(transfer)
             yield LOCK
             with self.held():
                 self.source.fell(transfer, self.clock.monotonic())
                 self.witness.fell(transfer)
         yield FREE
-        self.letters.append(m.Ended(self, transfer, cause))
+        self.letters.append(m.Ended(self, transfer, cause, slot))
+        yield FREE
+        slot.is_reported = True
