@@ -180,7 +180,7 @@ class Mailbox:
                 how(self.source)
                 if self.trace is not None:
                     source = self.source
-                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules)
+                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules())
             self.changed()
         except BaseException:
             self._interrupted()
