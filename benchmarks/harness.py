@@ -16,6 +16,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from benchmarks.contenders import CONTENDERS, Contender, hire
+from benchmarks.contenders import CONTENDERS, TRACE, Contender, hire
 
-__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main"]
+__all__ = [
+    "RESULTS", "Column", "Sample", "Stopwatch", "Target", "Workload", "describe_machine", "machine", "main", "positive",
+]  # fmt: skip
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
@@ -120,9 +123,23 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
             print(f"{workload.name}: {name}: ok ({_describe(sizes)})")
         else:
             print(f"{workload.name}: run {number} of {runs}: {name}", file=sys.stderr)
+    if "haulier" in options.contenders:
+        _verify_traced(workload, sizes)
     if not options.smoke:
         _report(workload, sizes, samples)
     return 0
+
+
+def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
+    """The same once more, off the clock, with a trace: raises ``haulier.verify.Violation`` for a broken promise."""
+    from haulier.verify import verify  # only here: no contender's process is to import it
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace"
+        _measure_fresh("haulier", sizes, {**os.environ, TRACE: str(path)})
+        with path.open(encoding="utf-8") as lines:
+            report = verify(lines)
+    print(f"{workload.name}: haulier, traced: {report.downloads:,} downloads, no promise broken", file=sys.stderr)
 
 
 class RunError(Exception):
@@ -132,8 +149,8 @@ class RunError(Exception):
 def _parser(workload: Workload) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=f"{workload.name}: {workload.title}")
     for name, default in workload.sizes.items():
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=f"default: {default:,}")
-    parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="of each contender; default: 5")
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default: {default:,}")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each contender; default: 5")
     parser.add_argument(
         "--contenders", type=_names, default=list(CONTENDERS), metavar="A,B", help=f"of {','.join(CONTENDERS)}"
     )
@@ -142,7 +159,7 @@ def _parser(workload: Workload) -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
@@ -172,11 +189,11 @@ def _measure_here(workload: Workload, name: str, sizes: Mapping[str, int]) -> No
     print(json.dumps(sample))
 
 
-def _measure_fresh(name: str, sizes: Mapping[str, int]) -> Sample:
+def _measure_fresh(name: str, sizes: Mapping[str, int], environment: Mapping[str, str] | None = None) -> Sample:
     command = [sys.executable, sys.argv[0], "--measure", name]
     command += [f"--{option}={value}" for option, value in sizes.items()]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:
         raise RunError(f"not done after {RUN_TIMEOUT_S:g} s") from None
     if done.returncode != 0:
@@ -191,13 +208,12 @@ def _report(workload: Workload, sizes: Mapping[str, int], samples: Mapping[str, 
     verdicts = [f"- {line}" for line in _verdicts(workload, medians)]
     runs = len(next(iter(samples.values())))
     command = shlex.join(["python", f"benchmarks/{workload.name}.py", *sys.argv[1:]])
-    machine = _machine()
+    here = machine()
     page = [
         f"# {workload.name.upper()}: {workload.title}",
         "",
         f"{_describe(sizes)}; medians of {runs} runs each, every run in a fresh process.",
-        f"{machine['cpu_count']} CPUs ({machine['cpu']}), {machine['implementation']} {machine['python']}, "
-        f"{machine['system']}; {machine['date']}; `{command}`.",
+        f"{describe_machine(here)}; `{command}`.",
         "",
         *table,
         "",
@@ -209,7 +225,7 @@ def _report(workload: Workload, sizes: Mapping[str, int], samples: Mapping[str, 
         "workload": workload.name,
         "title": workload.title,
         "command": command,
-        "machine": machine,
+        "machine": here,
         "sizes": dict(sizes),
         "medians": medians,
         "spread": {name: _spread(of_one) for name, of_one in samples.items()},
@@ -274,7 +290,16 @@ def _describe(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{value:,} {name}" for name, value in sizes.items())
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine(here: Mapping[str, Any]) -> str:
+    """One line of a page of results."""
+    return (
+        f"{here['cpu_count']} CPUs ({here['cpu']}), {here['implementation']} {here['python']}, "
+        f"{here['system']}; {here['date']}"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Where and when, and how busy it is: for the file of results."""
     return {
         "cpu_count": os.cpu_count(),
         "cpu": _cpu_model(),

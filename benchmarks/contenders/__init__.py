@@ -6,13 +6,17 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeAlias
 
-__all__ = ["CONTENDERS", "TERMINAL_STATES", "Contender", "Impl", "Record", "hire"]
+__all__ = ["CONTENDERS", "TERMINAL_STATES", "TRACE", "Contender", "Impl", "Record", "hire"]
 
 Record: TypeAlias = dict[str, Any]
 Impl: TypeAlias = Callable[[str, Any, str], str | None]
 """``impl(download_id, target_id, display_name) -> path or None``"""
 
 TERMINAL_STATES: Final = frozenset({"Completed, Succeeded", "Errored", "Cancelled"})
+
+
+TRACE: Final = "HAULIER_BENCH_TRACE"
+"""The environment variable that names a file for haulier's trace. In timed runs it is not set, and there is none."""
 
 
 class Contender(Protocol):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
 import haulier
-from benchmarks.contenders import Impl, Record
+from benchmarks.contenders import TRACE, Impl, Record
 
 __all__ = ["HaulierEngine", "make"]
 
@@ -17,7 +18,7 @@ KEPT: Final = haulier.Retention(max_terminal=10_000_000)
 
 class HaulierEngine:
     def __init__(self) -> None:
-        self.engine = haulier.DownloadEngine(retention=KEPT)
+        self.engine = haulier.DownloadEngine(retention=KEPT, trace=os.environ.get(TRACE))
 
     @property
     def dispatch(self) -> Callable[[str, Any, str, str, Impl], str]:

@@ -105,7 +105,9 @@ class DownloadEngine:
 
     async def update_record(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> None:
         """Lay ``patch`` over a record; without a record, do nothing."""
-        self._engine.update_record(source_name, download_id, patch)
+        store = self._engine._system.store
+        if self._engine._update(source_name, download_id, patch) and store.is_full:
+            await self._ask(store.wait_for_room)
 
     async def update_record_unless_state(
         self, source_name: str, download_id: str, patch: Mapping[str, Any], skip_if_state_in: Collection[Any] = ()

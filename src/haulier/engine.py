@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX, Thread
 from time import monotonic, sleep, time
 from types import EllipsisType
 from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.draining import behind_own, drain_queues
-from haulier.actors.mailbox import Mailbox
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
 from haulier.actors.waiting import arrivals
 from haulier.core.entry import Entry, Held, phase_of, view
-from haulier.core.status import Explanation, SourceStatus, explanation_of, status_of
-from haulier.errors import ForkedEngine, UnknownDownload
+from haulier.core.status import Explanation, Outlook, SourceStatus, explanation_of, status_of
+from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
-from haulier.records import Phase, Record, State
+from haulier.records import WAITING_PHASES, Record, State
 from haulier.trace import Trace
 from haulier.worker import BackgroundDownloadWorker, check_impl
 
@@ -30,6 +30,12 @@ __all__ = ["DownloadEngine"]
 
 CLOSE_S: Final = 10.0
 """How long ``close()`` lets running impls come to an end, where its caller does not say."""
+
+LOOKS: Final = 8
+"""At a download that is explained, until its source and its record tell the same of it: mostly one is enough."""
+
+EXIT_S: Final = 0.2
+"""How long the interpreter's exit waits for each of the actors of an engine that nobody closed."""
 
 
 class DownloadEngine:
@@ -55,8 +61,8 @@ class DownloadEngine:
         self._patches = 0
         self.worker = BackgroundDownloadWorker(self)
         _engines.add(self)
-        finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
-        finalizer.atexit = False
+        self._finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
+        self._finalizer.atexit = False
 
     def __enter__(self) -> DownloadEngine:
         return self
@@ -80,19 +86,27 @@ class DownloadEngine:
 
         A ``state`` is taken as it is, but a live download with ``state='Cancelled'`` is cancelled in full, and that of
         a download which has ended is dropped. Progress costs no message: it may be written every 2 KiB.
+
+        Who writes faster than can be applied waits for that: for some milliseconds, a second at most.
         """
+        if self._update(source_name, download_id, patch) and self._system.store.is_full:
+            self._system.store.wait_for_room()
+
+    def _update(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """The same, without waiting for room; whether it took a message."""
         system = self._system
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if not system.store.backlog and self._write_through(source, download_id, patch):
-            return
+            return False
         copy = dict(patch)
         if copy.get("state") == State.CANCELLED:
             mailbox = system.mailboxes.get(source)
             if mailbox is not None:
-                _cancel_at(mailbox, download_id)
+                mailbox.cancel(download_id)
         system.store.tell(m.Patch(source, download_id, copy))
+        return True
 
     def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
         """Write progress past the store, into the overlay that readers lay over the record.
@@ -132,7 +146,7 @@ class DownloadEngine:
                 record = self.get_record(source, download_id)
                 if record is None or record.get("state") in states:
                     return False
-                if mailbox.source.cancel(download_id, time()):
+                if mailbox.cancel(download_id):
                     states = ()  # what is left of the patch belongs to it
         return bool(system.store.ask(m.PatchUnless(source, download_id, copy, states)))
 
@@ -142,7 +156,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         mailbox = system.mailboxes.get(source)
         if mailbox is not None:
-            _cancel_at(mailbox, download_id)
+            mailbox.cancel(download_id)
         removed: Record | None = system.store.ask(m.Remove(source, download_id))
         return removed
 
@@ -152,7 +166,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         self._catch_up()
         held = system.ledger.buckets.get(source, _NOTHING).get(download_id)
-        return None if held is None else self._told(source, download_id, held)
+        return None if held is None else self._view(source, download_id, held)
 
     def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
         """Copies of a source's records, as of the moment of the call, in the order in which they came."""
@@ -164,7 +178,7 @@ class DownloadEngine:
         """A copy of the record of a download, wherever it is; None where there is none."""
         self._catch_up()
         found = self._system.ledger.find(None, download_id)
-        return None if found is None else self._told(found[0], download_id, found[1])
+        return None if found is None else self._view(found[0], download_id, found[1])
 
     def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
         """Copies of all records but those of the sources in ``exclude``."""
@@ -187,16 +201,13 @@ class DownloadEngine:
 
     def _views(self, source: str) -> list[Record]:
         bucket = self._system.ledger.buckets.get(source, _NOTHING).copy()  # in one step, while others go on writing
-        return [self._told(source, download_id, held) for download_id, held in bucket.items()]
+        mailbox = self._system.mailboxes.get(source)
+        outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
+        return [_told(download_id, held, outlook) for download_id, held in bucket.items()]
 
-    def _told(self, source: str, download_id: str, held: Held) -> Record:
-        """A copy of the record, with why it is not running, where it is not."""
-        record = view(held)
-        if phase_of(held) in _WAITING:
-            mailbox = self._system.mailboxes.get(source)
-            if mailbox is not None:
-                record["reason"] = mailbox.source.why(download_id, monotonic())
-        return record
+    def _view(self, source: str, download_id: str, held: Held) -> Record:
+        mailbox = self._system.mailboxes.get(source) if phase_of(held) in WAITING_PHASES else None
+        return _told(download_id, held, None if mailbox is None else Outlook(mailbox.source, monotonic()))
 
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
@@ -211,7 +222,7 @@ class DownloadEngine:
         mailboxes = list(system.mailboxes.values())
         if first is not None:
             mailboxes.insert(0, first)
-        cancelled = any(_cancel_at(mailbox, download_id) for mailbox in mailboxes)
+        cancelled = any(mailbox.cancel(download_id) for mailbox in mailboxes)
         if not cancelled:
             cancelled = bool(system.store.ask(m.Cancel(None, download_id)))
         if remove:
@@ -288,31 +299,38 @@ class DownloadEngine:
     def _set_paused(self, source_name: str, paused: bool) -> None:
         mailbox = self._system.mailbox(source_name)
         mailbox.change(lambda source: source.gate.set_paused(paused))
-        mailbox.changed()
 
     def revive(self, source_name: str) -> None:
         """Open a source that is down; one that is not is left as it is."""
-        mailbox = self._system.mailbox(source_name)
-        with mailbox.lock:
-            mailbox.source.revive()
-        mailbox.changed()
+        self._system.mailbox(source_name).change(lambda source: source.revive())
 
     def stats(self) -> dict[str, SourceStatus]:
         """What each source is doing, by its name."""
         self._catch_up()
-        counts, now, on = self._system.ledger.counts, monotonic(), time()
-        mailboxes = list(self._system.mailboxes.items())
-        return {name: status_of(mailbox.source, counts.get(name, {}), now, on) for name, mailbox in mailboxes}
+        counts, status = self._system.ledger.counts, {}
+        for name, mailbox in list(self._system.mailboxes.items()):
+            with mailbox.lock:
+                status[name] = status_of(mailbox.source, counts.get(name, {}), monotonic(), time())
+        return status
 
     def explain(self, download_id: str) -> Explanation:
-        """Why a download is not running. Raises ``UnknownDownload`` where there is no record."""
-        self._catch_up()
-        found = self._system.ledger.find(None, download_id)
-        if found is None:
-            raise UnknownDownload(f"no record of download {download_id!r}")
-        mailbox = self._system.mailboxes.get(found[0])
-        source = None if mailbox is None else mailbox.source
-        return explanation_of(download_id, phase_of(found[1]), source, monotonic(), time())
+        """Why a download is not running, what it waits for, and when it starts if nothing else happens.
+
+        Raises ``UnknownDownload`` where there is no record. Takes as long as the queue is.
+        """
+        for _ in range(LOOKS):
+            self._catch_up()
+            found = self._system.ledger.find(None, download_id)
+            if found is None:
+                raise UnknownDownload(f"no record of download {download_id!r}")
+            phase, mailbox = phase_of(found[1]), self._system.mailboxes.get(found[0])
+            if mailbox is None or phase not in WAITING_PHASES:
+                break
+            with mailbox.lock:
+                if download_id in mailbox.source.pending:
+                    return explanation_of(download_id, phase, mailbox.source, monotonic(), time())
+            # It has gone on since its record was read.
+        return explanation_of(download_id, phase, None, monotonic(), time())
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -321,20 +339,37 @@ class DownloadEngine:
 
         ``drain=True`` lets the queues run dry first. What still runs after ``timeout`` seconds fails with the error
         ``engine closed``, and its late report is fenced; by default that is 10 s, and without limit where it drains
-        (None: without limit). Records can still be read. Twice is fine, also at once, or from an impl.
+        (None: without limit). Records can still be read. Twice is fine, also at once, or from an impl. From a signal
+        handler that came in the middle of another call of this engine it returns at once, and a thread does the rest.
         """
         if isinstance(timeout, EllipsisType):
             timeout = None if drain else CLOSE_S
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
+        if self._system.interrupts_itself:
+            self._system.refuse()
+            Thread(target=self._close, args=(drain, deadline), name="haulier-closer").start()
+        else:
+            self._close(drain, deadline)
+
+    def _close(self, drain: bool, deadline: float | None) -> None:
         if drain:
             self._system.refuse()
             drain_queues(self._system, deadline)
         self._system.close(deadline)
+        if not self._system.store.running:
+            # It holds what the supervisor still had to do, and so the impls, and so the engine that these refer to.
+            self._finalizer.detach()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a DownloadEngine lives in the process that made it: make one in each process")
 
 
-def _cancel_at(mailbox: Mailbox, download_id: str) -> bool:
-    with mailbox.lock:
-        return mailbox.source.cancel(download_id, time())
+def _told(download_id: str, held: Held, outlook: Outlook | None) -> Record:
+    """A copy of the record, with why it is not running, where it is not."""
+    record = view(held)
+    if outlook is not None and phase_of(held) in WAITING_PHASES:
+        record["reason"] = outlook.reason(download_id)
+    return record
 
 
 def _copied(name: str, value: Mapping[str, Any]) -> Record:
@@ -347,19 +382,30 @@ class _Forked:
     """What a forked child finds in place of its parent's actors."""
 
     def __getattr__(self, _: str) -> Any:
-        raise ForkedEngine("this engine was made before the fork, and its threads are not here: make a new one")
+        raise forked()
+
+
+def _at_exit() -> None:
+    """End what nobody closed, without waiting: a thread that was frozen in a step would keep what it holds for ever."""
+    for engine in list(_engines):
+        if not isinstance(engine._system, _Forked):
+            engine._system.close(monotonic(), EXIT_S)
 
 
 def _after_fork() -> None:
     for engine in list(_engines):
+        if isinstance(engine._system, _Forked):
+            continue  # this child's parent was one itself
         engine._system.store.forked = True
+        for mailbox in engine._system.sources():
+            mailbox.forsake()
         engine._system = _Forked()  # type: ignore[assignment]
 
 
 _engines: weakref.WeakSet[DownloadEngine] = weakref.WeakSet()
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 _logger = logging.getLogger("haulier.engine")
 _NOTHING: Final[dict[str, Any]] = {}
-_WAITING: Final = (Phase.QUEUED, Phase.BACKING_OFF)

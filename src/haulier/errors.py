@@ -54,6 +54,11 @@ class ForkedEngine(EngineClosed):
     """
 
 
+def forked() -> ForkedEngine:
+    """What a forked child is told that touches its parent's engine."""
+    return ForkedEngine("this engine was made before the fork, and its threads are not here: make a new one")
+
+
 class SourceDown(HaulierError):
     """The source was given up on (too many restarts or hung threads). ``engine.revive(source)`` reopens it."""
 

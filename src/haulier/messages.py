@@ -13,8 +13,9 @@ from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
-    "Abandon", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed", "Listen", "Moved",
-    "Patch", "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unwatch", "Wake", "Watch", "Watched",
+    "Abandon", "Again", "Audit", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed",
+    "Listen", "Lost", "Moved", "Patch", "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unfinished",
+    "Unwatch", "Wake", "Watch", "Watched",
 ]  # fmt: skip
 
 Impl: TypeAlias = Callable[..., Any]
@@ -111,6 +112,22 @@ class Clear(NamedTuple):
     """Remove all terminal records. Reply: how many."""
 
 
+class Unfinished(NamedTuple):
+    """Reply: the ids of the downloads of ``source`` that the engine has not ended, as far as the store was told."""
+
+    source: str
+
+
+class Lost(NamedTuple):
+    """Nobody has these downloads any more: those that have not ended fail. ``on``: UTC seconds."""
+
+    source: str
+    download_ids: Collection[str]
+    error: str
+    error_type: str
+    on: float
+
+
 class Sync(NamedTuple):
     """Reply None: whatever was told before has been applied."""
 
@@ -160,6 +177,7 @@ class Ended(NamedTuple):
     mailbox: Any
     transfer: Transfer | None
     cause: BaseException | None
+    slot: Any = None
 
 
 class Retry(NamedTuple):
@@ -192,5 +210,23 @@ class Abandon(NamedTuple):
     at: float
 
 
-Due: TypeAlias = Retry | Guard | Wake | Abandon
+class Audit(NamedTuple):
+    """At ``at`` (monotonic) look whether a slot's thread died unheard, and have everybody who waits look again.
+
+    ``thorough``: something went wrong in the middle of a step: also fail what nobody has any more.
+    """
+
+    at: float
+    thorough: bool = False
+
+
+class Again(NamedTuple):
+    """At ``at`` (monotonic) handle ``message`` again: so many ``tries`` have failed."""
+
+    at: float
+    message: Any
+    tries: int
+
+
+Due: TypeAlias = Retry | Guard | Wake | Abandon | Audit | Again
 """What the supervisor's agenda holds."""

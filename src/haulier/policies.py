@@ -123,7 +123,9 @@ class SourcePolicy:
       concurrency is above 1). ``delay_from='start'`` measures from start to start only.
     - ``jitter``: a pair of factors, e.g. ``(0.5, 1.5)``, of which one between them is drawn for each delay; the result
       is never below ``delay_floor`` seconds.
-    - ``max_queued``: downloads that may wait; ``dispatch`` raises ``QueueFull`` beyond. None: no limit.
+    - ``max_queued``: downloads that may wait; ``dispatch`` raises ``QueueFull`` beyond. None: no limit. One that backs
+      off, or was put back since the source was throttled, waits as well; it is never refused, so that with those up to
+      ``concurrency`` more may wait.
 
     Failure:
 

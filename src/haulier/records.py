@@ -12,6 +12,7 @@ __all__ = [
     "STATE_OF_PHASE",
     "TERMINAL_PHASES",
     "TERMINAL_STATES",
+    "WAITING_PHASES",
     "Phase",
     "Record",
     "State",
@@ -47,6 +48,7 @@ class Phase:
     CANCELLED: Final = "cancelled"
 
 
+WAITING_PHASES: Final = frozenset({Phase.QUEUED, Phase.BACKING_OFF})
 TERMINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
 TERMINAL_STATES: Final = frozenset({State.SUCCEEDED, State.ERRORED, State.CANCELLED})
 

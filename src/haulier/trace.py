@@ -8,6 +8,7 @@ Each line has ``run`` (which engine), ``event``, ``at`` (monotonic seconds) and 
 - ``queued``: its dispatch ``began``, and has returned. ``start``: its impl is called for the ``attempt``th time; the
   decision was ``taken`` then, and the start ``stamped``, from which delays between starts count. ``returned``: the impl
   has. ``end``: its slot has reported that, ``stamped`` then.
+- ``refused``: its dispatch was broken off after ``queued``, and raised.
 - ``withdrawn``: cancelled, or failed, while it waited. ``cancelled``: while it ran. ``gave_up``: on a hung impl.
   ``fell``: its slot died.
 - ``suspended``: the source asked for a pause ``until`` then.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from threading import Lock
+from threading import RLock
 from time import monotonic, time
 from typing import Any
 from uuid import uuid4
@@ -43,13 +44,13 @@ class Trace:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(path, flags, 0o644)
         self._run = uuid4().hex[:8]
-        self._lock = Lock()
+        self.lock = RLock()
         self.note("opened", on=time(), pid=os.getpid())
 
     def note(self, event: str, **more: Any) -> None:
         """Write one line."""
         rest = json.dumps(more)[1:]
-        with self._lock:  # so that the lines are in the order of their times
+        with self.lock:  # so that the lines are in the order of their times
             if self._fd < 0:
                 return
             line = f'{{"run": "{self._run}", "event": "{event}", "at": {monotonic()!r}, {rest}\n'
@@ -61,8 +62,8 @@ class Trace:
 
     def close(self) -> None:
         """The engine is closed."""
-        self.note("closed", on=time())
-        with self._lock:
+        with self.lock:  # nobody notes anything after it
+            self.note("closed", on=time())
             fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

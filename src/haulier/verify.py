@@ -119,6 +119,9 @@ class _Source:
     attempts: int = 0
     _rules: list[Line] = field(default_factory=list)
     _in_flight: dict[str, Line] = field(default_factory=dict)
+    _begun: dict[str, Line] = field(default_factory=dict)
+    """The starts of those whose ends have not been told."""
+    _given_up: set[str] = field(default_factory=set)
     _gone: dict[str, Line] = field(default_factory=dict)
     """Withdrawn or cancelled."""
     _started: set[str] = field(default_factory=set)
@@ -149,6 +152,10 @@ class _Source:
         if download_id not in self._started and download_id not in self._gone:
             heapq.heappush(self._waiting, (line.told["at"], download_id))
 
+    def _on_refused(self, line: Line) -> None:
+        self.queued.pop(line.told["id"], None)
+        self._gone[line.told["id"]] = line
+
     def _on_start(self, line: Line) -> None:
         download_id = line.told["id"]
         self.attempts += 1
@@ -162,7 +169,7 @@ class _Source:
         if download_id not in self._started:
             self._started.add(download_id)
             self._check_order(line)
-        self._in_flight[download_id] = line
+        self._in_flight[download_id] = self._begun[download_id] = line
         self._starts.append(line)
         self._check_limit(line)
 
@@ -203,7 +210,8 @@ class _Source:
 
     def _check_suspension(self, line: Line) -> None:
         suspended = self._suspended
-        if suspended is None or line.told["taken"] < suspended.told["at"]:
+        # What the same slot took next was decided just before that was told of, and not before a pause of no length.
+        if suspended is None or line.told["taken"] < min(suspended.told["at"], suspended.told["until"]):
             return
         if line.told["taken"] < suspended.told["until"]:
             raise Violation("a start before the suspension ends", line, suspended)
@@ -231,12 +239,30 @@ class _Source:
             self._returned = line
 
     def _on_end(self, line: Line) -> None:
-        self._in_flight.pop(line.told["id"], None)
-        self._ends.append(line)
-        if self._probe == line.told["id"]:
+        start, suspended = self._ended(line), self._suspended
+        if self._probe is None or suspended is None or start is None:
+            return
+        # Whatever was called after the suspension shows that it is over, also if that was decided before it.
+        if self._probe == line.told["id"] or start.told["stamped"] >= suspended.told["until"]:
             self._probe = None
 
-    _on_gave_up = _on_fell = _on_end
+    def _on_gave_up(self, line: Line) -> None:
+        self._given_up.add(line.told["id"])
+        self._died(line)
+
+    def _on_fell(self, line: Line) -> None:
+        if line.told["id"] not in self._given_up:  # else nobody waits for it any longer
+            self._died(line)
+
+    def _died(self, line: Line) -> None:
+        self._ended(line)
+        if self._probe == line.told["id"]:
+            self._probe = ""  # that shows nothing: the next one is the probe
+
+    def _ended(self, line: Line) -> Line | None:
+        self._ends.append(line)
+        self._in_flight.pop(line.told["id"], None)
+        return self._begun.pop(line.told["id"], None)
 
     def _on_suspended(self, line: Line) -> None:
         if self._suspended is None or line.told["until"] > self._suspended.told["until"]:

@@ -100,7 +100,6 @@ class BackgroundDownloadWorker:
         check_int("max_concurrent", max_concurrent, 1)
         mailbox = self._engine._system.mailbox(source_name)
         mailbox.change(lambda source: setattr(source, "limit", max_concurrent))
-        mailbox.changed()
 
     def set_delay(self, source_name: str, seconds: float) -> None:
         """Leave at least ``seconds`` between the end of one download of a source and the start of the next.
@@ -110,7 +109,6 @@ class BackgroundDownloadWorker:
         seconds = check_seconds("seconds", seconds)
         mailbox = self._engine._system.mailbox(source_name)
         mailbox.change(lambda source: source.gate.set_delay(seconds))
-        mailbox.changed()
 
 
 def check_impl(name: str, impl: object) -> None:

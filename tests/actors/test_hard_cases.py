@@ -304,3 +304,28 @@ def test_a_later_crash_is_not_cut_short_by_an_earlier_rest(engine: DownloadEngin
     crashed_at = monotonic()
     after = engine.wait(dispatch(engine, lambda *_: str(monotonic())), 10)
     assert float(after["file_path"]) - crashed_at >= 0.15
+
+
+def test_a_finalizer_on_the_stores_thread_may_ask(engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cycle collector runs on whatever thread, the store's too, and between two drains."""
+    engine.add_record("tidal", "x", {"state": "Errored"})
+    ledger, once, removed = engine._system.ledger, iter([True]), threading.Event()
+    real = ledger.next_expiry
+
+    def collects() -> float | None:
+        for _ in once:
+            assert engine.remove_record("tidal", "x") is not None
+            removed.set()
+        return real()
+
+    monkeypatch.setattr(ledger, "next_expiry", collects)
+    engine.update_record_unless_state("elsewhere", "y", {})  # the store wakes, answers, and goes back to waiting
+    assert removed.wait(10)
+
+
+def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEngine, gatekeeper: Any) -> None:
+    download_id = dispatch(engine, gatekeeper)
+    for _ in range(10):
+        engine.as_completed([download_id])
+    assert engine.get_record("tidal", download_id) is not None
+    assert engine._system.ledger._watches == {}

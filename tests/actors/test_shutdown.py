@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -180,6 +181,50 @@ def test_an_engine_that_is_dropped_finishes_and_gives_its_threads_back(gatekeepe
         thread.join(10)
         assert not thread.is_alive()
     assert len(gatekeeper.spans) == 1
+
+
+def test_an_engine_that_is_closed_leaves_nothing_in_memory() -> None:
+    """Also where its impl refers to it, as most do, and its supervisor still had time-outs to look after."""
+    engine = DownloadEngine()
+    engine.register_source("tidal", haulier.SourcePolicy(timeout=3600.0), lambda *_, mine=engine: f"/{mine}")
+    engine.wait(engine.worker.dispatch("tidal", 1, "n", "f"), 10)
+    engine.close()
+    alive = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert alive() is None
+
+
+def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() -> None:
+    before = set(threading.enumerate())
+    engine = DownloadEngine()
+    engine.pause("tidal")
+    dispatch(engine, lambda *_: "/x")
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 2
+    del engine
+    gc.collect()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_an_engine_that_is_dropped_lets_its_subscribers_go(gatekeeper: Any) -> None:
+    heard: list[haulier.Event] = []
+    before = set(threading.enumerate())
+    engine = DownloadEngine()
+    engine.subscribe(heard.append)
+    dispatch(engine, gatekeeper)
+    gatekeeper.wait_inside(1)
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 4
+    del engine
+    gc.collect()
+    gatekeeper.open()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert [getattr(event, "phase", "") for event in heard] == ["queued", "running", "succeeded"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -164,15 +164,14 @@ def test_a_crash_in_the_actors_own_handler(
 def test_no_thread_to_be_had(engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """'can't start new thread': what is queued waits for the next try."""
     failures = iter(range(2))
-    real = pykka.ThreadingActor._start_actor_loop
+    real = SourceActor.begin
 
-    def start(self: Any) -> None:
-        if isinstance(self, SourceActor):
-            for _ in failures:
-                raise RuntimeError("can't start new thread")
+    def begin(self: SourceActor) -> None:
+        for _ in failures:
+            raise RuntimeError("can't start new thread")
         real(self)
 
-    monkeypatch.setattr(pykka.ThreadingActor, "_start_actor_loop", start)
+    monkeypatch.setattr(SourceActor, "begin", begin)
     assert engine.wait(dispatch(engine, lambda *_: "/x"), 10)["state"] == State.SUCCEEDED
     assert pykka.ActorRegistry.get_all() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any, TypeAlias
 
 import pytest
@@ -17,16 +18,18 @@ ON = 1_000_000.0
 
 
 class Told:
-    """A source and its post. ``put`` queues downloads; ``start`` takes the next one."""
+    """A source and its post. ``put`` queues downloads, dispatched a second apart; ``start`` takes the next one."""
 
     def __init__(self, policy: SourcePolicy) -> None:
         self.store: list[Any] = []
         self.supervisor: list[Any] = []
+        self._dispatched_on = count()
         self.source = Source("tidal", policy, lambda low, _high: low, self.store.append, self.supervisor.append)
 
     def put(self, *download_ids: str) -> None:
         for download_id in download_ids:
-            self.source.put((download_id, "tidal", None, "", "", "tidal", None, None, None, 0.0))
+            on = float(next(self._dispatched_on))
+            self.source.put((download_id, "tidal", None, "", "", "tidal", None, None, None, on))
 
     def start(self, now: float = 0.0) -> Any:
         """The transfer, or when to ask again."""

@@ -32,3 +32,12 @@ def test_the_earliest_first_and_at_the_same_moment_in_the_order_they_were_noted(
     popped = [agenda.pop_due(5) for _ in noted]
     assert popped == sorted(noted, key=lambda thing: thing[0])
     assert len(agenda) == 0
+
+
+def test_what_is_pruned_is_forgotten_and_the_rest_keeps_its_order() -> None:
+    agenda: Agenda[str] = Agenda()
+    for at, thing in [(1.0, "gone"), (5.0, "d"), (2.0, "a"), (6.0, "e"), (7.0, "gone"), (3.0, "b"), (4.0, "c")]:
+        agenda.add(at, thing)
+    agenda.prune(lambda thing: thing != "gone")
+    assert len(agenda) == 5
+    assert [agenda.pop_due(9.0) for _ in range(5)] == ["a", "b", "c", "d", "e"]

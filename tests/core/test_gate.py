@@ -39,6 +39,13 @@ def test_the_delay_counts_from_the_end_and_from_the_start_whichever_is_later() -
     assert it.closed_by(23.0) is None
 
 
+def test_an_end_that_is_told_of_late_takes_no_later_one_back() -> None:
+    it = gate(SourcePolicy(delay=3.0))
+    it.ended(10.0)
+    it.ended(8.0)
+    assert it.opens_at() == 13.0
+
+
 def test_from_start_the_end_does_not_matter() -> None:
     it = gate(SourcePolicy(delay=3.0, delay_from="start"))
     it.started(10.0)
@@ -116,6 +123,35 @@ def test_whatever_comes_in_the_way_is_noticed() -> None:
     assert it.is_free
     it.suspend(1.0)
     assert not it.is_free
+    it.proved()
+    assert it.is_free
+
+
+def test_each_claim_keeps_it_closed_until_its_own_start() -> None:
+    it = gate()
+    it.claim()
+    it.claim()
+    it.started(1.0, claimed=True)
+    assert it.opens_at() == inf
+    it.started(2.0, claimed=True)
+    assert it.opens_at() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "delay", "since"),
+    [
+        (SourcePolicy(), 0.0, "end"),
+        (SourcePolicy(delay=4.0), 4.0, "end"),
+        (SourcePolicy(delay=4.0, delay_from="start"), 4.0, "start"),
+        (SourcePolicy(delay=4.0, jitter=(0.5, 1.5)), 2.0, "end"),
+        (SourcePolicy(delay=4.0, jitter=(0.5, 1.5), delay_floor=3.0), 3.0, "end"),
+    ],
+)
+def test_a_trace_is_told_the_least_delay_that_may_be_drawn(policy: SourcePolicy, delay: float, since: str) -> None:
+    it = gate(policy, factor=1.5)
+    assert it.rules() == {"delay": delay, "from": since, "paused": False}
+    it.set_paused(True)
+    assert it.rules() == {"delay": delay, "from": since, "paused": True}
 
 
 @given(SECONDS, st.tuples(SECONDS, SECONDS).map(sorted), SECONDS, st.floats(0, 100), st.sampled_from(["end", "start"]))

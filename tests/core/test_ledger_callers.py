@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haulier import messages as m
-from haulier.core.entry import view
+from haulier.core.entry import Entry, view
 from haulier.core.ledger import Ledger
 from haulier.policies import Retention
 from haulier.records import Record
@@ -135,6 +135,16 @@ def test_any_dict_is_a_record(ledger: Ledger) -> None:
     assert record(ledger) == {"x": 1, "phase": "mine", "state": "Whatever"}
 
 
+def test_progress_of_a_callers_record_is_written_past_the_ledger(ledger: Ledger) -> None:
+    ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
+    found = ledger.find("tidal", ID)
+    assert found is not None
+    assert isinstance(found[1], Entry)
+    assert found[1].overlay is not None
+    found[1].overlay["transferred"] = 5
+    assert record(ledger) == {"state": "InProgress", "transferred": 5}
+
+
 def test_a_record_added_over_a_live_one_replaces_what_it_says_and_the_run_goes_on(ledger: Ledger) -> None:
     transfer = running(ledger)
     transfer.cell["transferred"] = 5
@@ -155,6 +165,12 @@ def test_a_record_added_over_one_that_is_over_belongs_to_the_caller(ledger: Ledg
     assert record(ledger) == {"state": "InProgress"}
     ledger.apply(moved("fail", transfer))
     assert (record(ledger), len(ledger.dead_letters)) == ({"state": "InProgress"}, 1)
+
+
+def test_a_start_does_not_take_over_a_callers_record(ledger: Ledger) -> None:
+    ledger.apply(m.Put("tidal", ID, {"x": 1}))
+    ledger.apply(Transfer(TICKET, 1, {}, 1.0))
+    assert (record(ledger), len(ledger.dead_letters)) == ({"x": 1}, 1)
 
 
 def test_a_callers_record_is_cancelled_for_good(ledger: Ledger) -> None:
@@ -226,6 +242,13 @@ def test_a_watch_is_called_once_at_the_end(ledger: Ledger) -> None:
     assert not ledger.is_watched
 
 
+def test_a_watch_of_what_nobody_has_looked_at_is_called_too(ledger: Ledger) -> None:
+    transfer = running(ledger)
+    ledger.apply(m.Watch([ID], hear))
+    ledger.apply(m.Landed(transfer, "x", 30.0))
+    assert called(ledger) == [(hear, "succeeded")]
+
+
 def test_a_watch_of_what_is_over_or_unknown_is_answered_at_once(ledger: Ledger) -> None:
     ledger.apply(m.Landed(running(ledger), "x", 30.0))
     watched = ledger.apply(m.Watch([ID, "unknown"], hear))
@@ -245,6 +268,13 @@ def test_a_watch_of_a_callers_record_hears_of_its_state(ledger: Ledger) -> None:
     ledger.apply(m.Watch([ID], hear))
     patch(ledger, state="Errored")
     assert called(ledger) == [(hear, "Errored")]
+
+
+def test_a_watch_of_a_callers_record_hears_of_its_cancel(ledger: Ledger) -> None:
+    ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
+    ledger.apply(m.Watch([ID], hear))
+    ledger.apply(m.Cancel(None, ID))
+    assert called(ledger) == [(hear, "Cancelled")]
 
 
 def test_unwatch_takes_back_one_watch_only(ledger: Ledger) -> None:

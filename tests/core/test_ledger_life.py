@@ -95,6 +95,26 @@ def test_reading_a_record_changes_nothing(ledger: Ledger) -> None:
     assert record(ledger) == first
 
 
+def test_a_landing_brings_the_news_of_the_next_start(ledger: Ledger) -> None:
+    first = running(ledger)
+    following = Transfer(ticket("another"), 1, {}, started_at=2.0, started_on=30.0)
+    ledger.apply(following.ticket)
+    ledger.apply(m.Landed(first, "x", 30.0, following))
+    assert (record(ledger)["phase"], record(ledger, "another")["phase"]) == ("succeeded", "running")
+    assert record(ledger, "another")["started_at"] == 30.0
+
+
+def test_with_nobody_looking_the_news_are_kept_as_they_came() -> None:
+    ledger = Ledger(Retention())
+    made = queued(ledger)
+    assert ledger.find(None, ID) == ("tidal", made)
+    transfer = Transfer(made, 1, {}, 1.0, 20.0)
+    ledger.apply(transfer)
+    assert ledger.find(None, ID) == ("tidal", transfer)
+    ledger.apply(m.Landed(transfer, "x", 30.0))
+    assert ledger.find(None, ID) == ("tidal", (made, 1, 20.0, "x", 30.0, None))
+
+
 def test_a_failure_has_the_exceptions_text(ledger: Ledger) -> None:
     transfer = running(ledger)
     ledger.apply(moved("fail", transfer, error="boom", error_type="ValueError"))
@@ -178,6 +198,21 @@ def test_a_report_of_another_attempt_is_fenced(ledger: Ledger) -> None:
     assert ledger.dead_letters[1] == "fail of an-id at tidal: it is running"
 
 
+def test_a_start_of_a_record_that_is_not_there_is_a_dead_letter(ledger: Ledger) -> None:
+    ledger.apply(Transfer(ticket(), 1, {}, 1.0))
+    ledger.apply(m.Landed(Transfer(ticket(), 1, {}, 1.0), "x", 30.0))
+    assert ledger.find(None, ID) is None
+    assert ledger.dead_letters == ["take of an-id at tidal: no record", "succeed of an-id at tidal: no record"]
+
+
+def test_a_start_of_a_record_that_is_over_is_a_dead_letter(ledger: Ledger) -> None:
+    made = queued(ledger)
+    ledger.apply(moved("fail", error="source down: x"))
+    ledger.apply(Transfer(made, 1, {}, 1.0))
+    assert ledger.dead_letters == ["take of an-id at tidal: it is failed"]
+    assert record(ledger)["phase"] == "failed"
+
+
 def test_a_report_of_a_record_that_was_removed_is_a_dead_letter(ledger: Ledger) -> None:
     transfer = running(ledger)
     assert ledger.apply(m.Remove("tidal", ID))["phase"] == "running"
@@ -237,19 +272,29 @@ def test_events_in_the_order_in_which_it_happened() -> None:
     ledger.now = 32.0
     ledger.apply(m.Remove("tidal", ID))
     assert ledger.events is not None
-    told = [(event.phase, event.on) if isinstance(event, Changed) else type(event) for event in ledger.events]
-    assert told == [("queued", 10.0), ("running", 20.0), ("succeeded", 30.0), Discarded, Removed]
-    assert ledger.events[-1] == Removed(ID, "tidal", 32.0)
+    changed = [event for event in ledger.events if isinstance(event, Changed)]
+    assert [(event.phase, event.on) for event in changed] == [("queued", 10.0), ("running", 20.0), ("succeeded", 30.0)]
+    assert {(event.download_id, event.source) for event in changed} == {(ID, "tidal")}
+    assert list(ledger.events)[3:] == [Discarded(ID, "tidal", "late", False, 31.0), Removed(ID, "tidal", 32.0)]
 
 
 def test_an_events_record_is_a_copy_as_of_then() -> None:
     ledger = Ledger(Retention())
     ledger.apply(m.Listen(active=True))
-    running(ledger)
+    transfer = running(ledger)
+    ledger.apply(moved("fail", transfer, error="boom"))
     assert ledger.events is not None
-    first = ledger.events[0]
-    assert isinstance(first, Changed)
-    assert first.record["phase"] == "queued"
+    phases = [event.record["phase"] for event in ledger.events if isinstance(event, Changed)]
+    assert phases == ["queued", "running", "failed"]
+
+
+def test_who_subscribes_while_it_runs_hears_of_its_end() -> None:
+    ledger = Ledger(Retention())
+    transfer = running(ledger)
+    ledger.apply(m.Listen(active=True))
+    ledger.apply(m.Landed(transfer, "x", 30.0))
+    assert ledger.events is not None
+    assert [event.phase for event in ledger.events if isinstance(event, Changed)] == ["succeeded"]
 
 
 def test_no_event_is_kept_while_nobody_listens() -> None:
@@ -261,6 +306,15 @@ def test_no_event_is_kept_while_nobody_listens() -> None:
     ledger.apply(m.Landed(running(ledger), "x", 30.0))
     ledger.apply(Discarded(ID, "tidal", "late", False, 31.0))
     assert ledger.events is None
+
+
+def test_a_second_listener_takes_nothing_from_the_first() -> None:
+    ledger = Ledger(Retention())
+    ledger.apply(m.Listen(active=True))
+    running(ledger)
+    ledger.apply(m.Listen(active=True))
+    assert ledger.events is not None
+    assert [event[0] for event in ledger.events] == [ID, ID]
 
 
 def test_ends_are_counted_by_phase(ledger: Ledger) -> None:

@@ -41,6 +41,18 @@ def test_an_empty_result_leaves_the_error_to_the_impl(path: str | None) -> None:
     assert judge(TWICE, 1, path, None, 0, 0) == Again(5.0, None, None)
 
 
+def test_the_retry_policy_sees_the_result_and_the_times() -> None:
+    seen = []
+
+    def retry(state: tenacity.RetryCallState) -> bool:
+        assert state.outcome is not None
+        seen.append((state.attempt_number, state.outcome.result(), state.seconds_since_start, state.idle_for))
+        return False
+
+    judge(SourcePolicy(retry=RetryPolicy(retry=retry)), 3, "", None, 30.0, 12.0)
+    assert seen == [(3, "", 30.0, 12.0)]
+
+
 def test_throttled_is_no_failure_whatever_the_retry_policy_says() -> None:
     assert judge(ONCE, 1, None, Throttled(retry_after=9), 0, 0) == PutBack(9.0)
 

@@ -46,15 +46,18 @@ def test_the_wait_grows_with_each_restart_in_a_row_and_starts_anew_after_a_calm_
     assert waits == [1.0, 2.0, 4.0, 8.0, 1.0]
 
 
-def test_the_wait_sees_the_cause() -> None:
+def test_the_wait_sees_the_cause_and_the_restarts_in_a_row_as_attempts() -> None:
     seen: list[Any] = []
 
     def wait(state: tenacity.RetryCallState) -> float:
-        seen.append(state.outcome and state.outcome.exception())
+        assert state.outcome is not None
+        seen.append((state.outcome.exception(), state.outcome.attempt_number, state.attempt_number))
+        assert (state.start_time, state.seconds_since_start, state.idle_for) == (0.0, 0.0, 0.0)
         return 0.5
 
-    assert Restarts(RestartPolicy(wait=wait)).crashed(1.0, CRASH) == RestartAt(1.5)
-    assert seen == [CRASH]
+    restarts = Restarts(RestartPolicy(wait=wait))
+    assert [restarts.crashed(now, CRASH) for now in (1.0, 2.0)] == [RestartAt(1.5), RestartAt(2.5)]
+    assert seen == [(CRASH, 1, 1), (CRASH, 2, 2)]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,49 @@ def test_with_0_nothing_that_is_over_stays_and_the_events_are_in_order() -> None
     assert told == ["queued", "running", "succeeded", Removed]
 
 
+def test_whoever_listens_hears_of_what_leaves() -> None:
+    ledger = Ledger(Retention(max_terminal=0))
+    ledger.now = 50.0
+    ledger.apply(m.Listen(active=True))
+    end(ledger, "a")
+    assert ledger.events is not None
+    assert ledger.events[-1] == Removed("a", "tidal", 50.0)
+
+
+def test_what_was_looked_at_leaves_in_its_turn() -> None:
+    ledger = Ledger(Retention(max_terminal=2))
+    end(ledger, "a")
+    ledger.apply(m.Patch("tidal", "a", {"note": "seen"}))
+    end(ledger, "b")
+    end(ledger, "c")
+    assert ids(ledger) == ["b", "c"]
+
+
+def test_a_late_patch_is_no_second_end() -> None:
+    ledger = Ledger(Retention(max_terminal=2))
+    end(ledger, "a")
+    ledger.apply(m.Patch("tidal", "a", {"note": "late"}))
+    ledger.apply(m.Put("tidal", "b", {"state": "Errored"}))
+    ledger.apply(m.Patch("tidal", "b", {"state": "Errored"}))
+    assert ids(ledger) == ["a", "b"]
+
+
+def test_a_record_that_has_anothers_place_is_not_counted_as_over() -> None:
+    ledger = Ledger(Retention(max_terminal=1))
+    end(ledger, "a")
+    ledger.apply(m.Put("tidal", "a", {"state": "InProgress"}))
+    end(ledger, "b")
+    assert ids(ledger) == ["a", "b"]
+
+
+def test_a_callers_record_that_was_cancelled_leaves_in_its_turn() -> None:
+    ledger = Ledger(Retention(max_terminal=1))
+    ledger.apply(m.Put("tidal", "a", {"state": "InProgress"}))
+    ledger.apply(m.Cancel(None, "a"))
+    end(ledger, "b")
+    assert ids(ledger) == ["b"]
+
+
 def test_by_age_to_the_second() -> None:
     ledger = Ledger(Retention(max_age=10.0))
     assert ledger.is_watched
@@ -99,6 +142,19 @@ def test_a_callers_record_that_lives_again_stays_and_is_counted_anew() -> None:
     assert ids(ledger) == ["a"]
 
 
+def test_several_that_live_again_are_each_counted_off() -> None:
+    ledger = Ledger(Retention(max_terminal=3))
+    for download_id in "abc":
+        ledger.apply(m.Put("tidal", download_id, {"state": "Errored"}))
+    for download_id in "ab":
+        ledger.apply(m.Patch("tidal", download_id, {"state": "InProgress"}))
+    for download_id in "de":
+        end(ledger, download_id)
+    assert ids(ledger) == ["a", "b", "c", "d", "e"]
+    end(ledger, "f")
+    assert ids(ledger) == ["a", "b", "d", "e", "f"]
+
+
 def test_a_record_that_was_added_anew_is_as_old_as_its_own_end() -> None:
     ledger = Ledger(Retention(max_terminal=2))
     for download_id in "aba":
@@ -120,6 +176,21 @@ def test_the_books_are_bounded_when_callers_remove_the_records() -> None:
         end(ledger, str(number))
     assert ledger.apply(m.Clear()) == 5_000
     assert len(ledger._ended) < 3_000
+
+
+def test_what_stays_is_still_let_go_of_after_the_books_were_tidied() -> None:
+    ledger = Ledger(Retention(max_terminal=3))
+    ledger.apply(m.Put("tidal", "a", {"state": "Errored"}))
+    end(ledger, "b")
+    for number in range(3_000):
+        end(ledger, str(number))
+        ledger.apply(m.Remove("tidal", str(number)))
+    assert ids(ledger) == ["a", "b"]
+    end(ledger, "c")
+    end(ledger, "d")
+    assert ids(ledger) == ["b", "c", "d"]
+    end(ledger, "e")
+    assert ids(ledger) == ["c", "d", "e"]
 
 
 @settings(max_examples=60, deadline=None)

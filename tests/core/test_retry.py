@@ -80,6 +80,9 @@ def test_rules_see_what_tenacity_shows_them() -> None:
     def wait(state: tenacity.RetryCallState) -> float:
         assert state.outcome is not None
         seen.append((state.attempt_number, state.seconds_since_start, state.idle_for, state.outcome.exception()))
+        assert state.outcome.attempt_number == state.attempt_number
+        assert (state.fn, state.args, state.kwargs) == (None, (), {})
+        assert isinstance(state.retry_object, tenacity.BaseRetrying)
         return 1.0
 
     assert decide(policy(wait=wait), 4, None, RESET, 30.0, 12.0) == RetryIn(1.0)

@@ -10,7 +10,8 @@ import pytest
 import tenacity
 
 from haulier import messages as m
-from haulier.core.outcome import PutBack
+from haulier.core.outcome import Again, PutBack
+from haulier.core.status import Outlook
 from haulier.policies import RestartPolicy, SourcePolicy
 
 ON = 1_000_000.0
@@ -36,7 +37,8 @@ def test_a_crash_fails_what_was_in_hand_and_the_source_rests(make: Make) -> None
     assert it.store[-1].patch["error_type"] == "SystemExit"
     assert (it.source.live, it.source.resting, it.source.in_flight) == (0, True, {})
     assert it.supervisor == [m.Wake(it.source, 12.0, restart=True)]
-    assert it.source.why("b", 10.0) == "restart"
+    assert it.source.resting_until == 12.0
+    assert Outlook(it.source, 10.0).reason("b") == "restart"
     assert it.source.gate.opens_at() == 11.0
     assert (transfer.fenced, transfer.cancelled) == (True, True)
 
@@ -146,6 +148,24 @@ def test_a_stall_is_found_within_a_quarter_more_than_its_time(make: Make) -> Non
     assert 12.0 <= now <= 14.0
 
 
+def test_who_never_gets_on_stalls_at_the_very_second_from_the_start(make: Make) -> None:
+    it = make(stall_timeout=8.0)
+    (transfer,) = running(it, "a", now=5.0)
+    assert [it.source.overdue(transfer, now) for now in (7.0, 12.5)] == [9.0, 14.5]
+    assert it.source.overdue(transfer, 13.0) == "stalled: no progress for 8 s"
+
+
+def test_a_second_attempt_stalls_by_its_own_start(make: Make) -> None:
+    it = make(stall_timeout=8.0)
+    (transfer,) = running(it, "a")
+    transfer.progress(5, 50)
+    it.source.settle(transfer, Again(1.0, "reset", "OSError"), 20.0, ON)
+    it.source.retry_due("a")
+    again = it.start(21.0)
+    assert it.source.overdue(again, 28.5) == 30.5
+    assert it.source.overdue(again, 29.0) == "stalled: no progress for 8 s"
+
+
 def test_who_gets_on_is_not_given_up(make: Make) -> None:
     it = make(stall_timeout=8.0)
     (transfer,) = running(it, "a")
@@ -222,6 +242,24 @@ def test_a_policy_with_a_time_out_counts_from_the_next_start(make: Make) -> None
     assert [guard.at for guard in it.supervisor] == [6.0]
 
 
+def test_a_policy_with_another_time_out_or_none(make: Make) -> None:
+    it = make(concurrency=3, timeout=5.0)
+    it.source.apply(SourcePolicy(concurrency=3))
+    running(it, "a")
+    assert it.supervisor == []
+    it.source.apply(SourcePolicy(concurrency=3, stall_timeout=8.0))
+    running(it, "b")
+    assert [guard.at for guard in it.supervisor] == [2.0]
+
+
+def test_a_policy_with_other_restarts_holds_from_the_next_crash(make: Make) -> None:
+    it = make(restart=REST)
+    it.source.apply(SourcePolicy(restart=RestartPolicy(intensity=0)))
+    (transfer,) = running(it, "a")
+    it.crash(transfer, SystemExit(), 10.0)
+    assert it.source.refusal.kind == "down"
+
+
 # ---- taken, and not called yet ---------------------------------------------------------------------------------------
 
 
@@ -234,6 +272,24 @@ def test_the_delay_counts_from_the_call_and_nothing_starts_before_it(make: Make)
     it.source.confirm(transfer, 11.0)
     assert (transfer.started_at, it.start(11.0)) == (10.5, 12.5)
     assert it.start(12.5).download_id == "b"
+
+
+def test_a_time_out_counts_from_the_call(make: Make) -> None:
+    it = make(delay=2.0, timeout=10.0)
+    it.put("a")
+    transfer = it.source.take(10.0, ON)
+    it.source.confirm(transfer, 10.5)
+    assert transfer.deadline == 20.5
+    assert it.source.overdue(transfer, 20.0) == 20.5
+    assert it.source.overdue(transfer, 20.5) == "timed out after 10 s"
+
+
+def test_jitter_is_drawn_by_what_the_source_was_given(make: Make) -> None:
+    it = make(delay=2.0, jitter=(0.5, 1.5))
+    (transfer,) = running(it, "a")
+    it.put("b")
+    it.source.settle(transfer, m.Landed(transfer, "x"), 10.0, ON)
+    assert it.start(10.0) == 11.0
 
 
 @pytest.mark.parametrize("how", ["settle", "give up", "crash"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import permutations
 from math import inf
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from haulier import messages as m
 from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier.core.status import Outlook
 
 ON = 1_000_000.0
 Make = Callable[..., Any]
@@ -61,7 +63,7 @@ def test_a_back_off_frees_the_slot_and_comes_first_when_due(make: Make) -> None:
     patch = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 4.0}
     assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON)
     assert it.supervisor == [m.Retry(it.source, "a", 14.0)]
-    assert it.source.why("a", 13.0) == "back-off"
+    assert Outlook(it.source, 13.0).reason("a") == "back-off"
     second = it.start(10.0)
     assert second.download_id == "b"
     it.source.retry_due("a")
@@ -102,16 +104,26 @@ def test_a_back_off_that_was_cancelled_does_not_come_back(make: Make) -> None:
 def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> None:
     it = make(concurrency=2)
     (transfer,) = running(it, "a")
-    it.put("b")
+    it.put("b", "c")
     it.source.settle(transfer, PutBack(8.0), 10.0, ON)
     assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, {"attempt": 0, "next_attempt_at": ON + 8.0}, ON)
-    assert it.source.why("a", 11.0) == "suspension"
+    assert Outlook(it.source, 11.0).reason("a") == "suspension"
     assert it.start(17.0) == 18.0
     again = it.start(18.0)
     assert (again.download_id, again.attempt) == ("a", 1)
     assert it.start(18.0) == inf  # one alone
     it.source.settle(again, m.Landed(again, "x"), 19.0, ON)
-    assert it.start(19.0).download_id == "b"
+    assert [it.start(19.0).download_id for _ in "bc"] == ["b", "c"]
+
+
+@pytest.mark.parametrize("order", list(permutations("abc")), ids="".join)
+def test_those_put_back_together_start_in_the_order_of_their_dispatch(make: Make, order: Sequence[str]) -> None:
+    it = make(concurrency=3)
+    transfers = {transfer.download_id: transfer for transfer in running(it, *"abc")}
+    it.put("d")
+    for download_id in order:
+        it.source.settle(transfers[download_id], PutBack(8.0), 1.0, ON)
+    assert list(it.source.queue) == ["a", "b", "c", "d"]
 
 
 def test_what_started_before_the_suspension_proves_nothing(make: Make) -> None:
@@ -175,7 +187,8 @@ def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
     told = len(it.store)
     landed = m.Landed(first, "x")
     second = it.source.turn(first, landed, 2.0, ON)
-    assert (second.download_id, second.started_at, second.attempt) == ("b", 2.0, 1)
+    assert (second.download_id, second.started_at, second.started_on, second.attempt) == ("b", 2.0, ON, 1)
+    assert second.cell == {}
     assert it.store[told:] == [landed]
     assert (landed.on, landed.following) == (ON, second)
     assert it.source.in_flight == {"b": second}

@@ -17,6 +17,7 @@ import pytest
 import haulier
 from haulier import aio
 from haulier import messages as m
+from haulier.actors import store as store_module
 from haulier.worker import BackgroundDownloadWorker
 
 if TYPE_CHECKING:
@@ -335,6 +336,26 @@ def test_a_read_of_what_is_published_needs_no_thread(engine: haulier.DownloadEng
         for _ in range(1000):
             await face.update_record("host", "x", {"n": 2})
             assert await face.get_record("host", "x") == {"n": 2}
+
+    run(main())
+
+
+def test_who_writes_too_fast_waits_while_the_loop_turns(
+    engine: haulier.DownloadEngine, face: aio.DownloadEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+
+    async def main() -> None:
+        await face.add_record("tidal", "1", {})
+        async with store_held(engine):
+            while not engine._system.store.is_full:
+                engine._system.store.tell(m.Sync())
+            writing = [asyncio.create_task(face.update_record("tidal", "1", {str(n): n})) for n in range(20)]
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert not any(task.done() for task in writing)
+        await asyncio.gather(*writing)
+        assert await face.get_record("tidal", "1") == {str(n): n for n in range(20)}
 
     run(main())
 

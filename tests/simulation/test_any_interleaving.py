@@ -136,6 +136,12 @@ class Crashes(Source):
     def impl_crashes(self, choice: int) -> None:
         self.end(choice, error=Crash("the client is gone"))
 
+    @precondition(lambda self: self.simulator.hired)
+    @rule(choice=CHOICE)
+    def slot_dies_where_it_waits(self, choice: int) -> None:
+        hired = self.simulator.hired
+        self.simulator.kill(hired[choice % len(hired)], Crash("torn down"))
+
     @rule()
     def slot_dies_as_it_starts(self) -> None:
         self.simulator.bad_starts.append(SourceCrashed("no login"))
@@ -185,7 +191,7 @@ class Hangs(Source):
     @rule(choice=CHOICE)
     def impl_gets_on(self, choice: int) -> None:
         running = list(self.simulator.slots.values())
-        transfer = running[choice % len(running)].transfer
+        transfer = running[choice % len(running)].in_hand
         assert transfer is not None
         transfer.cell["transferred"] = transfer.cell.get("transferred", 0) + 1
 

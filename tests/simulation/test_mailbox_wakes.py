@@ -1,15 +1,15 @@
-"""The two moments at which the real mailbox could leave a download lying, forced without a thread."""
+"""The moments at which the real mailbox could leave a download lying, forced without a thread."""
 
 from __future__ import annotations
 
 from collections import deque
-from threading import RLock
 from typing import Any
 
 import pytest
 
 from haulier import messages as m
 from haulier.actors.mailbox import Mailbox
+from haulier.actors.source import SourceActor
 from haulier.core.outcome import PutBack
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
@@ -27,13 +27,19 @@ def letters() -> deque[Any]:
 
 @pytest.fixture
 def mailbox(letters: deque[Any]) -> Mailbox:
-    """Its slots lose patience at once; the lock lets the same thread in again, as another thread's step would be."""
-    made = Mailbox("s", SourcePolicy(concurrency=2), lambda _: None, letters.append, patience_s=0.0)
-    made.lock = RLock()  # type: ignore[assignment]
-    return made
+    """Its slots lose patience at once. Its lock lets the same thread in again, as another thread's step would be."""
+    return Mailbox("s", SourcePolicy(concurrency=2), lambda _: None, letters.append, patience_s=0.0)
 
 
-def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(mailbox: Mailbox, letters: deque[Any]) -> None:
+@pytest.fixture
+def slot(mailbox: Mailbox) -> SourceActor:
+    """A slot whose thread has not begun."""
+    return SourceActor(mailbox, 1)
+
+
+def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(
+    mailbox: Mailbox, slot: SourceActor, letters: deque[Any]
+) -> None:
     source, leave = mailbox.source, mailbox.source.leave
     source.live = 1
 
@@ -44,22 +50,83 @@ def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(mailbox: Mail
         return left
 
     source.leave = leave_and_be_overtaken  # type: ignore[method-assign, assignment]
-    assert mailbox.next_download() is None
+    assert mailbox.next_download(slot) is None
+    assert slot.left
     assert [type(letter) for letter in letters] == [m.Hire]
 
 
-def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox: Mailbox) -> None:
+def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox: Mailbox, slot: SourceActor) -> None:
     """Until then it had nothing to wait for but a ring: one alone may run."""
     source = mailbox.source
     source.live = 2
     for download_id in ("first", "second", "third"):
         mailbox.put(ticket(download_id))
-    throttled = mailbox.next_download()
+    throttled = mailbox.next_download(slot)
     assert throttled is not None
-    probe, _ = mailbox.report(throttled, PutBack(0.0))
+    probe = mailbox.report(throttled, PutBack(0.0), slot)
     assert isinstance(probe, Transfer)
     mailbox._bell.armed = True  # the other slot has looked, and waits
-    after, _ = mailbox.report(probe, m.Landed(probe, "file.bin"))
+    after = mailbox.report(probe, m.Landed(probe, "file.bin"), slot)
     assert isinstance(after, Transfer)
     assert source.queue, "one more could start at the other slot"
     assert not mailbox._bell.armed, "and nobody wakes it"
+
+
+# ---- a slot that dies right after a step of its source ---------------------------------------------------------------
+
+
+@pytest.fixture
+def breaks(mailbox: Mailbox) -> None:
+    """Whoever has somebody hired dies of it. Two downloads wait."""
+    mailbox.source.live = 1
+    for download_id in ("first", "second", "third"):
+        mailbox.put(ticket(download_id))
+    mailbox.hiring = False
+
+    def tell_supervisor(_: Any) -> None:
+        raise MemoryError
+
+    mailbox.tell_supervisor = tell_supervisor
+
+
+@pytest.mark.usefixtures("breaks")
+def test_what_a_slot_has_just_taken_is_in_its_hand_when_it_dies(mailbox: Mailbox, slot: SourceActor) -> None:
+    with pytest.raises(MemoryError):
+        mailbox.next_download(slot)
+    assert list(mailbox.source.in_flight.values()) == [slot.in_hand]
+
+
+@pytest.mark.usefixtures("breaks")
+def test_what_a_slot_goes_on_to_is_in_its_hand_when_it_dies(mailbox: Mailbox, slot: SourceActor) -> None:
+    first = mailbox.source.take(0.0, 0.0)
+    assert isinstance(first, Transfer)
+    slot.in_hand = first
+    with pytest.raises(MemoryError):
+        mailbox.report(first, m.Landed(first, "file.bin"), slot)
+    assert list(mailbox.source.in_flight.values()) == [slot.in_hand]
+    assert slot.in_hand is not first
+
+
+def test_a_zombie_that_has_reported_has_left(mailbox: Mailbox, slot: SourceActor) -> None:
+    mailbox.put(ticket("hung"))
+    slot.in_hand = hung = mailbox.next_download(slot)
+    assert hung is not None
+    mailbox.source.give_up(hung, "timed out", "TimeoutError", 0.0, 0.0)
+    assert mailbox.report(hung, m.Landed(hung, "file.bin"), slot) is None
+    assert (slot.left, slot.in_hand) == (True, None)
+
+
+@pytest.mark.usefixtures("breaks")
+def test_a_slot_that_dies_as_it_has_somebody_hired_keeps_nobody_from_being_hired(
+    mailbox: Mailbox, slot: SourceActor, letters: deque[Any]
+) -> None:
+    with pytest.raises(MemoryError):
+        mailbox.next_download(slot)
+    assert mailbox.hiring, "whom nobody was told of"
+    mailbox.tell_supervisor = letters.append
+    mailbox.slots.add(slot)
+    assert mailbox.bury(m.Ended(mailbox, slot.in_hand, MemoryError(), slot))
+    mailbox.source.resting = False
+    letters.clear()
+    mailbox.changed()
+    assert list(letters) == [m.Hire(mailbox)]

@@ -170,6 +170,19 @@ def test_two_crashes_are_rested_out_by_the_longer_rest() -> None:
     simulator.finish()
 
 
+def test_the_crash_of_one_slot_holds_up_no_other() -> None:
+    policy = SourcePolicy(concurrency=2, delay=4.0, restart=RestartPolicy(wait=tenacity.wait_fixed(60.0)))
+    simulator = Simulator(policy, patience_s=0.25)
+    ids = dispatched(simulator, 3)
+    simulator.pass_time(4.0)
+    assert running(simulator) == ids[:2]
+    simulator.end(ids[0], error=Crash("gone"))
+    simulator.end(ids[1], path="x")
+    simulator.pass_time(4.0)
+    assert running(simulator) == ids[2:]
+    simulator.finish()
+
+
 def test_too_many_crashes_bring_it_down_and_revive_opens_it_again() -> None:
     simulator = Simulator(SourcePolicy(restart=RestartPolicy(1, 60.0, tenacity.wait_fixed(1.0))))
     ids = dispatched(simulator, 3)

@@ -242,6 +242,20 @@ def test_stop_from_several_children_and_threads_at_once(
     assert supervisor.children() == {}
 
 
+@pytest.mark.parametrize("how", ["stop", "stop_child"])
+@pytest.mark.parametrize("where", ["supervisor", "mailbox"])
+def test_a_signal_handler_in_the_middle_of_a_step_does_not_wait(
+    supervisor: Supervisor, register: Register, where: str, how: str
+) -> None:
+    """The locks that its own thread holds are not let go before it returns."""
+    ref = supervisor.start(Worker, register)
+    lock = {"supervisor": supervisor._keeper.lock, "mailbox": ref.actor_inbox._lock}[where]  # type: ignore[attr-defined]
+    with lock:
+        assert (supervisor.stop(None) if how == "stop" else supervisor.stop_child(ref, None)) is False
+    assert supervisor.stop(GUARD_S) is True
+    assert register.notes == ["init", "start", "stop"]
+
+
 def test_stop_from_on_stop_and_from_a_subscriber(supervisor: Supervisor, heard: Register) -> None:
     results: list[Any] = []
 

@@ -120,6 +120,10 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
         rules(0.0, 3), *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}),
         (9.0, "start", "a"), (9.1, "start", "b"),
     ]),
+    ("a probe that died shows nothing", "one is to run alone", [
+        rules(0.0, 3), *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}), *run(9.0, "b", 9.5, "fell"),
+        (9.6, "start", "c"), (9.7, "start", "d"),
+    ]),
 ]  # fmt: skip
 
 
@@ -152,6 +156,23 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
         [
             (1.0, "queued", "a", {"began": 0.5}), (1.1, "queued", "b", {"began": 0.9}), *run(3.0, "b", 4.0),
             (5.0, "start", "a"),
+        ],
+        # A pause of no length: the slot that tells of it has taken the probe already.
+        [
+            rules(0.0, 2), *run(1.0, "a", 2.0), (2.1, "suspended", "a", {"until": 2.0}),
+            (2.2, "start", "a", {"taken": 2.0}), (2.3, "returned", "a"), (2.4, "end", "a", {"stamped": 2.4}),
+            (3.0, "start", "b"), (3.1, "start", "c"),
+        ],
+        # Decided before the pause and called after it: it shows as well as a probe that the pause is over.
+        [
+            rules(0.0, 3), (1.0, "start", "a"), (2.0, "returned", "a"), (2.0, "end", "a", {"stamped": 2.0}),
+            (2.0, "suspended", "a", {"until": 2.5}), (3.0, "start", "b", {"taken": 1.9, "stamped": 2.6}),
+            (3.1, "returned", "b"), (3.1, "end", "b", {"stamped": 3.1}), (3.2, "start", "c"), (3.3, "start", "d"),
+        ],
+        # A hung one that crashes in the end is no end that anybody waits for.
+        [
+            rules(0.0, delay=2.0), (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}),
+            (3.9, "returned", "a"), (3.9, "fell", "a"), (4.1, "start", "b"),
         ],
         # It was on its way when the pause was asked for.
         [
@@ -325,6 +346,32 @@ def test_a_full_disk_ends_the_trace_and_nothing_else(caplog: pytest.LogCaptureFi
         download_id = engine.worker.dispatch("s", 1, "n", "", lambda *_: "x")
         assert engine.wait(download_id, timeout=GUARD_S)["phase"] == "succeeded"
     assert caplog.text.count("the trace ends here") == 1
+
+
+def test_nothing_is_noted_after_the_end(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "trace")
+
+    class Crowded:
+        """A lock before which somebody waits to note something."""
+
+        def __init__(self, lock: Any) -> None:
+            self.lock, self.depth = lock, 0
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+            self.depth += 1
+
+        def __exit__(self, *_: object) -> None:
+            self.depth -= 1
+            self.lock.release()
+            if not self.depth:
+                trace.lock = self.lock  # it notes once
+                trace.note("late")
+
+    trace.lock = Crowded(trace.lock)  # type: ignore[assignment]
+    trace.close()
+    events = [json.loads(line)["event"] for line in (tmp_path / "trace").read_text().splitlines()]
+    assert events == ["opened", "closed"]
 
 
 def test_a_closed_trace_takes_no_more(tmp_path: Path) -> None:

@@ -58,9 +58,7 @@ class ActorCrashed(Exception):
 
 
 class EngineActor(pykka.ThreadingActor):
-    """A daemon thread that is in no registry, so that ``stop_all`` does not reach it."""
-
-    use_daemon_thread = True
+    """A daemon thread. Started by ``begin``, not ``start``, it is in no registry: ``stop_all`` does not reach it."""
 
     def __init__(self, name: str, inbox: Inbox) -> None:
         super().__init__()
@@ -68,17 +66,18 @@ class EngineActor(pykka.ThreadingActor):
         self.actor_inbox = inbox  # type: ignore[assignment]  # a Mail is all that the loop needs of an Envelope
         self._name = name
         self.failure: BaseException | None = None
-        self.thread: threading.Thread
+        self.left = False
+        """Whether it ends in order; else it died."""
+        self.thread = threading.Thread(target=self._actor_loop, name=name, daemon=True)
 
-    def _start_actor_loop(self) -> None:
-        pykka.ActorRegistry.unregister(self.actor_ref)
-        super()._start_actor_loop()
+    def begin(self) -> None:
+        """Start the thread. Raises ``RuntimeError`` where the machine would not give one."""
+        self._inbox.thread = self.thread
+        self.thread.start()
 
     def _actor_loop(self) -> None:
-        self.thread = self._inbox.thread = threading.current_thread()
-        self.thread.name = self._name
-        sharpen_timers()
         try:
+            sharpen_timers()
             super()._actor_loop()
         except BaseException as failure:  # even a thread that is torn down is reported
             self.failure = failure
@@ -106,6 +105,7 @@ class EngineActor(pykka.ThreadingActor):
 
     def leave(self) -> None:
         """End after this message."""
+        self.left = True
         self.actor_stopped.set()
 
     def on_end(self) -> None:

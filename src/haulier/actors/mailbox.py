@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from random import uniform
-from threading import Lock
-from time import monotonic, time
-from typing import Any, Final
+from threading import Lock, RLock
+from time import monotonic, sleep, time
+from typing import Any, Final, NoReturn
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
 from haulier.core.outcome import Outcome
 from haulier.core.source import Source
-from haulier.errors import QueueFull
+from haulier.errors import HaulierError, QueueFull, forked
 from haulier.events import Discarded
 from haulier.policies import SourcePolicy
 from haulier.trace import Trace
@@ -34,6 +35,18 @@ HANDOFF_S: Final = 0.010
 
 IDLE_S: Final = 0.001
 """A source that has had nothing to do for so long counts as idle."""
+
+
+class _NoLock:
+    """The lock of a forked child: the thread that held the real one is not here."""
+
+    def acquire(self, *_: object, **__: object) -> NoReturn:
+        """Raise ``ForkedEngine``."""
+        raise forked()
+
+    release = _is_owned = __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Mailbox:
@@ -53,45 +66,47 @@ class Mailbox:
         self.trace = trace
         if trace is not None:
             self.source.note = trace.note
-        self.lock = Lock()
+        self.lock = RLock()
+        """Reentrant for signal handlers and finalizers, which may call in the middle of a step of their own thread."""
         self.is_plain = False
         """Whether its records say nothing from the start but what every record says."""
-        self.apply(policy)
         self.impl: m.Impl | None = None
         """What ``register_source`` gave."""
         self.common: m.Impl | None = None
         """The first impl that was dispatched here. A ticket leaves it out: with a function in it, it would be one more
         object for the cycle collector to visit."""
         self._tell_store = tell_store
+        self.give_way: Callable[[], None] = partial(sleep, 0)
+        """What a slot does after some time without a break."""
         self.handoffs: dict[str, Lock] = {}
         """Dispatches that wait for their start, each at a lock that the slot releases."""
         self.hiring = False
         """The supervisor was told, and has not looked yet."""
         self.slots: set[Any] = set()
-        """The source actors that live."""
+        """The source actors that live, or have died and are not buried yet."""
         self.tell_supervisor = tell_supervisor
         self._patience_s = patience_s
-        self._leader = Lock()
+        self._leader = RLock()
         self._bell = Bell()
         self._last_end = -inf
-
-    def apply(self, policy: SourcePolicy) -> None:
-        """Take over another policy, at once."""
-        self.change(lambda source: source.apply(policy))
-        self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
-
-    def change(self, how: Callable[[Source], object]) -> None:
-        """Change the rules of the source in one step; then see to it that whoever waits looks again: ``changed``."""
-        with self.lock:
-            how(self.source)
-            if self.trace is not None:
-                source = self.source
-                self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules)
+        self.apply(policy)
 
     # ---- on the callers' threads -------------------------------------------------------------------------------------
 
     def put(self, ticket: m.Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
+        try:
+            self._put(ticket)
+        except HaulierError:
+            raise
+        except BaseException:  # a signal handler raised, or memory ran out: whoever called has no id
+            with self.lock:
+                if self.source.take_back(ticket[0]) and self.trace is not None:
+                    self.trace.note("refused", source=self.source.name, id=ticket[0])
+            self._interrupted()
+            raise
+
+    def _put(self, ticket: m.Ticket) -> None:
         source, began = self.source, 0.0 if self.trace is None else monotonic()
         if source.refusal is not None:
             raise source.refusal.error(source.name)
@@ -144,21 +159,70 @@ class Mailbox:
             self.hiring = True
             self.tell_supervisor(m.Hire(self))
 
+    def cancel(self, download_id: str) -> bool:
+        """Cancel a download; False where it is not here, or over."""
+        try:
+            with self.lock:
+                return self.source.cancel(download_id, time())
+        except BaseException:
+            self._interrupted()
+            raise
+
+    def apply(self, policy: SourcePolicy) -> None:
+        """Take over another policy, at once."""
+        self.change(lambda source: source.apply(policy))
+        self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
+
+    def change(self, how: Callable[[Source], object]) -> None:
+        """Change the rules of the source in one step, and have everybody who waits look again."""
+        try:
+            with self.lock:
+                how(self.source)
+                if self.trace is not None:
+                    source = self.source
+                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules())
+            self.changed()
+        except BaseException:
+            self._interrupted()
+            raise
+
     def changed(self) -> None:
         """The limit, the gate or the refusal changed: have everybody who waits look again."""
         self._bell.ring()
         if self.source.lacks_slots:
             self.staff()
 
-    def bury(self, ended: m.Ended) -> None:
-        """A slot died: what it had in hand fails, and its place is free."""
+    def _interrupted(self) -> None:
+        """A step was broken off in its middle: have the supervisor make good what it left undone."""
+        self.tell_supervisor(m.Audit(0.0, thorough=True))
+
+    # ---- on the supervisor's thread ----------------------------------------------------------------------------------
+
+    def lost_slots(self) -> list[Any]:
+        """The source actors whose thread has died, and nobody was told. Those that had left before are forgotten."""
+        dead = [slot for slot in self.slots.copy() if not slot.thread.is_alive()]
+        self.slots.difference_update(slot for slot in dead if slot.left)
+        return [slot for slot in dead if not (slot.is_reported or slot.left)]
+
+    def bury(self, ended: m.Ended) -> bool:
+        """A slot died: what it had in hand fails, and its place is free. False where that was seen to before."""
         with self.lock:
+            if ended.slot not in self.slots:
+                return False
+            if not ended.slot.is_reported and ended.transfer is not None:
+                self.source.fell(ended.transfer, monotonic())
             self.source.crashed(ended.transfer, ended.cause or RuntimeError("it ended"), monotonic(), time())
+            self.slots.discard(ended.slot)
+            self.hiring = False  # it may have died as it was about to have somebody hired
+        return True
 
     # ---- on the slots' threads ---------------------------------------------------------------------------------------
 
-    def report(self, transfer: Transfer, outcome: Outcome) -> tuple[Transfer | None, bool]:
-        """An impl returned. The next download, if one may start at once; and whether its slot is to leave."""
+    # What a slot has in hand, and whether it has left, it learns in the very step in which the source does: wherever it
+    # dies then, its source and its supervisor know what died with it.
+
+    def report(self, transfer: Transfer, outcome: Outcome, slot: Any) -> Transfer | None:
+        """An impl returned to ``slot``. The next download, if one may start at once; None also where it has left."""
         source = self.source
         alive = True
         self.lock.acquire()  # half as dear as 'with'
@@ -170,25 +234,27 @@ class Mailbox:
                 alive = source.settle(transfer, outcome, now, on)
                 if alive and not transfer.fenced:
                     taken = source.take(now, on)
+                slot.left = not alive
+            following = slot.in_hand = taken if type(taken) is Transfer else None
         finally:
             self.lock.release()
         if transfer.fenced and isinstance(outcome, m.Landed):
             self._discard(transfer, outcome.path)
-        if type(taken) is Transfer:
-            if source.queue and (self._bell.armed or source.live < source.limit):
-                self.call_on_slots()
-            return taken, False
-        self._bell.ring()  # the leader may have waited for this slot to be free
-        return None, not alive
+        if following is None:
+            self._bell.ring()  # the leader may have waited for this slot to be free
+        elif source.queue and (self._bell.armed or source.live < source.limit):
+            self.call_on_slots()
+        return following
 
-    def next_download(self) -> Transfer | None:
-        """Wait for a download that may start. None: the slot has been counted off and is to end."""
+    def next_download(self, slot: Any) -> Transfer | None:
+        """Wait for a download that may start. None: ``slot`` has left, and is to end."""
         while not self._leader.acquire(timeout=self._patience_s):
             with self.lock:
-                if self.source.leave(inf, monotonic(), self._patience_s):
+                slot.left = self.source.leave(inf, monotonic(), self._patience_s)
+                if slot.left:
                     return None
         try:
-            taken = self._lead()
+            taken = self._lead(slot)
         finally:
             self._leader.release()
         if taken is not None and self.source.queue:
@@ -202,7 +268,7 @@ class Mailbox:
         elif self.source.lacks_slots:
             self.staff()
 
-    def _lead(self) -> Transfer | None:
+    def _lead(self, slot: Any) -> Transfer | None:
         """Watch the gate and the queue until a download may start."""
         until = monotonic() + self._patience_s
         told = inf
@@ -212,12 +278,14 @@ class Mailbox:
                 now = monotonic()
                 taken = self.source.take(now, time())
                 if isinstance(taken, Transfer):
+                    slot.in_hand = taken
                     self._bell.armed = False
                     return taken
                 if now >= until or self.source.is_overstaffed:
                     # Disarmed before it is counted off: whoever puts from now on has somebody hired, or is seen.
                     self._bell.armed = False
-                    if self.source.leave(taken, now, self._patience_s):
+                    slot.left = self.source.leave(taken, now, self._patience_s)
+                    if slot.left:
                         return None
                     until = now + self._patience_s
                     continue
@@ -243,6 +311,16 @@ class Mailbox:
         with self.lock:
             self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
             self.source.confirm(transfer, monotonic())
+
+    def forsake(self) -> None:
+        """This is a copy in a forked child: whoever needs the lock is told, an impl that returns here among them."""
+        self.lock = self._leader = _NoLock()  # type: ignore[assignment]
+
+    def let_go(self) -> None:
+        """The calling slot ends: what it holds still, having been torn out of a wait, it holds no longer."""
+        for lock in (self.lock, self._leader):
+            while lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
 
     def fell(self, transfer: Transfer) -> None:
         """The calling slot dies with ``transfer`` in hand."""

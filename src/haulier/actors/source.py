@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 
 from haulier import messages as m
@@ -36,10 +36,11 @@ class _Turns(Inbox):
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._mail = Mail(None)
+        self.slot: SourceActor
 
     def get(self) -> Mail:
         """Wait for a download."""
-        self._mail.message = self._mailbox.next_download()
+        self._mail.message = self._mailbox.next_download(self.slot)
         return self._mail
 
 
@@ -47,19 +48,18 @@ class SourceActor(EngineActor):
     """One slot of a source."""
 
     def __init__(self, mailbox: Mailbox, number: int) -> None:
-        super().__init__(f"haulier-{mailbox.source.name}-{number}", _Turns(mailbox))
+        turns = _Turns(mailbox)
+        turns.slot = self
+        super().__init__(f"haulier-{mailbox.source.name}-{number}", turns)
         self._mailbox = mailbox
-        self._left = False
+        self.is_reported = False
+        """Whether the supervisor was told of its end."""
         self._busy_since = 0.0
         self._verbose = False
         self._impl: Any = None
         self._call: Caller = caller_of(len)
         self.in_hand: Transfer | None = None
         """The download that it runs, until its end is reported."""
-
-    def on_start(self) -> None:
-        """Be counted."""
-        self._mailbox.slots.add(self)
 
     @property
     def is_zombie(self) -> bool:
@@ -71,7 +71,6 @@ class SourceActor(EngineActor):
         report = self._mailbox.report
         self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
-            self.in_hand = transfer
             path, error = self._run(transfer)
             if type(path) is str and path:
                 outcome: Outcome = Landed(transfer, path)
@@ -79,23 +78,21 @@ class SourceActor(EngineActor):
                 outcome = self._judge(transfer, path, error)
             if type(outcome) is not Landed or self._verbose:
                 self._log(transfer, outcome, error)
-            following, leaves = report(transfer, outcome)
-            self.in_hand = following
+            following = report(transfer, outcome, self)
             if following is None:
-                if leaves:
+                if self.left:
                     break
                 set_current(None)
                 return  # nothing may start just now: wait for it at the inbox
             if following.started_at - self._busy_since > BREATH_S:
                 self._breathe(following.started_at - transfer.started_at)
             transfer = following
-        self._left = True
         self.leave()
 
     def _breathe(self, last_s: float) -> None:
         """Give way, unless the last download took so long that it has blocked, and so has given way itself."""
         if last_s <= BREATH_S:
-            sleep(0)
+            self._mailbox.give_way()
         self._busy_since = monotonic()
         self._verbose = logger.isEnabledFor(logging.INFO)
 
@@ -162,11 +159,15 @@ class SourceActor(EngineActor):
 
     def on_end(self) -> None:
         """Tell the supervisor of an end that is none of the mailbox's doing."""
-        self._mailbox.slots.discard(self)
-        if not self._left:
-            if self.in_hand is not None:
-                self._mailbox.fell(self.in_hand)
-            cause = self.failure
-            if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
-                cause = cause.__cause__
-            self._mailbox.tell_supervisor(m.Ended(self._mailbox, self.in_hand, cause or SlotCrashed("it ended")))
+        mailbox = self._mailbox
+        mailbox.let_go()
+        if self.left:
+            mailbox.slots.discard(self)
+            return
+        if self.in_hand is not None:
+            mailbox.fell(self.in_hand)
+        cause = self.failure
+        if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        mailbox.tell_supervisor(m.Ended(mailbox, self.in_hand, cause or SlotCrashed("it ended"), self))
+        self.is_reported = True

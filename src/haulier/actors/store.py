@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, get_ident
-from time import time
+from time import monotonic, sleep, time
 from typing import Any, Final, NamedTuple
 
-from haulier.actors.actor import EngineActor, Inbox, Mail
+from haulier.actors.actor import Inbox, Mail
 from haulier.actors.bell import Bell
+from haulier.actors.succession import Permanent
 from haulier.core.ledger import Ledger
-from haulier.errors import ForkedEngine
+from haulier.core.restarts import Restarts
+from haulier.errors import forked
 from haulier.events import Event
+from haulier.messages import Sync
+from haulier.policies import RestartPolicy
 
 __all__ = ["Store", "StoreActor"]
 
@@ -29,6 +34,18 @@ logger = logging.getLogger("haulier.store")
 BACKLOG: Final = 1024
 """Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
 would have to wait. Fewer, and a burst of downloads spends its time on wake-ups."""
+
+FULL: Final = 4 * BACKLOG
+"""Messages beyond which who writes records waits for the store: four threads write faster than one applies, and nothing
+else holds them back."""
+
+FLOOD: Final = 32 * BACKLOG
+"""Messages beyond which slots wait, too, after downloads that never blocked: the news of so many more, some 10 MB. A
+daemon that downloads anything does not come near."""
+
+ROOM_S: Final = 1.0
+"""The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
+slows them down and hangs none: one of them may have the very lock that the handler waits for."""
 
 
 class _Ask(NamedTuple):
@@ -57,8 +74,12 @@ class Store(Inbox):
         """Messages that may come together before the actor is woken: ``BACKLOG``, or one where somebody listens."""
         self._listen()
         self.ended: Callable[[], None] = lambda: None
-        """Called when the actor has ended."""
+        """Called when the actor has ended for good."""
+        self.damaged: Callable[[], None] = lambda: None
+        """Called when a message could not be applied: what it told of may be lost."""
+        self.restarts = Restarts(RestartPolicy())
         self.running = False
+        """Whether the actor is there; while it is not, whoever asks applies."""
         self.stopping = False
         self.forked = False
         """This is a copy in a forked child: the actor's thread is not here."""
@@ -84,15 +105,16 @@ class Store(Inbox):
 
     def ask(self, message: Any) -> Any:
         """The reply to ``message``, once it and all that was told before have been applied."""
-        if self._drainer == get_ident():
+        if self.is_applying:
             return self.ledger.apply(message)  # a finalizer that runs while a message is applied
         if self.forked:
-            raise ForkedEngine("this engine was made before the fork")
+            raise forked()
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self.backlog.append(_Ask(message, answers.put))
         self._bell.ring()
+        mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
-            if not self.running:
+            if mine or not self.running:
                 self.drain()
             try:
                 reply, error = answers.get(timeout=1.0)
@@ -103,6 +125,35 @@ class Store(Inbox):
             if error is not None:
                 raise error
             return reply
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more has come together than may: see ``wait_for_room``."""
+        return len(self.backlog) > FULL
+
+    def give_way(self) -> None:
+        """Let others go on; where far too much has come together, until it is applied."""
+        if len(self.backlog) > FLOOD:
+            self.wait_for_room()
+        else:
+            sleep(0)
+
+    def wait_for_room(self) -> None:
+        """Come back once all that was told before is applied, in ``ROOM_S`` at the latest.
+
+        The store's own thread, on which a log handler or a finalizer may write, does not wait for itself.
+        """
+        if self.is_applying or threading.current_thread() is self.thread:
+            return
+        applied: SimpleQueue[Any] = SimpleQueue()
+        self.backlog.append(_Ask(Sync(), applied.put))
+        self._bell.ring()
+        if not self.running:
+            self.drain()
+        try:
+            applied.get(timeout=ROOM_S)
+        except Empty:
+            pass
 
     def get(self) -> Mail:
         """Wait until there is something to apply, or a record grows too old."""
@@ -122,6 +173,18 @@ class Store(Inbox):
         self._bell.armed = True
         self._bell.ring()
 
+    def vacated(self) -> None:
+        """The actor died: until there is another one, whoever asks applies."""
+        self.running = False
+
+    def rest(self, seconds: float) -> None:
+        """Wait so long, or until it is to stop."""
+        until = monotonic() + seconds
+        while not self.stopping and (left := until - monotonic()) > 0:
+            self._bell.armed = True
+            if not self.stopping:
+                self._bell.wait(left)
+
     def end(self) -> None:
         """The actor has ended: from now on whoever rings applies."""
         self.running = False
@@ -129,22 +192,29 @@ class Store(Inbox):
         self._bell = _DrainBell(self.drain)
         self.drain()
 
+    @property
+    def is_applying(self) -> bool:
+        """Whether the calling thread is the one that applies messages just now."""
+        return self._drainer == get_ident()
+
     def drain(self) -> None:
         """Apply what has come together, in order."""
         backlog = self.backlog
-        if self._drainer == get_ident():
+        if self.is_applying:
             return
         with self._writing:
             self._drainer = get_ident()
-            while backlog:
+            try:
+                while backlog:
+                    self.ledger.now = time()
+                    self._drain_some(min(len(backlog), BACKLOG))
+                    self._carry_out()
                 self.ledger.now = time()
-                self._drain_some(min(len(backlog), BACKLOG))
+                self.ledger.expire()
                 self._carry_out()
-            self.ledger.now = time()
-            self.ledger.expire()
-            self._carry_out()
-            self._listen()
-            self._drainer = None
+                self._listen()
+            finally:
+                self._drainer = None
 
     def _drain_some(self, count: int) -> None:
         """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
@@ -159,10 +229,16 @@ class Store(Inbox):
             try:
                 handlers[type(message)](message)
             except BaseException as error:
-                self.dead_letters += 1
-                known = type(message) in handlers
-                logger.warning("dead letter: %s", type(message).__name__, exc_info=error if known else None)
-            backlog.popleft()
+                self._dead_letter(message, error)
+            finally:  # also where the log fails: a message is applied once
+                backlog.popleft()
+
+    def _dead_letter(self, message: Any, failure: BaseException) -> None:
+        self.dead_letters += 1
+        known = type(message) in self.ledger.handlers
+        if known:
+            self.damaged()
+        logger.warning("dead letter: %s", type(message).__name__, exc_info=failure if known else None)
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
         try:
@@ -173,37 +249,34 @@ class Store(Inbox):
         return reply, None
 
     def _carry_out(self) -> None:
+        """Each thing is taken out first: one that fails takes nothing else along."""
         ledger = self.ledger
-        for callback, record in ledger.calls:
+        while ledger.calls:
+            callback, record = ledger.calls.popleft()
             try:
                 callback(record)
             except Exception:
                 logger.exception("a callback failed")
-        ledger.calls.clear()
-        for reason in ledger.dead_letters:
+        while ledger.events:
+            self.publish(ledger.events.popleft())
+        while ledger.dead_letters:
             self.dead_letters += 1
-            logger.warning("dead letter: %s", reason)
-        ledger.dead_letters.clear()
-        if ledger.events:
-            for event in ledger.events:
-                self.publish(event)
-            ledger.events.clear()
+            logger.warning("dead letter: %s", ledger.dead_letters.pop(0))
 
 
-class StoreActor(EngineActor):
+class StoreActor(Permanent):
     """The thread that applies."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__("haulier-store", store)
+        super().__init__("haulier-store", store, store)
         self._store = store
-        store.running = True
+
+    def on_start(self) -> None:
+        """From here on whoever asks waits for this thread."""
+        self._store.running = True
 
     def on_receive(self, _: Any) -> None:
         """Apply what is there."""
         self._store.drain()
         if self._store.stopping and not self._store.backlog:
             self.leave()
-
-    def on_end(self) -> None:
-        """Leave the rest, and what is still to come, to whoever asks."""
-        self._store.end()

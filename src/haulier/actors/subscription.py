@@ -28,7 +28,7 @@ class Subscription:
         self._ended = ended
         self._events: deque[Event] = deque()
         self._lost = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._bell = Bell()
         self._closed = False
         self.thread = threading.Thread(target=self._run, name="haulier-subscriber", daemon=True)

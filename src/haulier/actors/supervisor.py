@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from itertools import count
 from time import monotonic, time
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import tenacity
 
 from haulier import messages as m
-from haulier.actors.actor import EngineActor, Inbox, Mail
+from haulier.actors.actor import Inbox, Mail
 from haulier.actors.bell import Bell
-from haulier.actors.source import SourceActor
+from haulier.actors.source import SlotCrashed, SourceActor
+from haulier.actors.succession import NO_THREAD_S, Permanent
 from haulier.core.agenda import Agenda
+from haulier.core.restarts import Restarts
+from haulier.policies import RestartPolicy
 
 __all__ = ["Supervisor", "SupervisorActor"]
 
 logger = logging.getLogger("haulier.supervisor")
 
-NO_THREAD_S: Final = 0.25
-"""Until the next try, where the machine would not give a thread."""
+AUDIT_S: Final = 5.0
+"""Between two looks at whether a slot's thread has died without a word, while there is one."""
+
+AGAIN_S: Final = 0.1
+"""Until a message whose handling failed is handled again, and ``TRIES`` in all: then it is given up on."""
+
+TRIES: Final = 3
+
+FOR_EVER: Final = RestartPolicy(intensity=sys.maxsize, period=1.0, wait=tenacity.wait_exponential(0.01, max=1.0))
+"""Without its supervisor an engine hires nobody: it is started again however often it dies."""
 
 ABANDONED_S: Final = 0.5
 """Between two looks at whether an engine that nobody holds has finished."""
+
+
+class Engine(Protocol):
+    """What the supervisor needs of the engine that it works for."""
+
+    def sources(self) -> Iterable[Any]:
+        """The mailboxes of all sources."""
+
+    def ask_store(self, message: Any) -> Any:
+        """The store's reply."""
+
+    def tell_store(self, message: Any) -> None:
+        """Tell the store."""
+
+    def abandoned(self) -> bool:
+        """Nobody holds the engine: whether it had nothing left to do, and was ended."""
 
 
 class Supervisor(Inbox):
@@ -31,6 +61,11 @@ class Supervisor(Inbox):
 
     def __init__(self) -> None:
         self.stopping = False
+        self.restarts = Restarts(FOR_EVER)
+        self.in_hand: Any = None
+        """The message that is being handled: where the actor dies of it, its successor tries again."""
+        self.audit_at: float | None = None
+        """When the next audit is due."""
         self._messages: deque[Any] = deque()
         self._agenda: Agenda[Any] = Agenda()
         self._prune_at = 1024
@@ -45,6 +80,18 @@ class Supervisor(Inbox):
             return
         self._messages.append(message)
         self._bell.ring()
+
+    def try_again(self, message: Any) -> None:
+        """``message`` could not be handled, or not to its end; on the supervisor's own thread."""
+        tries = message.tries + 1 if isinstance(message, m.Again) else 1
+        again = m.Again(monotonic() + AGAIN_S, message.message if isinstance(message, m.Again) else message, tries)
+        if tries < TRIES:
+            self.later(again)
+        else:
+            logger.critical("%s is given up on", type(again.message).__name__)
+            if isinstance(again.message, m.Ended):
+                again.message.slot.is_reported = False  # its thread is found dead
+            self.later(m.Audit(again.at, thorough=True))
 
     def later(self, due: m.Due) -> None:
         """Note a message on the agenda; on the supervisor's own thread."""
@@ -80,38 +127,58 @@ class Supervisor(Inbox):
         self._bell.armed = True
         self._bell.ring()
 
+    def vacated(self) -> None:
+        """The actor died; what it was told is kept."""
 
-class SupervisorActor(EngineActor):
-    """The thread that supervises.
+    def rest(self, seconds: float) -> None:
+        """Wait so long, or until it is to stop."""
+        until = monotonic() + seconds
+        while not self.stopping and (left := until - monotonic()) > 0:
+            self._bell.armed = True
+            if not self.stopping:
+                self._bell.wait(left)
 
-    ``abandoned()`` says whether an engine that nobody holds could be ended; ``catch_up()`` comes back once the store
-    has applied what it was told.
-    """
+    def end(self) -> None:
+        """The actor has ended in order."""
 
-    def __init__(self, supervisor: Supervisor, abandoned: Callable[[], bool], catch_up: Callable[[], None]) -> None:
-        super().__init__("haulier-supervisor", supervisor)
-        self._catch_up = catch_up
+
+class SupervisorActor(Permanent):
+    """The thread that supervises."""
+
+    def __init__(self, supervisor: Supervisor, engine: Engine) -> None:
+        super().__init__("haulier-supervisor", supervisor, supervisor, engine)
         self._supervisor = supervisor
-        self._abandoned = abandoned
-        self._numbers = count(1)
+        self._engine = engine
+
+    def on_start(self) -> None:
+        """Take over, where another one died."""
+        if self._supervisor.restarts.total:
+            left, self._supervisor.in_hand = self._supervisor.in_hand, None
+            if left is not None:
+                self._supervisor.try_again(left)
+            self._supervisor.later(m.Audit(0.0))
 
     def on_receive(self, message: Any) -> None:
         """Carry out one message; whatever goes wrong with it, the supervisor lives."""
         if message is None:
             self.leave()
             return
+        supervisor = self._supervisor
+        supervisor.in_hand = message
         try:
-            self._handle(message)
+            self._handle(message.message if type(message) is m.Again else message)
         except BaseException:
+            supervisor.try_again(message)
             logger.exception("%s could not be carried out", type(message).__name__)
+        supervisor.in_hand = None
 
     def _handle(self, message: Any) -> None:
         match message:
             case m.Hire(mailbox):
                 self._hire(mailbox)
             case m.Ended(mailbox, _, cause):
-                logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
-                mailbox.bury(message)
+                if mailbox.bury(message):
+                    logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
                 mailbox.changed()
             case m.Retry(mailbox, download_id, _):
                 with mailbox.lock:
@@ -123,8 +190,12 @@ class SupervisorActor(EngineActor):
                 if restart and at >= mailbox.source.resting_until:
                     mailbox.source.resting = False
                 mailbox.changed()
+            case m.Audit(at, thorough):
+                if at == self._supervisor.audit_at:
+                    self._supervisor.audit_at = None
+                self._audit(thorough)
             case m.Abandon():
-                if not self._abandoned():
+                if not self._engine.abandoned():
                     self._supervisor.later(m.Abandon(monotonic() + ABANDONED_S))
             case _:
                 logger.warning("dead letter: %s is no message for the supervisor", type(message).__name__)
@@ -136,21 +207,57 @@ class SupervisorActor(EngineActor):
             with mailbox.lock:
                 if not mailbox.source.reserve():
                     return
+            slot = SourceActor(mailbox, next(_NUMBERS))
+            mailbox.slots.add(slot)
             try:
-                SourceActor.start(mailbox, next(self._numbers))
-            except BaseException as error:
+                slot.begin()
+            except RuntimeError as error:
                 # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
                 logger.error("no thread for source %s: %r", mailbox.source.name, error)
                 with mailbox.lock:
+                    mailbox.slots.discard(slot)
                     mailbox.source.live -= 1
                 self._supervisor.later(m.Wake(mailbox, monotonic() + NO_THREAD_S))
                 return
+            self._audit_in(AUDIT_S)
+
+    def _audit_in(self, seconds: float) -> None:
+        supervisor = self._supervisor
+        if supervisor.audit_at is None:
+            supervisor.audit_at = monotonic() + seconds
+            supervisor.later(m.Audit(supervisor.audit_at))
+
+    def _audit(self, thorough: bool) -> None:
+        """Make good what nobody told of: by what is, not by what happened."""
+        for mailbox in self._engine.sources():
+            for slot in mailbox.lost_slots():
+                logger.error("the thread of %s has died without a word", slot)
+                self._handle(m.Ended(mailbox, slot.in_hand, slot.failure or SlotCrashed("its thread died"), slot))
+            mailbox.hiring = False
+            mailbox.changed()
+            if thorough:
+                self._make_good(mailbox)
+            if mailbox.slots:
+                self._audit_in(AUDIT_S)
+
+    def _make_good(self, mailbox: Any) -> None:
+        """See to what was lost, and fail the downloads that nobody has: whoever had them in hand was interrupted."""
+        source = mailbox.source
+        unfinished = self._engine.ask_store(m.Unfinished(source.name))
+        with mailbox.lock:
+            source.remind(monotonic())
+            lost = source.lost(unfinished)
+        if lost:
+            logger.error("%d downloads of %s got lost", len(lost), source.name)
+            self._engine.tell_store(
+                m.Lost(source.name, lost, "interrupted: in the middle of a step", "Interrupted", time())
+            )
 
     def _guard(self, mailbox: Any, guard: m.Guard) -> None:
         source = mailbox.source
-        self._catch_up()  # progress may still be on its way to where a stall is looked for
-        now = monotonic()
+        self._engine.ask_store(m.Sync())  # progress may still be on its way to where a stall is looked for
         with mailbox.lock:
+            now = monotonic()  # in here: others may have ended while this waited
             verdict = source.overdue(guard.transfer, now)
             if isinstance(verdict, str):
                 source.give_up(guard.transfer, verdict, "TimeoutError", now, time())
@@ -159,6 +266,10 @@ class SupervisorActor(EngineActor):
             mailbox.changed()
         elif verdict is not None:
             self._supervisor.later(guard._replace(at=verdict))
+
+
+_NUMBERS: Final = count(1)
+"""Of source actors, for the names of their threads."""
 
 
 def _matters(due: m.Due) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic, time
+from collections.abc import Iterable
+from time import monotonic, sleep, time
+from typing import Any, Final
 
 from haulier import messages as m
+from haulier.actors.actor import Inbox
 from haulier.actors.mailbox import Mailbox
 from haulier.actors.store import Store, StoreActor
 from haulier.actors.subscription import Subscription
@@ -19,8 +22,11 @@ from haulier.trace import Trace
 
 __all__ = ["System"]
 
-JOIN_S = 2.0
+JOIN_S: Final = 2.0
 """The longest that ``close`` waits for haulier's own threads once their work is over."""
+
+PLAIN = SourcePolicy()
+"""Of every source that nobody registered: one for all, since there may be a source for each of 100,000 hosts."""
 
 
 class System:
@@ -38,15 +44,16 @@ class System:
         self._closing = threading.RLock()
         self._patience_s = patience_s
         self._subscriptions: tuple[Subscription, ...] = ()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._trace = trace
         self.store.publish = self._publish
         self.store.ended = self._store_ended
-        StoreActor.start(self.store)
+        self.store.damaged = self._store_damaged
+        StoreActor(self.store).begin()
         if trace is not None:
             self.store.tell(m.Listen(active=True))
-        SupervisorActor.start(self.supervisor, self._abandoned, lambda: self.store.ask(m.Sync()))
+        SupervisorActor(self.supervisor, self).begin()
 
     # ---- sources -----------------------------------------------------------------------------------------------------
 
@@ -68,7 +75,9 @@ class System:
             self.check_open()
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
-                self.mailboxes[name] = Mailbox(name, SourcePolicy(), *tell, self._patience_s, self._trace)
+                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
+                mailbox.give_way = self.store.give_way
+                self.mailboxes[name] = mailbox
             return self.mailboxes[name]
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
@@ -97,6 +106,23 @@ class System:
     def _store_ended(self) -> None:
         self.is_open = False
 
+    def _store_damaged(self) -> None:
+        self.supervisor.tell(m.Audit(0.0, thorough=True))
+
+    # ---- for the supervisor ------------------------------------------------------------------------------------------
+
+    def sources(self) -> Iterable[Mailbox]:
+        """The mailboxes of all sources."""
+        return list(self.mailboxes.values())
+
+    def ask_store(self, message: Any) -> Any:
+        """The store's reply."""
+        return self.store.ask(message)
+
+    def tell_store(self, message: Any) -> None:
+        """Tell the store."""
+        self.store.tell(message)
+
     # ---- who listens -------------------------------------------------------------------------------------------------
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -121,8 +147,11 @@ class System:
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
-    def close(self, deadline: float | None) -> None:
-        """Stop everything; see ``DownloadEngine.close``. One caller does it at a time, and the next takes over."""
+    def close(self, deadline: float | None, join_s: float = JOIN_S) -> None:
+        """Stop everything; see ``DownloadEngine.close``. One caller does it at a time, and the next takes over.
+
+        ``join_s``: how long to wait for haulier's own threads.
+        """
         self.refuse()
         mine = threading.current_thread()
         if self._is_ours(mine):
@@ -132,12 +161,12 @@ class System:
             return
         try:
             if not self._closed:
-                self._end(deadline, mine)
+                self._end(deadline, mine, join_s)
                 self._closed = True
         finally:
             self._closing.release()
 
-    def _end(self, deadline: float | None, mine: threading.Thread) -> None:
+    def _end(self, deadline: float | None, mine: threading.Thread, join_s: float) -> None:
         mailboxes = list(self.mailboxes.values())
         for mailbox in mailboxes:
             with mailbox.lock:
@@ -145,51 +174,74 @@ class System:
             mailbox.changed()
         try:
             for mailbox in mailboxes:
-                for slot in list(mailbox.slots):
-                    if slot.thread is not mine and not slot.is_zombie:
+                for slot in mailbox.slots.copy():
+                    if slot.thread is not mine and slot.thread.ident is not None and not slot.is_zombie:
                         slot.thread.join(None if deadline is None else _left(deadline))
         finally:  # also where the caller is interrupted: what still runs has had its time
             for mailbox in mailboxes:
                 self._give_up(mailbox, mine)
-            self._stop_actors(mine)
+            self._stop_actors(mine, join_s)
+            for mailbox in mailboxes:
+                self._account_for(mailbox)
+            if self._trace is not None:
+                self._trace.close()
+
+    def _account_for(self, mailbox: Mailbox) -> None:
+        """Nobody is left to end what nobody has: a call that was broken off in its middle may have lost it."""
+        unfinished = self.store.ask(m.Unfinished(mailbox.source.name))
+        with mailbox.lock:
+            lost = mailbox.source.lost(unfinished)
+        if lost:
+            self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
 
     @staticmethod
     def _give_up(mailbox: Mailbox, mine: threading.Thread) -> None:
         """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
-        own = [slot.in_hand for slot in list(mailbox.slots) if slot.thread is mine]
+        own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
         with mailbox.lock:
             for transfer in list(mailbox.source.in_flight.values()):
                 if transfer not in own:
                     mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
 
-    def _stop_actors(self, mine: threading.Thread) -> None:
-        until = monotonic() + (0.0 if self._is_ours(mine) else JOIN_S)
+    def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:
+        until = monotonic() + (0.0 if self._is_ours(mine) else join_s)
         self.supervisor.stop()
         for subscription in self._subscriptions:
             subscription.close(_left(until))
         self.store.stop()
-        for thread in (self.supervisor.thread, self.store.thread):
-            if thread is not None and thread is not mine:
-                thread.join(JOIN_S)
-        if self._trace is not None:
-            self._trace.close()
+        _join(self.supervisor, mine, join_s)
+        _join(self.store, mine, join_s)
 
     def _is_ours(self, thread: threading.Thread) -> bool:
         """Whether waiting on this thread could be waiting for itself."""
         if any(subscription.thread is thread for subscription in self._subscriptions):
             return True
-        return any(slot.thread is thread for mailbox in list(self.mailboxes.values()) for slot in list(mailbox.slots))
+        return any(slot.thread is thread for mailbox in self.sources() for slot in mailbox.slots.copy())
 
-    def _abandoned(self) -> bool:
+    @property
+    def interrupts_itself(self) -> bool:
+        """Whether the calling thread is in the middle of another step of this engine.
+
+        So it is a signal handler or a finalizer, and must not wait for what that step holds.
+        """
+        locks = [self._lock, *(mailbox.lock for mailbox in self.sources())]
+        if self._trace is not None:
+            locks.append(self._trace.lock)
+        return self.store.is_applying or any(lock._is_owned() for lock in locks)  # type: ignore[attr-defined]
+
+    def abandoned(self) -> bool:
         """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
-        if any(source.pending or source.in_flight for source in sources):
+        # Nobody is left who could resume a source that is paused.
+        if any(source.in_flight or (source.pending and not source.gate.paused) for source in sources):
             return False
         self.refuse()
         for mailbox in list(self.mailboxes.values()):
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
+        for subscription in self._subscriptions:
+            subscription.close(0.0)
         self.supervisor.stop()
         self.store.stop()
         self._closed = True
@@ -205,6 +257,18 @@ def _traced(trace: Trace, event: Event) -> None:
         trace.note("over", source=event.source, id=event.download_id, phase=event.phase)
     elif isinstance(event, Removed):
         trace.note("removed", source=event.source, id=event.download_id)
+
+
+def _join(inbox: Inbox, mine: threading.Thread, seconds: float) -> None:
+    """Wait until the actor of ``inbox`` has ended, and its successor, if it dies meanwhile."""
+    until = monotonic() + seconds
+    waited_for = None
+    while (thread := inbox.thread) is not waited_for and thread is not None and thread is not mine:
+        while thread.ident is None and monotonic() < until:
+            sleep(0.001)  # a successor that is about to start
+        if thread.ident is not None:
+            thread.join(_left(until))
+        waited_for = thread
 
 
 def _left(deadline: float) -> float:

@@ -9,7 +9,7 @@ from time import monotonic
 
 from haulier import messages as m
 from haulier.actors.store import Store
-from haulier.errors import ForkedEngine, UnknownDownload
+from haulier.errors import UnknownDownload, forked
 from haulier.records import Record
 
 __all__ = ["arrivals"]
@@ -28,14 +28,17 @@ def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[R
         raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
     for record in watched.over:
         answers.put(record)
-    return _arrivals(store, ids, answers, deadline)
+    arriving = _arrivals(store, ids, answers, deadline)
+    next(arriving)
+    return arriving
 
 
 def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
     try:
+        yield {}  # to whoever made it: one that was never started would not come to its finally
         for _ in ids:
             if store.forked:
-                raise ForkedEngine("this engine was made before the fork, and its threads are not here")
+                raise forked()
             left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
             yield answers.get(timeout=left)
     except Empty:

@@ -28,7 +28,7 @@ class Gate:
         self.paused = False
         self.claims = 0
         self.suspended_until = -inf
-        self.is_free = False
+        self.is_free: bool
         """Whether nothing is in the way of any start: no delay, no pause, no suspension. Most sources are free."""
         self.probing = False
         """Whether the source was suspended and has not yet shown, with one download alone, that it is well again."""
@@ -67,7 +67,6 @@ class Gate:
         since = max(self._last_start, self._last_end) if self._from_end else self._last_start
         return max(since + self._gap, self.suspended_until)
 
-    @property
     def rules(self) -> dict[str, Any]:
         """What holds from now on, for a trace: the least delay that jitter may draw, and since when it counts."""
         factor = 1.0 if self._jitter is None else self._jitter[0]
@@ -90,8 +89,8 @@ class Gate:
             self._gap = self._drawn()
 
     def ended(self, now: float) -> None:
-        """A download that ran has ended, however it ended."""
-        self._last_end = now
+        """A download that ran has ended, however it ended. An end that is told of late takes no later one back."""
+        self._last_end = max(self._last_end, now)
         if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
@@ -106,8 +105,10 @@ class Gate:
         self._look()
 
     def proved(self) -> None:
-        """A download got through: the probation is over."""
+        """A download got through: the probation is over, and so is the suspension, which is in the way no longer."""
         self.probing = False
+        self.suspended_until = -inf
+        self._look()
 
     def closed_by(self, now: float) -> Literal["pause", "suspension", "delay"] | None:
         """What keeps the gate closed at ``now``; None when it is open."""
@@ -115,4 +116,11 @@ class Gate:
             return "pause"
         if now < self.suspended_until:
             return "suspension"
+        if self.claims:
+            return "delay" if self.is_spaced else None  # one is about to start; the delay counts from then
         return "delay" if now < self.opens_at() else None
+
+    @property
+    def is_spaced(self) -> bool:
+        """Whether a start keeps the gate closed for some time."""
+        return self._gap > 0 or (self._jitter is not None and self.delay > 0)

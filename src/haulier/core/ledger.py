@@ -14,7 +14,7 @@ from math import inf, nextafter
 from typing import Any, Final, TypeAlias
 
 from haulier import messages as m
-from haulier.core.entry import Entry, Held, Past, entry_of, is_past, is_terminal, past, record_of, view
+from haulier.core.entry import Entry, Held, Past, entry_of, is_past, is_terminal, past, phase_of, record_of, view
 from haulier.core.lifecycle import TABLE
 from haulier.events import Changed, Discarded, Event, Removed
 from haulier.policies import Retention
@@ -41,9 +41,9 @@ class Ledger:
         """Messages that came too late or made no sense, for the shell to log and count."""
         self.now = 0.0
         """UTC seconds, set by the shell before it applies messages."""
-        self.events: list[Event] | None = None
+        self.events: deque[Event] | None = None
         """What happened since the shell last looked; None while nobody listens."""
-        self.calls: list[tuple[Callable[[Record], None], Record]] = []
+        self.calls: deque[tuple[Callable[[Record], None], Record]] = deque()
         """Callbacks of ``Watch`` that are due."""
         self._max_terminal, self._max_age = retention.max_terminal, retention.max_age
         self._watches: dict[str, list[Callable[[Record], None]]] = {}
@@ -64,6 +64,8 @@ class Ledger:
             m.Cancel: self._cancel,
             m.Forget: self._forget,
             m.Clear: self._clear,
+            m.Unfinished: self._unfinished,
+            m.Lost: self._lost,
             m.Watch: self._watch,
             m.Listen: self._listen,
             m.Unwatch: self._unwatch,
@@ -157,6 +159,19 @@ class Ledger:
     def _dead(self, event: str, source: str, download_id: str, entry: Entry | None) -> None:
         where = "no record" if entry is None else f"it is {entry.phase}"
         self.dead_letters.append(f"{event} of {download_id} at {source}: {where}")
+
+    # ---- what got lost -----------------------------------------------------------------------------------------------
+
+    def _unfinished(self, message: m.Unfinished) -> list[str]:
+        bucket = self.buckets.get(message.source, _EMPTY)
+        return [each for each, held in bucket.items() if not is_terminal(held) and phase_of(held) is not None]
+
+    def _lost(self, message: m.Lost) -> None:
+        for download_id in message.download_ids:
+            entry = self._entry(message.source, download_id)
+            if entry is not None and entry.phase is not None and not entry.is_terminal:
+                patch = {"error": message.error, "error_type": message.error_type}
+                self._moved(m.Moved("fail", message.source, download_id, entry.transfer, patch, message.on))
 
     # ---- what callers write ------------------------------------------------------------------------------------------
 
@@ -258,7 +273,10 @@ class Ledger:
             self.events.append(event)
 
     def _listen(self, message: m.Listen) -> None:
-        self.events = [] if message.active else None
+        if not message.active:
+            self.events = None
+        elif self.events is None:  # else others listen already, and what just happened is on its way to them
+            self.events = deque()
 
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""
@@ -290,7 +308,7 @@ class Ledger:
 
     def _is_that(self, source: str, download_id: str, on: float) -> bool:
         """Whether the record is still there, and of this end."""
-        return _ended_on(self.buckets.get(source, _EMPTY).get(download_id)) == on
+        return _ended_on(self.buckets[source].get(download_id)) == on
 
     def expire(self) -> None:
         """Let go of terminal records that are too many or too old by now, oldest first."""
@@ -301,7 +319,7 @@ class Ledger:
             if self._terminal <= max_terminal and not too_old:
                 return
             self._ended.popleft()
-            bucket = self.buckets.get(source, _EMPTY)
+            bucket = self.buckets[source]
             held = bucket.get(download_id)
             if held is None or _ended_on(held) != on:
                 continue  # removed since, and perhaps added anew
@@ -325,10 +343,9 @@ class Ledger:
             return None
         return _parts(self._ended[0])[2] + self._max_age
 
-    def _drop(self, source: str, download_id: str) -> Record | None:
-        held = self.buckets.get(source, {}).pop(download_id, None)
-        if held is None:
-            return None
+    def _drop(self, source: str, download_id: str) -> Record:
+        """Take out a record that is there."""
+        held = self.buckets[source].pop(download_id)
         self._uncount(held)
         record = view(held)
         self._call_watchers(download_id, held)

@@ -7,7 +7,7 @@ their order is what makes the races harmless. Everything else happens under the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from haulier import messages as m
@@ -23,6 +23,8 @@ class Tried(NamedTuple):
     idle_s: float
     cell: dict[str, Any]
     due_at: float
+    backs_off: bool
+    """Whether it is yet to come into the queue."""
 
 
 class Line:
@@ -66,7 +68,7 @@ class Line:
 
     def withdraw_all(self) -> list[str]:
         """Take everything out; what it was."""
-        waiting = [*(self.queue.popleft() for _ in range(len(self.queue))), *self.tried]
+        waiting = [*self._emptied(), *self.tried]
         self.tried.clear()
         return [download_id for download_id in waiting if self.pending.pop(download_id, None) is not None]
 
@@ -78,12 +80,40 @@ class Line:
     def _compact(self) -> None:
         """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
         if len(self.queue) > 2 * len(self.pending) + 64:
-            kept = [i for i in (self.queue.popleft() for _ in range(len(self.queue))) if i in self.pending]
+            kept = [download_id for download_id in self._emptied() if download_id in self.pending]
             self.queue.extendleft(reversed(kept))
+
+    def _emptied(self) -> Iterator[str]:
+        """Take out what is in the queue now. A signal handler may come in between, and take some of it itself."""
+        for _ in range(len(self.queue)):
+            if self.queue:
+                yield self.queue.popleft()
+
+    def first(self, most: int) -> Iterator[str]:
+        """The first ``most`` that wait in the queue; without the lock, as of no exact moment."""
+        place = 0
+        while most > 0 and place < len(self.queue):
+            try:
+                download_id = self.queue[place]
+            except IndexError:
+                return  # taken meanwhile
+            if download_id in self.pending:
+                yield download_id
+                most -= 1
+            place += 1
+
+    def position(self, download_id: str) -> int | None:
+        """How many wait in the queue before a download; None where it is not there. Takes as long as the queue is."""
+        ids = list(self.queue)
+        if download_id not in self.pending or download_id not in ids:
+            return None
+        return sum(map(self.pending.__contains__, ids[: ids.index(download_id)]))
 
     def retry_due(self, download_id: str) -> None:
         """The back-off of a download is over: it is next."""
-        if download_id in self.pending and download_id in self.tried:
+        tried = self.tried.get(download_id)
+        if download_id in self.pending and tried is not None and tried.backs_off:
+            self.tried[download_id] = tried._replace(backs_off=False)
             self.queue.appendleft(download_id)
 
     def put_back(self, ticket: m.Ticket) -> None:

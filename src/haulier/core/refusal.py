@@ -18,5 +18,5 @@ class Refusal(NamedTuple):
     def error(self, source: str) -> HaulierError:
         """The exception for whoever dispatches to it."""
         if self.kind == "closed":
-            return EngineClosed("the engine is closed")
+            return EngineClosed(self.reason)
         return SourceDown(f"source {source!r} is down ({self.reason}); mend it, then revive({source!r})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from math import inf
 from typing import NamedTuple
 
 import tenacity
@@ -32,15 +32,14 @@ class Restarts:
         self.policy = policy
         self.total = 0
         """Restarts so far, over the source's whole life."""
-        self._recent: deque[float] = deque()
+        self._recent: list[float] = []
         self._in_a_row = 0
-        self._last = float("-inf")
+        self._last = -inf
 
     def crashed(self, now: float, cause: BaseException) -> RestartAt | GiveUp:
         """The verdict on a crash at ``now``."""
         policy = self.policy
-        while self._recent and self._recent[0] <= now - policy.period:
-            self._recent.popleft()
+        self._recent = [at for at in self._recent if at > now - policy.period]
         if len(self._recent) >= policy.intensity:
             return GiveUp(f"more than {policy.intensity} restarts within {policy.period:g} s")
         self._in_a_row = 1 if now - self._last > policy.calm else self._in_a_row + 1

@@ -5,7 +5,7 @@ The shell calls every method under the source's one lock, but for ``put``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
@@ -49,6 +49,8 @@ class Source(Line):
         self.resting_until = -inf
         self.resting = False
         """A crashed source waits before it is started again."""
+        self._woken_at = inf
+        """The last moment for which the supervisor was told to wake it."""
         self.refusal: Refusal | None = None
         self.note: Callable[..., None] | None = None
         """Where what happens is traced, if it is."""
@@ -74,10 +76,15 @@ class Source(Line):
         transfer = self.in_flight.get(download_id)
         if transfer is None or transfer.fenced:
             return False
-        transfer.fenced = transfer.cancelled = True
         self._trace("cancelled", download_id)
+        transfer.cancelled = True
         self._tell_store(m.Moved("cancel", self.name, download_id, transfer, None, on))
+        transfer.fenced = True  # last: had this call been interrupted before, the end of the run would be told
         return True
+
+    def lost(self, download_ids: Iterable[str]) -> list[str]:
+        """Which of ``download_ids``, of which the store says that they have not ended, nobody has here."""
+        return [each for each in download_ids if each not in self.pending and each not in self.in_flight]
 
     def _trace(self, event: str, download_id: str, **more: float) -> None:
         if self.note is not None:
@@ -128,6 +135,8 @@ class Source(Line):
         """The impl of a download is called at ``now``, or never will be: delays between starts count from here."""
         if transfer.claimed:
             transfer.claimed = False
+            if transfer.deadline is not None:
+                transfer.deadline += now - transfer.started_at
             transfer.started_at = now
             self.gate.started(now, claimed=True)
 
@@ -143,7 +152,7 @@ class Source(Line):
 
     def _guard(self, transfer: Transfer, now: float) -> None:
         """Have the supervisor look after the time-outs of an attempt."""
-        transfer.moved_at = now
+        transfer.moved, transfer.moved_at = _progress_of(transfer), now
         if self.policy.timeout is not None:
             transfer.deadline = now + self.policy.timeout
         self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
@@ -182,10 +191,6 @@ class Source(Line):
         gate = self.gate
         gate.ended(now)
         self._trace("end", download_id, stamped=now)
-        if type(outcome) is m.Landed and not transfer.fenced and not gate.probing:
-            outcome.on = on
-            self._tell_store(outcome)
-            return True
         if type(outcome) is PutBack:
             gate.suspend(now + outcome.seconds)
             self._trace("suspended", download_id, until=now + outcome.seconds)
@@ -231,7 +236,8 @@ class Source(Line):
         due_at = now if isinstance(outcome, PutBack) else now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
         first_start = transfer.first_start or transfer.started_at
-        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at))
+        backs_off = isinstance(outcome, Again)
+        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at, backs_off))
         if isinstance(outcome, PutBack):
             self.put_back(transfer.ticket)
             return "put_back", {"attempt": spent, "next_attempt_at": on + self.gate.suspended_until - now}
@@ -299,7 +305,7 @@ class Source(Line):
         if transfer.deadline is not None and now >= transfer.deadline:
             return f"timed out after {transfer.deadline - transfer.started_at:g} s"
         stall = self.policy.stall_timeout  # not for what is all here: a check, or a conversion, moves no bytes
-        moved = (transfer.cell.get("transferred"), transfer.cell.get("progress"))
+        moved = _progress_of(transfer)
         if moved != transfer.moved:
             transfer.moved, transfer.moved_at = moved, now
         elif stall is not None and moved[1] != 100.0 and now - transfer.moved_at >= stall:
@@ -327,6 +333,17 @@ class Source(Line):
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
 
+    def remind(self, now: float) -> None:
+        """Tell the supervisor once more of all that it has to see to: it may have lost something."""
+        if self.resting:
+            self._tell_supervisor(m.Wake(self.owner, self.resting_until, restart=True))
+        for download_id, tried in self.tried.items():
+            if tried.backs_off:
+                self._tell_supervisor(m.Retry(self.owner, download_id, tried.due_at))
+        if self._guarded:
+            for transfer in self.in_flight.values():
+                self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
+
     # ---- slots -------------------------------------------------------------------------------------------------------
 
     def reserve(self) -> bool:
@@ -337,36 +354,41 @@ class Source(Line):
 
     @property
     def lacks_slots(self) -> bool:
+        """Whether somebody is to be hired: there is work for one more slot, and the source does not rest."""
+        return not self.resting and self._has_work
+
+    @property
+    def _has_work(self) -> bool:
         """Whether there is work for one more slot than there are."""
-        if self.resting or self.refusal is not None or self.gate.paused:
+        if self.refusal is not None or self.gate.paused:
             return False
         return self.live < self.limit and self.live < len(self.in_flight) + len(self.queue)
 
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
-        """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then."""
+        """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then.
+
+        While the source rests after the crash of another one, nobody would be hired in its place: it stays where there
+        is work to come.
+        """
         self.live -= 1
-        if self.is_overstaffed or self.live >= self.limit:
+        if self.refusal is not None or self.live >= self.limit:
             return True
-        if self.queue and now + patience_s < opens_at < inf:
-            self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+        if self.queue and now + patience_s < opens_at < inf and not self.resting:
+            if opens_at != self._woken_at:
+                self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
+                self._woken_at = opens_at
             return True
         # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
-        return not self.reserve()
-
-    def why(self, download_id: str, now: float) -> str | None:
-        """What keeps a waiting download from starting now; None where it is about to start."""
-        tried = self.tried.get(download_id)
-        if tried is not None and now < tried.due_at:
-            return "back-off"
-        if self.refusal is not None:
-            return self.refusal.kind
-        if self.resting:
-            return "restart"
-        if len(self.in_flight) >= self.gate.limit(self.limit):
-            return "slot"
-        return self.gate.closed_by(now)
+        stays = self._has_work
+        self.live += stays
+        return not stays
 
     @property
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""
         return self.refusal is not None or self.live > self.limit
+
+
+def _progress_of(transfer: Transfer) -> tuple[Any, Any]:
+    """What a stall is told by: the bytes that are here, and the percent."""
+    return transfer.cell.get("transferred"), transfer.cell.get("progress")

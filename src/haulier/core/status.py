@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isinf
+from functools import cached_property
+from math import inf
 from typing import TypedDict
 
 from haulier.core.source import Source
-from haulier.records import Phase
+from haulier.records import WAITING_PHASES, Phase
 
-__all__ = ["Explanation", "SourceStatus", "explanation_of", "status_of"]
+__all__ = ["Explanation", "Outlook", "SourceStatus", "explanation_of", "status_of"]
 
 
 class SourceStatus(TypedDict):
@@ -42,16 +43,95 @@ class Explanation(TypedDict):
     phase: str | None
     """None for a record that ``add_record`` made: no source has it."""
     reason: str | None
-    """``slot``, ``delay``, ``pause``, ``suspension``, ``back-off``, ``restart``, ``down``, ``closed``; or None."""
+    """What keeps it from starting just now; None where it is about to start, or does not wait. Of several the first:
+
+    - ``closed``, ``down``: the engine, or the source, takes nothing any more.
+    - ``back-off``: its next attempt is not due yet.
+    - ``pause``, ``suspension``: nothing starts at its source.
+    - ``slot``: those that run, and those before it, take all there are; one alone while the source is on probation.
+    - ``restart``: its source rests after a crash, and no other slot is free for it.
+    - ``delay``: until the next start, or those that the ones before it bring about.
+    """
     position: int | None
     """In the queue of its source; 0 is next. None where it is not in the queue."""
     earliest_start: float | None
-    """UTC seconds; None where that depends on something else than time."""
+    """UTC seconds: it starts then, if nothing else happens. None where it depends on something else than time."""
+
+
+class Outlook:
+    """What lies before those who wait at a source, at the moment ``now`` (monotonic).
+
+    Without the source's lock it may be wrong for the moment in which another thread changes the source.
+    """
+
+    def __init__(self, source: Source, now: float) -> None:
+        self._source, self._now = source, now
+        self._closed_by = source.gate.closed_by(now)
+        self._places = source.gate.limit(source.limit) - len(source.in_flight)
+        """Slots that the next ones may have, hired or not."""
+
+    @cached_property
+    def _next_up(self) -> dict[str, int]:
+        """The places in the queue of as many as there are slots for."""
+        source, found = self._source, dict[str, int]()
+        for download_id in source.first(self._places):
+            found[download_id] = len(found)
+        return found
+
+    @property
+    def _served(self) -> float:
+        """How many of them a slot would take now: while the source rests nobody is hired."""
+        return self._source.live - len(self._source.in_flight) if self._source.resting else inf
+
+    def reason(self, download_id: str) -> str | None:
+        """What keeps a waiting download from starting now: see ``Explanation``."""
+        source = self._source
+        refusal, tried = source.refusal, source.tried.get(download_id)
+        if refusal is not None:
+            return refusal.kind
+        if tried is not None and tried.backs_off:
+            return "back-off"
+        if self._closed_by == "pause" or self._closed_by == "suspension":
+            return self._closed_by
+        ahead = self._next_up.get(download_id, len(self._next_up))
+        if ahead >= self._places:
+            return "slot"
+        if ahead >= self._served:
+            return "restart"
+        return "delay" if self._closed_by or (ahead and source.gate.is_spaced) else None
+
+    @property
+    def next_start(self) -> float | None:
+        """The monotonic second of the next start, were there something to start; None where it is no matter of time."""
+        source = self._source
+        opens_at = source.gate.opens_at() if self._closed_by else self._now
+        if source.refusal is not None or self._places <= 0 or opens_at == inf:
+            return None
+        if self._served <= 0:
+            opens_at = max(opens_at, source.resting_until)
+        return max(opens_at, self._now)
+
+    def start_of(self, download_id: str, position: int | None) -> float | None:
+        """The monotonic second at which a waiting download starts, if nothing else happens.
+
+        None where it depends on something else than time: also on others before it, or whose back-off is over first.
+        """
+        source, at = self._source, self.next_start
+        if at is None:
+            return None
+        due = {each: tried.due_at for each, tried in source.tried.copy().items() if tried.backs_off}
+        if (own := due.pop(download_id, None)) is not None:
+            if len(source.pending) > 1 or (source.resting and own < source.resting_until and self._served > 0):
+                return None
+            return max(at, own)
+        is_next = position == 0 or (position is not None and self.reason(download_id) is None)
+        return at if is_next and min(due.values(), default=inf) > at else None
 
 
 def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) -> SourceStatus:
-    """The status at ``now`` (monotonic), which is ``on`` in UTC seconds."""
+    """The status at ``now`` (monotonic), which is ``on`` in UTC seconds. Under the source's lock."""
     gate = source.gate
+    next_start = Outlook(source, now).next_start
     return {
         "queued": len(source.pending),
         "in_flight": len(source.in_flight),
@@ -66,36 +146,19 @@ def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) 
         "down": source.refusal is not None and source.refusal.kind == "down",
         "paused": gate.paused,
         "suspended_until": on + gate.suspended_until - now if gate.suspended_until > now else None,
-        "next_start": _next_start(source, now, on),
+        "next_start": None if next_start is None else on + (next_start - now),
     }
 
 
-def _next_start(source: Source, now: float, on: float) -> float | None:
-    if source.refusal is not None or source.resting or len(source.in_flight) >= gate_limit(source):
-        return None
-    opens_at = source.gate.opens_at()
-    if isinf(opens_at):
-        return on if opens_at < 0 else None
-    return on + max(0.0, opens_at - now)
-
-
-def gate_limit(source: Source) -> int:
-    """How many may run at once just now."""
-    return source.gate.limit(source.limit)
-
-
 def explanation_of(download_id: str, phase: str | None, source: Source | None, now: float, on: float) -> Explanation:
-    """The explanation at ``now`` (monotonic), which is ``on`` in UTC seconds."""
+    """The explanation at ``now`` (monotonic), which is ``on`` in UTC seconds. Under the source's lock."""
     told: Explanation = {"phase": phase, "reason": None, "position": None, "earliest_start": None}
-    if source is None or phase not in (Phase.QUEUED, Phase.BACKING_OFF):
+    if source is None or phase not in WAITING_PHASES:
         return told
-    told["reason"] = source.why(download_id, now)
-    if told["reason"] == "back-off":
-        told["earliest_start"] = on + source.tried[download_id].due_at - now if download_id in source.tried else None
-        return told
-    ahead = [each for each in list(source.queue) if each in source.pending]
-    if download_id in ahead:
-        told["position"] = ahead.index(download_id)
-        if told["position"] == 0:
-            told["earliest_start"] = _next_start(source, now, on)
+    outlook = Outlook(source, now)
+    told["reason"] = outlook.reason(download_id)
+    told["position"] = source.position(download_id)
+    starts_at = outlook.start_of(download_id, told["position"])
+    if starts_at is not None:
+        told["earliest_start"] = on + (starts_at - now)
     return told

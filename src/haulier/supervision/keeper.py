@@ -149,11 +149,16 @@ class Keeper:
         self._desk.tell(_Deadline(child, at))
 
     def is_inside(self) -> bool:
-        """Whether the calling thread is one that ``stop_all`` has to wait for."""
+        """Whether the calling thread is one that a stop has to wait for: if it waited, it would for itself."""
         mine = threading.current_thread()
-        with self.lock:
-            lives = [child.life for child in self.children.values() if child.life is not None]
-            return mine is self._desk.thread or any(life.thread is mine for life in lives)
+        children = list(self.children.values())
+        lives = [child.life for child in children if child.life is not None]
+        return self.is_in_a_step(children) or mine is self._desk.thread or any(life.thread is mine for life in lives)
+
+    def is_in_a_step(self, children: list[Child]) -> bool:
+        """Whether the calling thread holds a lock of ours already: a signal handler comes in the middle of anything."""
+        is_owned: bool = self.lock._is_owned()  # type: ignore[attr-defined]
+        return is_owned or any(child.mailbox.is_held() for child in children)
 
     def ensure(self) -> None:
         """See that the keeper's thread lives."""

@@ -57,6 +57,10 @@ class Mailbox:
         """Whether none is."""
         return not self._queue
 
+    def is_held(self) -> bool:
+        """Whether the calling thread is in the middle of a step here."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
+
     def put(self, envelope: Envelope) -> None:
         """Queue a message. Where no more are taken: ``pykka.ActorDeadError``, raised to a tell, answered to an ask."""
         stops = isinstance(envelope.message, Stop)

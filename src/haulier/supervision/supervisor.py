@@ -114,7 +114,8 @@ class Supervisor:
         After ``timeout`` seconds (None: no limit) it is given up on: False. Then its asks have been answered with
         ``ActorDeadError``, ``self.actor_stopped`` is set, and its thread ends with the message that it handles.
 
-        In its own handler a child can only ask for its stop: the answer is False, and it stops after this message.
+        In its own handler a child can only ask for its stop: the answer is False, and it stops after this message. So
+        can a signal handler that came in the middle of another call.
         """
         keeper = self._keeper
         keeper.check_here()
@@ -123,7 +124,7 @@ class Supervisor:
         if found is None:
             return True
         found.tell_to_stop()
-        if found.is_mine():
+        if found.is_mine() or keeper.is_in_a_step([found]):
             if deadline is not None:
                 keeper.give_up_on(found, deadline)
             return False
@@ -137,7 +138,8 @@ class Supervisor:
         """Start nothing more, and stop all children, each once the one that was started after it is over.
 
         After ``timeout`` seconds (None: no limit) those that are not over are given up on, as by ``stop_child``: False.
-        Twice is fine, also at once. From within a child it is begun, and not waited for: False.
+        Twice is fine, also at once. From within a child, or from a signal handler that came in the middle of another
+        call, it is begun and not waited for: False.
         """
         keeper = self._keeper
         keeper.check_here()

@@ -25,7 +25,8 @@ from haulier.core.outcome import Outcome, judge
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record
-from haulier.testing.shells import Shells
+from haulier.testing.shells import AUDIT_S, Shells
+from haulier.testing.slots import Slot, SlotDied
 from haulier.testing.turns import FREE, LOCK, Steps
 from haulier.transfer import Transfer
 
@@ -92,6 +93,7 @@ class Simulator(Shells):
             if self.next_due() == inf:
                 self.witness.look_at_end()
                 assert self.source.live == 0, f"{self.source.live} slots are counted, and none is left"
+                assert not self.hired, f"{len(self.hired)} slots never leave"
                 assert not self.source.pending, f"{list(self.source.pending)} are still kept"
                 return
             self.clock.advance_to(self.next_due())
@@ -163,7 +165,7 @@ class Simulator(Shells):
     def end(self, download_id: str, path: str | None = None, error: BaseException | None = None) -> None:
         """Have the impl of a running download return ``path`` or raise ``error``."""
         slot = self.slots.pop(download_id)
-        transfer = slot.transfer
+        transfer = slot.in_hand
         assert transfer is not None
         is_crash = error is not None and not isinstance(error, Exception)
         slot.outcome = error if is_crash else self._judged(transfer, path, error)
@@ -175,6 +177,16 @@ class Simulator(Shells):
         first = transfer.started_at if transfer.first_start is None else transfer.first_start
         elapsed_s = self.clock.monotonic() - first
         return judge(self.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
+
+    def kill(self, slot: Slot, cause: BaseException) -> None:
+        """Have the thread of one of the ``hired`` slots die of ``cause`` where it waits, whatever it waits for.
+
+        Nothing happens where it has died already. Where it was dying already, only an audit notices that.
+        """
+        if slot.thread.wait is not None:
+            self.advance(slot.thread, SlotDied(cause))
+            if slot.is_lost:
+                self.letters.append(m.Audit(self.clock.monotonic() + AUDIT_S))
 
     # ---- settings ----------------------------------------------------------------------------------------------------
 

@@ -40,9 +40,16 @@ class Thread:
         self.wait: Wait | None = next(steps, None)
         """None once it has ended."""
 
-    def step(self) -> None:
-        """Go on to the next wait."""
-        self.wait = next(self._steps, None)
+    def step(self, death: BaseException | None = None) -> None:
+        """Go on to the next wait; or have ``death`` raised where it waits now."""
+        try:
+            self.wait = next(self._steps) if death is None else self._steps.throw(death)
+        except StopIteration:
+            self.wait = None
+        except BaseException as error:
+            if error is not death:
+                raise
+            self.wait = None
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -80,8 +87,7 @@ class Stage:
         """Let the ``choice``-th runnable thread (counted round and round) take a step; False where there is none."""
         runnable = self.runnable()
         if runnable:
-            self._advance(runnable[choice % len(runnable)])
-            self.look()
+            self.advance(runnable[choice % len(runnable)])
         return bool(runnable)
 
     def rest(self) -> None:
@@ -92,17 +98,22 @@ class Stage:
                 return
             for thread in runnable:
                 if thread in self.runnable():
-                    self._advance(thread)
-                    self.look()
+                    self.advance(thread)
         raise AssertionError(f"they never come to rest: {self.runnable()}")
 
-    def spawn(self, name: str, steps: Steps) -> None:
+    def spawn(self, name: str, steps: Steps) -> Thread:
         """Add a thread."""
         self.threads.append(Thread(name, steps))
+        return self.threads[-1]
 
-    def _advance(self, thread: Thread) -> None:
+    def advance(self, thread: Thread, death: BaseException | None = None) -> None:
+        """Let ``thread`` take a step, whether it could or not where ``death`` strikes it; then look."""
+        self._advance(thread, death)
+        self.look()
+
+    def _advance(self, thread: Thread, death: BaseException | None = None) -> None:
         self.broken = True
-        thread.step()
+        thread.step(death)
         self.broken = False
         if thread.wait is None:
             self.threads.remove(thread)

@@ -66,6 +66,7 @@ class Witness:
         self._source, self._ledger, self._now = source, ledger, now
         self._suspended_until = self._last_end = self._last_start = -inf
         self._suspended_at = -inf
+        self._unburied = 0
         self._started: set[str] = set()
         self._heads: set[str] = set()
         self._ended: dict[str, tuple[object, ...]] = {}
@@ -166,6 +167,13 @@ class Witness:
         self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self._source.refusal is not None
 
+    def died(self, transfer: Transfer | None) -> None:
+        """The thread of a slot dies, with this in hand: its impl is over, or is never called."""
+        self._unburied += 1
+        run = None if transfer is None else self.running.get(transfer.download_id)
+        if run is not None and run.transfer is transfer:
+            del self.running[run.transfer.download_id]
+
     def fell(self, transfer: Transfer) -> None:
         """A slot dies with this in hand."""
         if self._source.in_flight.get(transfer.download_id) is transfer:
@@ -173,6 +181,7 @@ class Witness:
 
     def crashed(self, transfer: Transfer | None, was_zombie: bool) -> None:
         """The supervisor buried a slot."""
+        self._unburied -= 1
         if transfer is not None and not was_zombie:
             self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self.policy.on_crash == "error_queued" or self._source.refusal is not None
@@ -220,6 +229,8 @@ class Witness:
 
     def look_at_rest(self) -> None:
         """Once nobody has anything to do until time passes: nothing is left lying that could start."""
+        if self._unburied:
+            return  # nobody has heard of that death yet: the source still counts on the slot
         source, now = self._source, self._now()
         waiting = [each for each in source.queue if each in source.pending]
         closed = source.refusal is not None or source.resting or now < max(source.gate.opens_at(), self.no_thread_until)
