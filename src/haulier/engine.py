@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from haulier.core.entry import Entry, Held, phase_of, view
 from haulier.core.status import Explanation, Outlook, SourceStatus, explanation_of, status_of
 from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
+from haulier.log import Log
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import WAITING_PHASES, Record, State
 from haulier.trace import Trace
@@ -407,5 +407,5 @@ atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-_logger = logging.getLogger("haulier.engine")
+_logger = Log("haulier.engine")
 _NOTHING: Final[dict[str, Any]] = {}

@@ -22,13 +22,14 @@ from haulier.core.outcome import Outcome
 from haulier.core.source import Source
 from haulier.errors import HaulierError, QueueFull, forked
 from haulier.events import Discarded
+from haulier.log import Log
 from haulier.policies import SourcePolicy
 from haulier.trace import Trace
 from haulier.transfer import Transfer
 
 __all__ = ["HANDOFF_S", "Mailbox"]
 
-logger = logging.getLogger("haulier.source")
+logger = Log("haulier.source")
 
 HANDOFF_S: Final = 0.010
 """The longest that a dispatch waits for an idle source to pick its download up."""

@@ -14,12 +14,13 @@ from haulier.actors.calling import Caller, caller_of
 from haulier.actors.mailbox import Mailbox
 from haulier.core.outcome import Again, Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
+from haulier.log import Log
 from haulier.messages import Landed
 from haulier.transfer import Transfer, set_current
 
 __all__ = ["SlotCrashed", "SourceActor"]
 
-logger = logging.getLogger("haulier.source")
+logger = Log("haulier.source")
 
 BREATH_S: Final = 500e-6
 """Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long

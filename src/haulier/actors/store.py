@@ -7,7 +7,6 @@ imminent, and which nobody looks at, is worth no wake-up.
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections import deque
@@ -24,12 +23,13 @@ from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
 from haulier.errors import forked
 from haulier.events import Event
+from haulier.log import Log
 from haulier.messages import Sync
 from haulier.policies import RestartPolicy
 
 __all__ = ["Store", "StoreActor"]
 
-logger = logging.getLogger("haulier.store")
+logger = Log("haulier.store")
 
 BACKLOG: Final = 1024
 """Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections import deque
@@ -13,10 +12,11 @@ from typing import Final, Generic, TypeVar
 
 from haulier.actors.bell import Bell
 from haulier.core.agenda import Agenda
+from haulier.log import Log
 
 __all__ = ["WATCH_S", "Desk"]
 
-logger = logging.getLogger("haulier.supervision")
+logger = Log("haulier.supervision")
 
 WATCH_S: Final = 1.0
 """Between two looks for what nobody told: it is so rare that it may take a second, and a look is a wake-up."""

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from haulier.core.restarts import GiveUp, RestartAt
 from haulier.errors import ForkedSupervisor, SupervisorStopped
+from haulier.log import Log
 from haulier.supervision.child import Child
 from haulier.supervision.desk import WATCH_S, Desk
 from haulier.supervision.life import Life
@@ -23,7 +24,7 @@ from haulier.supervision.words import Crashed, Down, Restarted, Stopped, Supervi
 
 __all__ = ["Keeper"]
 
-logger = logging.getLogger("haulier.supervision")
+logger = Log("haulier.supervision")
 
 NO_THREAD_S: Final = 0.25
 """Until the next try, where the machine would not give a thread."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import traceback
 import types
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pykka
 
 from haulier.core.restarts import GiveUp, RestartAt
+from haulier.log import Log
 from haulier.supervision.mailbox import Envelope, OwnStop, Stop
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Life", "plain", "supervised"]
 
-logger = logging.getLogger("haulier.supervision")
+logger = Log("haulier.supervision")
 
 
 class _Lasting:
