@@ -7,6 +7,7 @@ imminent, and which nobody looks at, is worth no wake-up.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections import deque
@@ -85,6 +86,9 @@ class Store(Inbox):
         """This is a copy in a forked child: the actor's thread is not here."""
         self._bell: Bell = Bell()
         self._writing = Lock()
+        self._saying = Lock()
+        self._lines: deque[tuple[int, str, str, BaseException | None]] = deque()
+        """What there is to log, once messages may be applied by others again."""
         self._drainer: int | None = None
         """The thread that applies messages just now."""
         self._mail = Mail(self)
@@ -114,8 +118,8 @@ class Store(Inbox):
         self._bell.ring()
         mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
-            if mine or not self.running:
-                self.drain()
+            if mine or not self.running or self._saying.locked():
+                self.drain()  # whoever logs may be waiting for a log handler in which this very thread asks
             try:
                 reply, error = answers.get(timeout=1.0)
             except Empty:
@@ -202,8 +206,9 @@ class Store(Inbox):
         backlog = self.backlog
         if self.is_applying:
             return
+        mine = get_ident()
         with self._writing:
-            self._drainer = get_ident()
+            self._drainer = mine  # no call in between, after which a signal handler might come that asks
             try:
                 while backlog:
                     self.ledger.now = time()
@@ -215,6 +220,17 @@ class Store(Inbox):
                 self._listen()
             finally:
                 self._drainer = None
+        self._say()
+
+    def _say(self) -> None:
+        """Log what there is to say."""
+        while self._lines and self._saying.acquire(blocking=False):
+            try:
+                while self._lines:
+                    level, text, about, error = self._lines.popleft()
+                    logger.log(level, text, about, exc_info=error)
+            finally:
+                self._saying.release()
 
     def _drain_some(self, count: int) -> None:
         """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
@@ -238,7 +254,8 @@ class Store(Inbox):
         known = type(message) in self.ledger.handlers
         if known:
             self.damaged()
-        logger.warning("dead letter: %s", type(message).__name__, exc_info=failure if known else None)
+        name = type(message).__name__
+        self._lines.append((logging.WARNING, "dead letter: %s", name, failure if known else None))
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
         try:
@@ -255,13 +272,13 @@ class Store(Inbox):
             callback, record = ledger.calls.popleft()
             try:
                 callback(record)
-            except Exception:
-                logger.exception("a callback failed")
+            except Exception as error:
+                self._lines.append((logging.ERROR, "a callback failed: %s", type(error).__name__, error))
         while ledger.events:
             self.publish(ledger.events.popleft())
         while ledger.dead_letters:
             self.dead_letters += 1
-            logger.warning("dead letter: %s", ledger.dead_letters.pop(0))
+            self._lines.append((logging.WARNING, "dead letter: %s", ledger.dead_letters.pop(0), None))
 
 
 class StoreActor(Permanent):

@@ -265,6 +265,7 @@ class Keeper:
 
     def _hire(self, child: Child) -> None:
         """Start the next life."""
+        failed: BaseException | None = None
         with self.lock:
             life = child.life = Life(child, None, self._ended)
             child.state = "running"
@@ -274,8 +275,10 @@ class Keeper:
                 if life.abandon():
                     # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
                     self._rest(child, monotonic() + NO_THREAD_S)
-                    logger.error("no thread for child %s: %r", child.name, error)
-                    return
+                    failed = error
+        if failed is not None:  # logged without the lock, which whoever is in a log handler may wait for
+            logger.error("no thread for child %s: %r", child.name, failed)
+            return
         logger.info("child %s is started again", child.name)
         self._publish(Restarted(child.name, child.restarts.total, time()))
 
