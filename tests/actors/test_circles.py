@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from haulier import DownloadEngine
+from haulier import messages as m
 from haulier.actors import store as store_module
 
 GUARD_S = 10.0
@@ -63,6 +64,53 @@ def test_a_log_handler_may_read_while_the_store_wants_to_log(engine: DownloadEng
     asking.thread.join(GUARD_S)
     assert not asking.thread.is_alive()
     assert asking.found == {"n": 1}
+
+
+class Finalized:
+    """Its finalizer calls something: on the store's thread, where it is in a record that goes."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.inside, self.go = threading.Event(), threading.Event()
+        self.done = threading.Event()
+        self._signals = (self.inside, self.go, self.done)
+
+    def __del__(self) -> None:
+        inside, go, done = self._signals
+        inside.set()
+        if go.wait(GUARD_S):
+            self._call()
+            done.set()
+
+
+def finalized_on_the_stores_thread(
+    engine: DownloadEngine, call: Callable[[], object]
+) -> tuple[threading.Event, threading.Event]:
+    """Have ``call`` wait there to be called: until the first of the events. The second says that it has returned."""
+    thing = Finalized(call)
+    inside, go, done = thing._signals
+    engine.add_record("finalized", "theirs", {"thing": thing, "state": "Errored"})
+    del thing
+    engine._system.store.ask(m.Sync())
+    in_background(engine.clear_all_completed_downloads)
+    assert inside.wait(GUARD_S)
+    return go, done
+
+
+def test_a_finalizer_may_cancel_while_somebody_cancels_unless(engine: DownloadEngine, gatekeeper: Any) -> None:
+    engine.pause("tidal")
+    download_id = engine.worker.dispatch("tidal", 1, "n", "f", gatekeeper)
+    go, done = finalized_on_the_stores_thread(engine, lambda: engine.cancel_download("of nobody"))
+    thread, results = in_background(
+        lambda: engine.update_record_unless_state("tidal", download_id, {"state": "Cancelled"}, ("Errored",))
+    )
+    while not engine._system.store.backlog:
+        thread.join(0.001)  # it is about to ask
+    go.set()
+    assert done.wait(GUARD_S)
+    thread.join(GUARD_S)
+    assert results == [True]
+    assert engine.wait(download_id, GUARD_S)["state"] == "Cancelled"
 
 
 def test_the_store_says_who_applies_before_a_signal_handler_can_ask(

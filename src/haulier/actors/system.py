@@ -137,7 +137,8 @@ class System:
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
             if not self._subscriptions and self._trace is None:
-                self.store.ask(m.Listen(active=False))
+                # Told, not asked: with the lock held nobody waits for the store, where a finalizer may want it.
+                self.store.tell(m.Listen(active=False))
 
     def _publish(self, event: Event) -> None:
         if self._trace is not None:
