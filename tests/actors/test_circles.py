@@ -130,3 +130,21 @@ def test_the_store_says_who_applies_before_a_signal_handler_can_ask(
         engine.add_record("tidal", "theirs", {"n": n})
         assert engine.get_record("tidal", "theirs") == {"n": n}
     assert anonymous == []
+
+
+def test_an_engine_that_cannot_be_made_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, stores = threading.Thread.start, []
+
+    def failing(thread: threading.Thread) -> None:
+        if thread.name == "haulier-supervisor":
+            raise RuntimeError("can't start new thread")
+        stores.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        DownloadEngine()
+    monkeypatch.undo()
+    assert [thread.name for thread in stores] == ["haulier-store"]
+    stores[0].join(GUARD_S)
+    assert not stores[0].is_alive()

@@ -50,10 +50,16 @@ class System:
         self.store.publish = self._publish
         self.store.ended = self._store_ended
         self.store.damaged = self._store_damaged
-        StoreActor(self.store).begin()
-        if trace is not None:
-            self.store.tell(m.Listen(active=True))
-        SupervisorActor(self.supervisor, self).begin()
+        try:
+            StoreActor(self.store).begin()
+            if trace is not None:
+                self.store.tell(m.Listen(active=True))
+            SupervisorActor(self.supervisor, self).begin()
+        except BaseException:  # 'can't start new thread': nobody has an engine that could be closed
+            self.store.stop()
+            if trace is not None:
+                trace.close()
+            raise
 
     # ---- sources -----------------------------------------------------------------------------------------------------
 
