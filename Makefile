@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint bench soak clean
+.PHONY: help demo test chaos lint bench soak mutants clean
 
 help:
 	@echo "make demo    a look at haulier at work"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
 	@echo "make soak    a million downloads: does anything grow?     make soak ARGS=--smoke"
+	@echo "make mutants break core/ on purpose: does a test notice?  make mutants ARGS='haulier.core.gate.*'"
 	@echo "make clean   remove .venv and what the tools leave behind"
 
 demo: .venv/.demo
@@ -45,8 +46,11 @@ bench: .venv/.demo
 soak: .venv/.demo
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
+mutants: .venv/.mutation
+	@nice -n 10 $(BIN)/python tests/mutation/mutants.py $(ARGS)
+
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .made holds the directory that the environment was made in: a moved or copied .venv would import the old place's code,
@@ -84,4 +88,8 @@ endif
 
 .venv/.lint: .venv/.test
 	@$(PIP) install --group lint
+	@touch $@
+
+.venv/.mutation: .venv/.test
+	@$(PIP) install --group mutation
 	@touch $@

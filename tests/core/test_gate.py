@@ -137,6 +137,23 @@ def test_each_claim_keeps_it_closed_until_its_own_start() -> None:
     assert it.opens_at() == 2.0
 
 
+@pytest.mark.parametrize(
+    ("policy", "delay", "since"),
+    [
+        (SourcePolicy(), 0.0, "end"),
+        (SourcePolicy(delay=4.0), 4.0, "end"),
+        (SourcePolicy(delay=4.0, delay_from="start"), 4.0, "start"),
+        (SourcePolicy(delay=4.0, jitter=(0.5, 1.5)), 2.0, "end"),
+        (SourcePolicy(delay=4.0, jitter=(0.5, 1.5), delay_floor=3.0), 3.0, "end"),
+    ],
+)
+def test_a_trace_is_told_the_least_delay_that_may_be_drawn(policy: SourcePolicy, delay: float, since: str) -> None:
+    it = gate(policy, factor=1.5)
+    assert it.rules() == {"delay": delay, "from": since, "paused": False}
+    it.set_paused(True)
+    assert it.rules() == {"delay": delay, "from": since, "paused": True}
+
+
 @given(SECONDS, st.tuples(SECONDS, SECONDS).map(sorted), SECONDS, st.floats(0, 100), st.sampled_from(["end", "start"]))
 def test_jitter_stays_between_its_factors_and_above_the_floor(
     delay: float, factors: list[float], floor: float, factor: float, since: str

@@ -268,6 +268,15 @@ def test_a_slot_stays_for_what_was_put_meanwhile(make: Make) -> None:
     assert it.source.live == 1
 
 
+def test_a_slot_that_stays_is_counted_beside_the_others(make: Make) -> None:
+    it = make(concurrency=3)
+    it.put("a", "b", "c")
+    it.source.live = 2
+    it.start()
+    assert it.source.leave(inf, 0.0, 30.0) is False
+    assert it.source.live == 2
+
+
 def test_a_slot_leaves_a_gate_that_is_closed_for_long_and_somebody_is_hired_when_it_opens(make: Make) -> None:
     it = make()
     it.source.live = 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from random import uniform
 from threading import Lock, RLock
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any, Final, NoReturn
 
 from haulier import messages as m
@@ -75,6 +76,8 @@ class Mailbox:
         """The first impl that was dispatched here. A ticket leaves it out: with a function in it, it would be one more
         object for the cycle collector to visit."""
         self._tell_store = tell_store
+        self.give_way: Callable[[], None] = partial(sleep, 0)
+        """What a slot does after some time without a break."""
         self.handoffs: dict[str, Lock] = {}
         """Dispatches that wait for their start, each at a lock that the slot releases."""
         self.hiring = False
@@ -177,7 +180,7 @@ class Mailbox:
                 how(self.source)
                 if self.trace is not None:
                     source = self.source
-                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules)
+                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules())
             self.changed()
         except BaseException:
             self._interrupted()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 
 from haulier import messages as m
@@ -92,7 +92,7 @@ class SourceActor(EngineActor):
     def _breathe(self, last_s: float) -> None:
         """Give way, unless the last download took so long that it has blocked, and so has given way itself."""
         if last_s <= BREATH_S:
-            sleep(0)
+            self._mailbox.give_way()
         self._busy_since = monotonic()
         self._verbose = logger.isEnabledFor(logging.INFO)
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, get_ident
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any, Final, NamedTuple
 
 from haulier.actors.actor import Inbox, Mail
@@ -39,9 +39,13 @@ FULL: Final = 4 * BACKLOG
 """Messages beyond which who writes records waits for the store: four threads write faster than one applies, and nothing
 else holds them back."""
 
+FLOOD: Final = 32 * BACKLOG
+"""Messages beyond which slots wait, too, after downloads that never blocked: the news of so many more, some 10 MB. A
+daemon that downloads anything does not come near."""
+
 ROOM_S: Final = 1.0
-"""The longest that a writer waits for room. So a store that is held up, by a log handler that hangs, say, slows writers
-down and hangs none: one of them may have the very lock that the handler waits for."""
+"""The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
+slows them down and hangs none: one of them may have the very lock that the handler waits for."""
 
 
 class _Ask(NamedTuple):
@@ -126,6 +130,13 @@ class Store(Inbox):
     def is_full(self) -> bool:
         """Whether more has come together than may: see ``wait_for_room``."""
         return len(self.backlog) > FULL
+
+    def give_way(self) -> None:
+        """Let others go on; where far too much has come together, until it is applied."""
+        if len(self.backlog) > FLOOD:
+            self.wait_for_room()
+        else:
+            sleep(0)
 
     def wait_for_room(self) -> None:
         """Come back once all that was told before is applied, in ``ROOM_S`` at the latest.

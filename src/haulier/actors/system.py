@@ -75,7 +75,9 @@ class System:
             self.check_open()
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
-                self.mailboxes[name] = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
+                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
+                mailbox.give_way = self.store.give_way
+                self.mailboxes[name] = mailbox
             return self.mailboxes[name]
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:

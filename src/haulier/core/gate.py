@@ -67,7 +67,6 @@ class Gate:
         since = max(self._last_start, self._last_end) if self._from_end else self._last_start
         return max(since + self._gap, self.suspended_until)
 
-    @property
     def rules(self) -> dict[str, Any]:
         """What holds from now on, for a trace: the least delay that jitter may draw, and since when it counts."""
         factor = 1.0 if self._jitter is None else self._jitter[0]
