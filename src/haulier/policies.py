@@ -82,6 +82,7 @@ class RestartPolicy:
 
     More than ``intensity`` restarts within ``period`` seconds bring the source down. Before each restart it rests for
     ``wait`` (a tenacity wait object that sees the restarts since the last ``calm`` seconds without one as attempts).
+    It is asked on the supervisor's thread: one that blocks holds up the restarts of all sources.
     """
 
     intensity: int = 3

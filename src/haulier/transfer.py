@@ -28,6 +28,8 @@ class Transfer:
     """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
     fenced = False
     """Whether the record has ended without waiting for this attempt: its report no longer counts."""
+    over = False
+    """Whether its impl has returned: what threads of its own still say of its progress no longer counts."""
     claimed = False
     """Taken, but not yet at the impl: where starts are spaced, the next one is counted from there."""
     given_up = False
@@ -84,9 +86,9 @@ class Transfer:
 
         Cheap enough for every 16 KiB: the numbers go into a cell that readers look into; speed (bytes per second) and
         time remaining (seconds) are computed four times a second. Ignored once the record has ended
-        without this attempt.
+        without this attempt, or the impl has returned.
         """
-        if self.fenced:
+        if self.fenced or self.over:
             return
         cell = self.cell
         cell["transferred"] = transferred

@@ -329,3 +329,18 @@ def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEn
         engine.as_completed([download_id])
     assert engine.get_record("tidal", download_id) is not None
     assert engine._system.ledger._watches == {}
+
+
+def test_what_a_thread_of_an_impl_says_after_its_end_no_longer_counts(engine: DownloadEngine) -> None:
+    transfers: list[Transfer] = []
+
+    def fetch(transfer: Transfer) -> str:
+        transfers.append(transfer)
+        transfer.progress(1000, 1000)
+        return "/x"
+
+    record = engine.wait(dispatch(engine, fetch), 10)
+    transfers[0].progress(7, 1000)
+    after = engine.get_record("tidal", record["id"])
+    assert after is not None
+    assert (after["state"], after["progress"], after["transferred"]) == (State.SUCCEEDED, 100.0, 1000)

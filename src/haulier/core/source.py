@@ -172,6 +172,7 @@ class Source(Line):
         if ticket is None:
             return None  # withdrawn
         del in_flight[transfer.ticket[0]]
+        transfer.over = True
         gate.turned(now)
         self._trace("end", transfer.ticket[0], stamped=now)
         following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
@@ -182,6 +183,7 @@ class Source(Line):
     def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
         """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
         download_id = transfer.ticket[0]
+        transfer.over = True
         if transfer.given_up:
             self.zombies -= 1
             return False
