@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from haulier.core.entry import Entry, Held, phase_of, view
 from haulier.core.status import Explanation, Outlook, SourceStatus, explanation_of, status_of
 from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
+from haulier.log import Log
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import WAITING_PHASES, Record, State
 from haulier.trace import Trace
@@ -32,7 +32,7 @@ CLOSE_S: Final = 10.0
 """How long ``close()`` lets running impls come to an end, where its caller does not say."""
 
 LOOKS: Final = 8
-"""At a download that is explained, until its source and its record tell the same of it: mostly one is enough."""
+"""At a download, until its source and its record tell the same of it: mostly one is enough."""
 
 EXIT_S: Final = 0.2
 """How long the interpreter's exit waits for each of the actors of an engine that nobody closed."""
@@ -142,12 +142,17 @@ class DownloadEngine:
         copy = _copied("patch", patch)
         if copy.get("state") == State.CANCELLED and source in system.mailboxes:
             mailbox = system.mailboxes[source]
-            with mailbox.lock:  # nothing starts or ends between the look and the cancel
-                record = self.get_record(source, download_id)
-                if record is None or record.get("state") in states:
-                    return False
-                if mailbox.cancel(download_id):
-                    states = ()  # what is left of the patch belongs to it
+            for looks_left in reversed(range(LOOKS)):
+                self._catch_up()
+                with mailbox.lock:  # nothing starts or ends between the look and the cancel
+                    if system.store.backlog and looks_left:
+                        continue  # with the lock held nobody is to wait for the store: a finalizer there may want it
+                    record = self.get_record(source, download_id)
+                    if record is None or record.get("state") in states:
+                        return False
+                    if mailbox.cancel(download_id):
+                        states = ()  # what is left of the patch belongs to it
+                    break
         return bool(system.store.ask(m.PatchUnless(source, download_id, copy, states)))
 
     def remove_record(self, source_name: str, download_id: str) -> Record | None:
@@ -407,5 +412,5 @@ atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-_logger = logging.getLogger("haulier.engine")
+_logger = Log("haulier.engine")
 _NOTHING: Final[dict[str, Any]] = {}

@@ -9,6 +9,8 @@
     ├── QueueFull           dispatch to a source with max_queued downloads waiting: try later
     ├── StoreUnavailable    the record store cannot go on: nothing was accepted
     ├── UnknownDownload     wait() for a download that has no record
+    ├── SupervisorStopped   haulier.supervision: start or revive after stop()
+    │   └── ForkedSupervisor   a forked child touched its parent's supervisor: make a new one in the child
     └── raised by an impl, to say what happened to it
         ├── PermanentError      failed for good: no further attempt
         ├── Throttled           the source asks for a pause: everybody waits, no attempt is spent
@@ -24,12 +26,14 @@ __all__ = [
     "DownloadCancelled",
     "EngineClosed",
     "ForkedEngine",
+    "ForkedSupervisor",
     "HaulierError",
     "PermanentError",
     "QueueFull",
     "SourceCrashed",
     "SourceDown",
     "StoreUnavailable",
+    "SupervisorStopped",
     "Throttled",
     "UnknownDownload",
 ]
@@ -69,6 +73,17 @@ class StoreUnavailable(HaulierError):
 
 class UnknownDownload(HaulierError, LookupError):
     """No record with this id: it never existed, was removed, or retention let it go."""
+
+
+class SupervisorStopped(HaulierError):
+    """The supervisor was stopped; it starts and revives nothing more."""
+
+
+class ForkedSupervisor(SupervisorStopped):
+    """This process is a fork of the one that made the supervisor; the supervisor's threads are not here.
+
+    Make a new supervisor in the child.
+    """
 
 
 class PermanentError(HaulierError):

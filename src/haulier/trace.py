@@ -20,16 +20,17 @@ No line says what was downloaded: a trace can be shown to anybody.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from threading import RLock
 from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
+from haulier.log import Log
+
 __all__ = ["Trace"]
 
-logger = logging.getLogger("haulier.trace")
+logger = Log("haulier.trace")
 
 
 class Trace:

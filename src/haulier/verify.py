@@ -121,7 +121,7 @@ class _Source:
     _in_flight: dict[str, Line] = field(default_factory=dict)
     _begun: dict[str, Line] = field(default_factory=dict)
     """The starts of those whose ends have not been told."""
-    _given_up: set[str] = field(default_factory=set)
+    _given_up: dict[str, Line] = field(default_factory=dict)
     _gone: dict[str, Line] = field(default_factory=dict)
     """Withdrawn or cancelled."""
     _started: set[str] = field(default_factory=set)
@@ -159,7 +159,8 @@ class _Source:
     def _on_start(self, line: Line) -> None:
         download_id = line.told["id"]
         self.attempts += 1
-        for what, seen in (("was withdrawn or cancelled", self._gone), ("is over", self.over)):
+        gone = (("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("is over", self.over))
+        for what, seen in gone:
             if download_id in seen and seen[download_id].told["at"] <= line.told["taken"]:
                 raise Violation(f"{download_id} {what}, and starts", line, seen[download_id])
         if download_id in self._in_flight:
@@ -169,9 +170,10 @@ class _Source:
         if download_id not in self._started:
             self._started.add(download_id)
             self._check_order(line)
-        self._in_flight[download_id] = self._begun[download_id] = line
         self._starts.append(line)
-        self._check_limit(line)
+        if download_id not in self._given_up:  # else it was so before its start was told of: it never counts
+            self._in_flight[download_id] = self._begun[download_id] = line
+            self._check_limit(line)
 
     def _check_rules(self, line: Line) -> None:
         rules = self._rules_at(line.told["taken"])
@@ -247,7 +249,7 @@ class _Source:
             self._probe = None
 
     def _on_gave_up(self, line: Line) -> None:
-        self._given_up.add(line.told["id"])
+        self._given_up[line.told["id"]] = line
         self._died(line)
 
     def _on_fell(self, line: Line) -> None:

@@ -42,7 +42,7 @@ WAITING: Final = {
 }
 """Who waits in what."""
 
-MOST: Final = {"store": 2}
+MOST: Final = {"store": 2, "anywhere": 15}
 """Kills in one round: a store that dies more often than its restart policy allows is dead for good."""
 
 

@@ -5,42 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tests.chaos.books import Did, Run
 from tests.chaos.calls import CALLERS_ERROR, STATES, Calls, Forms
+from tests.chaos.oddities import BadResult, BadText, OwnBase, did_of_error, did_of_result, no_file
 from tests.chaos.plan import Deed
 from tests.chaos.world import GUARD_S, Dropped, World, doze
 
 from haulier import DownloadCancelled, PermanentError, SourceCrashed, Throttled, Transfer, current_transfer
 
-__all__ = ["Impls", "OwnBase"]
-
-
-class OwnBase(BaseException):
-    """A crash of somebody's own."""
-
-
-class BadText(Exception):
-    """An error whose text is one itself."""
-
-    def __str__(self) -> str:
-        raise ValueError("no text")
-
-
-class BadResult:
-    """A path that cannot be told."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __str__(self) -> str:
-        raise self._error
-
-
-async def _file() -> str:
-    return "never"
+__all__ = ["Impls"]
 
 
 class Impls:
@@ -62,10 +37,10 @@ class Impls:
                 result = getattr(self, f"_{deed.kind}")(run, deed)
             except Dropped:
                 result = self._path(run)
-            did = _of_result(result)
+            did = did_of_result(result)
             return result
         except BaseException as error:
-            did = _of_error(error)
+            did = did_of_error(error)
             raise
         finally:
             self._books.leave(run, did)
@@ -156,7 +131,7 @@ class Impls:
         raise StopIteration("of a client's own")
 
     def _coroutine(self, run: Run, deed: Deed) -> Any:
-        return _file()
+        return no_file()
 
     def _bad_result(self, run: Run, deed: Deed) -> Any:
         return BadResult(ValueError("no path"))
@@ -303,26 +278,3 @@ class Impls:
         self._books.closing = True
         self._calls.engine.close(timeout=deed.seconds)
         return self._path(run)
-
-
-_ODD: tuple[Callable[[Any], bool], ...] = (asyncio.iscoroutine, lambda result: isinstance(result, BadResult))
-
-
-def _of_result(result: Any) -> Did:
-    if any(is_odd(result) for is_odd in _ODD):
-        return Did("odd", "")
-    return Did("landed", str(result)) if result else Did("nothing", "")
-
-
-def _of_error(error: BaseException) -> Did:
-    try:
-        text = str(error) or type(error).__name__
-    except Exception:
-        text = type(error).__name__
-    if isinstance(error, Throttled):
-        return Did("throttled", text)
-    if isinstance(error, DownloadCancelled):
-        return Did("stopped", text)
-    if isinstance(error, SourceCrashed) or not isinstance(error, Exception):
-        return Did("crashed", text)
-    return Did("failed", text, permanent=isinstance(error, PermanentError))

@@ -21,12 +21,12 @@ from tests.chaos.books import Books, Promise
 from tests.chaos.callers import Caller
 from tests.chaos.calls import Calls
 from tests.chaos.endings import end, settle
-from tests.chaos.harm import Killer, clock_patched, sabotaged, unaudited
+from tests.chaos.harm import Killed, Killer, clock_patched, sabotaged, unaudited
 from tests.chaos.impls import Impls
 from tests.chaos.loops import Loop
 from tests.chaos.plan import Deed, Errand, Plan
 from tests.chaos.strangers import Strangers
-from tests.chaos.world import CLOSER, GUARD_S, World
+from tests.chaos.world import CLOSER, GUARD_S, World, doze
 
 from haulier import DownloadEngine, Retention
 from haulier.core.entry import view
@@ -37,7 +37,11 @@ __all__ = ["play"]
 def play(plan: Plan, folder: Path, *, anywhere: bool = False) -> Books:
     """Play a round, with its files and its trace in ``folder``; the books of it. ``anywhere``: see ``harm.Killer``."""
     world = World(plan, folder)
-    with _overheard(world.books, plan.verbose), clock_patched(world.clock), nullcontext() if anywhere else unaudited():
+    with (
+        _overheard(world.books, plan.verbose, anywhere),
+        clock_patched(world.clock),
+        nullcontext() if anywhere else unaudited(),
+    ):
         _play(world, folder / "trace" if plan.traced else None, anywhere)
     return world.books
 
@@ -57,7 +61,7 @@ def _play(world: World, trace: Path | None, anywhere: bool) -> None:
         end(calls, plan.ending)
         world.let_go.set()
         gc.collect()  # the threads of an asyncio face end with it
-        _join(books, set(threading.enumerate()) - before, "left")
+        _join_all_but(books, before)
     if world.engine is None:
         records = [view(held) for bucket in ledger.buckets.values() for held in bucket.values()]
     else:
@@ -66,7 +70,7 @@ def _play(world: World, trace: Path | None, anywhere: bool) -> None:
     audit_counts(ledger.counts, books)
     audit_files(books, plan)
     if trace is not None:
-        audit_trace(trace, books)
+        audit_trace(trace, books, anywhere)
     for actor in pykka.ActorRegistry.get_all():
         books.blame("left", f"{actor} is left in pykka's registry")
 
@@ -111,6 +115,17 @@ def _join(books: Books, threads: Collection[threading.Thread], promise: Promise)
             return
 
 
+def _join_all_but(books: Books, before: Collection[threading.Thread]) -> None:
+    """Wait for whatever came since; a thread that ends may have started another one."""
+    deadline = monotonic() + GUARD_S
+    while came := set(threading.enumerate()).difference(before):
+        started = [thread for thread in came if thread.ident is not None]
+        _join(books, started, "left")
+        if any(thread.is_alive() for thread in started) or monotonic() > deadline:
+            return
+        doze(0.001)
+
+
 # ---- what is logged --------------------------------------------------------------------------------------------------
 
 
@@ -121,28 +136,32 @@ UNHEARD_OF = ("could not be carried out", "without a word", "got lost", "success
 class _Ears(logging.Handler):
     """Hears what haulier and pykka log, and what of it must never be said."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, forgiving: bool) -> None:
         super().__init__()
-        self._books = books
+        self._books, self._forgiving = books, forgiving
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line."""
         text = record.getMessage()
         self._books.count("lines logged")
+        if self._forgiving:
+            return
         by_store = record.name == "haulier.store" and record.levelno >= logging.WARNING
         if by_store or record.levelno >= logging.CRITICAL or any(each in text for each in UNHEARD_OF):
             self._books.blame("raised", f"logged: {self.format(record)}")
 
 
 @contextmanager
-def _overheard(books: Books, verbose: bool) -> Iterator[None]:
+def _overheard(books: Books, verbose: bool, forgiving: bool) -> Iterator[None]:
     """What is logged, and what nobody catches, comes to the books alone."""
-    ears = _Ears(books)
+    ears = _Ears(books, forgiving)
     loggers = [logging.getLogger("haulier"), logging.getLogger("pykka")]
     kept = [(logger.propagate, logger.level) for logger in loggers]
     hooks = threading.excepthook, sys.unraisablehook
 
     def uncaught(args: Any) -> None:
+        if forgiving and args.exc_type is Killed:
+            return
         text = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
         books.blame("raised", f"nobody caught\n{text}")
 

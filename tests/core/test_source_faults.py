@@ -98,6 +98,19 @@ def test_too_many_crashes_bring_it_down(make: Make) -> None:
     assert it.source.restarts.total == 1
 
 
+def test_one_that_is_revived_rests_no_longer_than_its_next_crash_says(make: Make) -> None:
+    rests = iter([3600.0, 2.0])
+    it = make(concurrency=2, restart=RestartPolicy(intensity=1, period=60.0, wait=lambda _: next(rests)))
+    first, second = running(it, "a", "b")
+    it.crash(first, SystemExit("gone"), 10.0)
+    it.crash(second, SystemExit("gone"), 11.0)
+    assert it.source.refusal.kind == "down"
+    it.source.revive()
+    (third,) = running(it, "c", now=20.0)
+    it.crash(third, SystemExit("gone"), 20.0)
+    assert (it.source.resting, it.source.resting_until) == (True, 22.0)
+
+
 def test_on_crash_error_queued(make: Make) -> None:
     it = make(restart=REST, on_crash="error_queued")
     (transfer,) = running(it, "a")

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,46 @@ def test_the_example_of_the_readme_runs_as_it_stands() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30)
     assert done.stderr == ""
     assert [line.split(" /")[0] for line in done.stdout.splitlines()] == ["Completed, Succeeded"] * 3
+
+
+class Broken(logging.Handler):
+    """What a program that ships its log elsewhere may have: ``emit`` raises once that place is gone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ConnectionError("the log's place is gone")
+
+
+@pytest.mark.expect_errors
+def test_a_log_handler_that_raises_costs_nothing(
+    engine: DownloadEngine, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loggers, broken = [logging.getLogger("haulier"), logging.getLogger("pykka")], Broken()
+    loggers[0].setLevel(logging.INFO)
+    request.addfinalizer(lambda: loggers[0].setLevel(logging.NOTSET))
+    for logger in loggers:
+        logger.addHandler(broken)
+        logger.propagate = False
+        request.addfinalizer(partial(logger.removeHandler, broken))
+        request.addfinalizer(partial(setattr, logger, "propagate", True))
+
+    def fetch(download_id: str, target_id: Any, display_name: str) -> str:
+        if target_id == "crash":
+            raise SystemExit
+        return impl(download_id, target_id, display_name)
+
+    targets = ("works", "fail", "crash", "works")
+    ids = [engine.worker.dispatch("tidal", target, "n", "f", fetch) for target in targets]
+    over = [engine.wait(download_id, 10) for download_id in ids]
+    assert [record.get("error") for record in over] == [None, "the disk is full", "worker crash: SystemExit", None]
+    assert engine.stats()["tidal"]["restarts"] == 1
+    engine._system.store.tell(object())  # a dead letter
+    engine._system.supervisor.tell(object())
+    assert engine.wait(engine.worker.dispatch("tidal", "works", "n", "f", fetch), 10)["phase"] == "succeeded"
+    assert engine._system.supervisor.restarts.total == engine._system.store.restarts.total == 0
+    assert "ConnectionError: the log's place is gone" in capsys.readouterr().err
+
+
+def test_a_line_says_where_it_was_logged(engine: DownloadEngine, caplog: pytest.LogCaptureFixture) -> None:
+    engine.add_record("tidal", "theirs", {})
+    engine.add_record("tidal", "theirs", {})
+    assert [(record.filename, record.funcName) for record in caplog.records] == [("engine.py", "add_record")]

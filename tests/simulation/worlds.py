@@ -103,7 +103,10 @@ class Play:
         thread = self._whose_turn()
         if thread is not None:
             simulator.advance(thread)
-        elif self.world.is_slow and simulator.next_due() < inf:
+            self.moves += 1
+            return True
+        simulator.look_at_rest()
+        if self.world.is_slow and simulator.next_due() < inf:
             simulator.clock.advance_to(simulator.next_due())
         elif (ending := next(filter(self._comes_back, simulator.slots), None)) is not None:
             self._end(ending)

@@ -103,6 +103,9 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
     ("cancelled", "a was withdrawn or cancelled, and starts", [
         *run(1.0, "a", 2.0), (2.5, "cancelled", "a"), (3.0, "start", "a"),
     ]),
+    ("given up on, and starts", "a was given up on, and starts", [
+        (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}), (3.0, "start", "a"),
+    ]),
     ("over, and starts", "a is over, and starts", [(1.0, "over", "a"), (3.0, "start", "a")]),
     ("over twice", "a is over twice", [(1.0, "over", "a"), (3.0, "over", "a")]),
     ("queued twice", "a is queued twice", [(1.0, "queued", "a"), (3.0, "queued", "a")]),
@@ -151,6 +154,11 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
         [
             rules(0.0), (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}), *run(3.0, "b", 4.0),
             (5.0, "returned", "a"),
+        ],
+        # Given up on before its slot came to tell of its start: it counts no longer than it did.
+        [
+            rules(0.0), (2.0, "gave_up", "a", {"stamped": 2.0}), (2.1, "start", "b"),
+            (2.2, "start", "a", {"taken": 1.0, "stamped": 1.0}), (2.3, "returned", "a"), (2.4, "returned", "b"),
         ],
         # Nobody can tell which of two dispatches at once came first.
         [

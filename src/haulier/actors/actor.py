@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -11,10 +10,11 @@ from typing import Any
 import pykka
 
 from haulier.actors.timers import sharpen_timers
+from haulier.log import Log
 
 __all__ = ["ActorCrashed", "EngineActor", "Inbox", "Mail"]
 
-logger = logging.getLogger("haulier.actors")
+logger = Log("haulier.actors")
 
 
 class Mail:
@@ -101,7 +101,10 @@ class EngineActor(pykka.ThreadingActor):
 
     def _handle_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         self.failure = self.failure or exception_value
-        super()._handle_failure(exception_type, exception_value, traceback)
+        try:
+            super()._handle_failure(exception_type, exception_value, traceback)
+        except Exception:  # pykka logs it, and a log handler failed
+            self.actor_stopped.set()
 
     def leave(self) -> None:
         """End after this message."""

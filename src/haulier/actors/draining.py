@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final
 
 from haulier import messages as m
 from haulier.actors.system import System
+from haulier.log import Log
 from haulier.records import Record
 from haulier.transfer import running
 
 __all__ = ["behind_own", "drain_queues"]
 
-logger = logging.getLogger("haulier.engine")
+logger = Log("haulier.engine")
 
 LOOK_S: Final = 0.25
 """Between two looks at whether what is left can end at all: a source may be paused at any time."""

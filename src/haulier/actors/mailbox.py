@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from random import uniform
 from threading import Lock, RLock
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any, Final, NoReturn
 
 from haulier import messages as m
@@ -21,13 +22,14 @@ from haulier.core.outcome import Outcome
 from haulier.core.source import Source
 from haulier.errors import HaulierError, QueueFull, forked
 from haulier.events import Discarded
+from haulier.log import Log
 from haulier.policies import SourcePolicy
 from haulier.trace import Trace
 from haulier.transfer import Transfer
 
 __all__ = ["HANDOFF_S", "Mailbox"]
 
-logger = logging.getLogger("haulier.source")
+logger = Log("haulier.source")
 
 HANDOFF_S: Final = 0.010
 """The longest that a dispatch waits for an idle source to pick its download up."""
@@ -75,6 +77,8 @@ class Mailbox:
         """The first impl that was dispatched here. A ticket leaves it out: with a function in it, it would be one more
         object for the cycle collector to visit."""
         self._tell_store = tell_store
+        self.give_way: Callable[[], None] = partial(sleep, 0)
+        """What a slot does after some time without a break."""
         self.handoffs: dict[str, Lock] = {}
         """Dispatches that wait for their start, each at a lock that the slot releases."""
         self.hiring = False

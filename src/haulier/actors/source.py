@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 
 from haulier import messages as m
@@ -14,12 +14,13 @@ from haulier.actors.calling import Caller, caller_of
 from haulier.actors.mailbox import Mailbox
 from haulier.core.outcome import Again, Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
+from haulier.log import Log
 from haulier.messages import Landed
 from haulier.transfer import Transfer, set_current
 
 __all__ = ["SlotCrashed", "SourceActor"]
 
-logger = logging.getLogger("haulier.source")
+logger = Log("haulier.source")
 
 BREATH_S: Final = 500e-6
 """Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long
@@ -92,7 +93,7 @@ class SourceActor(EngineActor):
     def _breathe(self, last_s: float) -> None:
         """Give way, unless the last download took so long that it has blocked, and so has given way itself."""
         if last_s <= BREATH_S:
-            sleep(0)
+            self._mailbox.give_way()
         self._busy_since = monotonic()
         self._verbose = logger.isEnabledFor(logging.INFO)
 

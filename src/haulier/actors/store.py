@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, get_ident
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any, Final, NamedTuple
 
 from haulier.actors.actor import Inbox, Mail
@@ -24,12 +24,13 @@ from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
 from haulier.errors import forked
 from haulier.events import Event
+from haulier.log import Log
 from haulier.messages import Sync
 from haulier.policies import RestartPolicy
 
 __all__ = ["Store", "StoreActor"]
 
-logger = logging.getLogger("haulier.store")
+logger = Log("haulier.store")
 
 BACKLOG: Final = 1024
 """Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
@@ -39,9 +40,13 @@ FULL: Final = 4 * BACKLOG
 """Messages beyond which who writes records waits for the store: four threads write faster than one applies, and nothing
 else holds them back."""
 
+FLOOD: Final = 32 * BACKLOG
+"""Messages beyond which slots wait, too, after downloads that never blocked: the news of so many more, some 10 MB. A
+daemon that downloads anything does not come near."""
+
 ROOM_S: Final = 1.0
-"""The longest that a writer waits for room. So a store that is held up, by a log handler that hangs, say, slows writers
-down and hangs none: one of them may have the very lock that the handler waits for."""
+"""The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
+slows them down and hangs none: one of them may have the very lock that the handler waits for."""
 
 
 class _Ask(NamedTuple):
@@ -81,6 +86,9 @@ class Store(Inbox):
         """This is a copy in a forked child: the actor's thread is not here."""
         self._bell: Bell = Bell()
         self._writing = Lock()
+        self._saying = Lock()
+        self._lines: deque[tuple[int, str, str, BaseException | None]] = deque()
+        """What there is to log, once messages may be applied by others again."""
         self._drainer: int | None = None
         """The thread that applies messages just now."""
         self._mail = Mail(self)
@@ -110,8 +118,8 @@ class Store(Inbox):
         self._bell.ring()
         mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
-            if mine or not self.running:
-                self.drain()
+            if mine or not self.running or self._saying.locked():
+                self.drain()  # whoever logs may be waiting for a log handler in which this very thread asks
             try:
                 reply, error = answers.get(timeout=1.0)
             except Empty:
@@ -126,6 +134,13 @@ class Store(Inbox):
     def is_full(self) -> bool:
         """Whether more has come together than may: see ``wait_for_room``."""
         return len(self.backlog) > FULL
+
+    def give_way(self) -> None:
+        """Let others go on; where far too much has come together, until it is applied."""
+        if len(self.backlog) > FLOOD:
+            self.wait_for_room()
+        else:
+            sleep(0)
 
     def wait_for_room(self) -> None:
         """Come back once all that was told before is applied, in ``ROOM_S`` at the latest.
@@ -191,8 +206,9 @@ class Store(Inbox):
         backlog = self.backlog
         if self.is_applying:
             return
+        mine = get_ident()
         with self._writing:
-            self._drainer = get_ident()
+            self._drainer = mine  # no call in between, after which a signal handler might come that asks
             try:
                 while backlog:
                     self.ledger.now = time()
@@ -204,6 +220,17 @@ class Store(Inbox):
                 self._listen()
             finally:
                 self._drainer = None
+        self._say()
+
+    def _say(self) -> None:
+        """Log what there is to say."""
+        while self._lines and self._saying.acquire(blocking=False):
+            try:
+                while self._lines:
+                    level, text, about, error = self._lines.popleft()
+                    logger.log(level, text, about, exc_info=error)
+            finally:
+                self._saying.release()
 
     def _drain_some(self, count: int) -> None:
         """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
@@ -227,7 +254,8 @@ class Store(Inbox):
         known = type(message) in self.ledger.handlers
         if known:
             self.damaged()
-        logger.warning("dead letter: %s", type(message).__name__, exc_info=failure if known else None)
+        name = type(message).__name__
+        self._lines.append((logging.WARNING, "dead letter: %s", name, failure if known else None))
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
         try:
@@ -244,13 +272,13 @@ class Store(Inbox):
             callback, record = ledger.calls.popleft()
             try:
                 callback(record)
-            except Exception:
-                logger.exception("a callback failed")
+            except Exception as error:
+                self._lines.append((logging.ERROR, "a callback failed: %s", type(error).__name__, error))
         while ledger.events:
             self.publish(ledger.events.popleft())
         while ledger.dead_letters:
             self.dead_letters += 1
-            logger.warning("dead letter: %s", ledger.dead_letters.pop(0))
+            self._lines.append((logging.WARNING, "dead letter: %s", ledger.dead_letters.pop(0), None))
 
 
 class StoreActor(Permanent):

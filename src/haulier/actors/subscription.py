@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,10 +9,11 @@ from typing import Any
 
 from haulier.actors.bell import Bell
 from haulier.events import Event, Missed
+from haulier.log import Log
 
 __all__ = ["Subscription"]
 
-logger = logging.getLogger("haulier.events")
+logger = Log("haulier.events")
 
 
 class Subscription:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from time import monotonic
 from typing import Any, Final, Protocol
 
 from haulier.actors.actor import EngineActor, Inbox
 from haulier.core.restarts import GiveUp, RestartAt, Restarts
+from haulier.log import Log
 
 __all__ = ["Permanent", "Seat"]
 
-logger = logging.getLogger("haulier.actors")
+logger = Log("haulier.actors")
 
 NO_THREAD_S: Final = 0.25
 """Until the next try, where the machine would not give a thread."""

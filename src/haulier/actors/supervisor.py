@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -19,11 +18,12 @@ from haulier.actors.source import SlotCrashed, SourceActor
 from haulier.actors.succession import NO_THREAD_S, Permanent
 from haulier.core.agenda import Agenda
 from haulier.core.restarts import Restarts
+from haulier.log import Log
 from haulier.policies import RestartPolicy
 
 __all__ = ["Supervisor", "SupervisorActor"]
 
-logger = logging.getLogger("haulier.supervisor")
+logger = Log("haulier.supervisor")
 
 AUDIT_S: Final = 5.0
 """Between two looks at whether a slot's thread has died without a word, while there is one."""

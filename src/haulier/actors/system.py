@@ -50,10 +50,16 @@ class System:
         self.store.publish = self._publish
         self.store.ended = self._store_ended
         self.store.damaged = self._store_damaged
-        StoreActor(self.store).begin()
-        if trace is not None:
-            self.store.tell(m.Listen(active=True))
-        SupervisorActor(self.supervisor, self).begin()
+        try:
+            StoreActor(self.store).begin()
+            if trace is not None:
+                self.store.tell(m.Listen(active=True))
+            SupervisorActor(self.supervisor, self).begin()
+        except BaseException:  # 'can't start new thread': nobody has an engine that could be closed
+            self.store.stop()
+            if trace is not None:
+                trace.close()
+            raise
 
     # ---- sources -----------------------------------------------------------------------------------------------------
 
@@ -75,7 +81,9 @@ class System:
             self.check_open()
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
-                self.mailboxes[name] = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
+                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
+                mailbox.give_way = self.store.give_way
+                self.mailboxes[name] = mailbox
             return self.mailboxes[name]
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
@@ -135,7 +143,8 @@ class System:
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
             if not self._subscriptions and self._trace is None:
-                self.store.ask(m.Listen(active=False))
+                # Told, not asked: with the lock held nobody waits for the store, where a finalizer may want it.
+                self.store.tell(m.Listen(active=False))
 
     def _publish(self, event: Event) -> None:
         if self._trace is not None:

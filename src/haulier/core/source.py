@@ -295,7 +295,7 @@ class Source(Line):
         """Take downloads again after having been down."""
         if self.refusal is not None and self.refusal.kind == "down":
             self.refusal = None
-            self.resting = False
+            self.resting, self.resting_until = False, -inf
             self.restarts.forget()
 
     def overdue(self, transfer: Transfer, now: float) -> str | float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import ssl
@@ -19,10 +18,11 @@ from haulier.fetchers.access import Cookies, Netrc, checked_proxy, proxy_for, pr
 from haulier.fetchers.faults import no_answer
 from haulier.fetchers.sockets import Watch, close_pools, pool_manager
 from haulier.fetchers.urls import Target, redacted
+from haulier.log import Log
 
 __all__ = ["Exchange", "Reply", "checked_headers"]
 
-log = logging.getLogger("haulier.fetchers.http")
+log = Log("haulier.fetchers.http")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FOR_ANY_HOST: Final = frozenset({"accept", "accept-language", "user-agent", "accept-encoding", "range", "if-range"})

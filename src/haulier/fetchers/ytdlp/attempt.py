@@ -17,11 +17,12 @@ from haulier.fetchers.sockets import SLICE_S
 from haulier.fetchers.ytdlp.secrets import Secrets
 from haulier.fetchers.ytdlp.workplace import Workplace
 from haulier.fetchers.ytdlp.ydl import SLOT, Ydl
+from haulier.log import Log
 from haulier.transfer import Transfer
 
 __all__ = ["Attempt", "Made"]
 
-_LOG: Final = logging.getLogger("haulier.fetchers.ytdlp")
+_LOG: Final = Log("haulier.fetchers.ytdlp")
 _NOT_DONE: Final = (".part", ".ytdl", ".temp", "-Frag")
 _NEVER: Final = Event()
 

@@ -1,0 +1,361 @@
+"""Who lives: every death comes here, and here it is decided who is started again, and when.
+
+The keeper's thread starts those of the actors and runs none of their code, nor of anybody's but the logging handlers':
+so nothing that blocks there holds up the next child.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from haulier.core.restarts import GiveUp, RestartAt
+from haulier.errors import ForkedSupervisor, SupervisorStopped
+from haulier.log import Log
+from haulier.supervision.child import Child
+from haulier.supervision.desk import WATCH_S, Desk
+from haulier.supervision.life import Life
+from haulier.supervision.words import Crashed, Down, Restarted, Stopped, SupervisionEvent
+
+__all__ = ["Keeper"]
+
+logger = Log("haulier.supervision")
+
+NO_THREAD_S: Final = 0.25
+"""Until the next try, where the machine would not give a thread."""
+
+JOIN_S: Final = 1.0
+"""The longest wait for a thread that has said that it ends: it has but a few steps to go."""
+
+
+class _Ended(NamedTuple):
+    life: Life
+
+
+class _Rested(NamedTuple):
+    child: Child
+    at: float
+
+
+class _StopCame(NamedTuple):
+    """A stop is in the mailbox of a child, which need not rest for it."""
+
+    child: Child
+
+
+class _StopAll(NamedTuple):
+    pass
+
+
+class _Deadline(NamedTuple):
+    """Who is not over by ``at`` is given up on: a child, or (None) all of them."""
+
+    child: Child | None
+    at: float
+
+
+_Message: TypeAlias = _Ended | _Rested | _StopCame | _StopAll | _Deadline
+
+
+class Keeper:
+    """The children of one supervisor. ``lock`` guards the table and their states; it is never held for long."""
+
+    def __init__(self, publish: Callable[[SupervisionEvent], None]) -> None:
+        self.lock = threading.RLock()
+        self.children: dict[str, Child] = {}
+        """Those that live, rest or are down, in the order in which they were started."""
+        self.stopping = False
+        self.stopped = threading.Event()
+        self.in_time = True
+        """Nobody had to be given up on."""
+        self._publish = publish
+        self._desk: Desk[_Message] = Desk(self.lock, self._handle, self._look, self._is_watched, self._is_needed)
+        _keepers.add(self)
+
+    # ---- on any thread -----------------------------------------------------------------------------------------------
+
+    def check_here(self) -> None:
+        """Raise ``ForkedSupervisor`` in a forked child."""
+        if self._desk.forked:
+            raise ForkedSupervisor("this supervisor was made before the fork, and its threads are not here")
+
+    def check_open(self) -> None:
+        """Raise ``SupervisorStopped``, or what ``check_here`` does, where nothing is started any more."""
+        self.check_here()
+        if self.stopping:
+            raise SupervisorStopped("the supervisor was stopped: it starts nothing more")
+
+    def check_name(self, name: str) -> None:
+        """Raise ``ValueError`` where a child has that name."""
+        if name in self.children:
+            raise ValueError(f"there is a child {name!r} already")
+
+    def add(self, child: Child, actor: Any) -> None:
+        """Have a new child live; ``actor`` is its first life's. Raises what ``check_open`` and ``check_name`` do."""
+        child.register()
+        with self.lock:
+            self.check_open()
+            self.check_name(child.name)
+            self.children[child.name] = child
+            life = child.life = Life(child, actor, self._ended)
+            try:
+                self._desk.ensure()
+                life.thread.start()
+            except BaseException:
+                del self.children[child.name]
+                if not life.abandon():
+                    life.give_up()
+                raise
+
+    def revive(self, child: Child) -> None:
+        """Start a child again that is down."""
+        with self.lock:
+            self.check_open()
+            if child.state != "down" or self.children.get(child.name) is not child:
+                return
+            child.restarts.forget()
+            child.state, child.reason, child.rests_until = "resting", None, monotonic()
+            child.open()
+        child.register()
+        self._desk.tell(_Rested(child, child.rests_until))
+
+    def dismiss(self, child: Child) -> bool:
+        """Forget a child if it is down; whether it was."""
+        with self.lock:
+            if child.state == "down":
+                self._forget(child)
+            return child.state == "down"
+
+    def stop_came(self, child: Child) -> None:
+        """A stop was put into the mailbox of ``child``."""
+        self._desk.tell(_StopCame(child))
+
+    def stop_all(self, deadline: float | None) -> None:
+        """Have all children stopped, the last one first, and given up on at ``deadline``."""
+        with self.lock:
+            self.stopping = True
+            if not self.children:
+                self.stopped.set()
+        self._desk.tell(_StopAll())
+        if deadline is not None:
+            self._desk.tell(_Deadline(None, deadline))
+
+    def give_up_on(self, child: Child, at: float) -> None:
+        """Be done with a child at ``at``, whatever it still does."""
+        self._desk.tell(_Deadline(child, at))
+
+    def is_inside(self) -> bool:
+        """Whether the calling thread is one that a stop has to wait for: if it waited, it would for itself."""
+        mine = threading.current_thread()
+        children = list(self.children.values())
+        lives = [child.life for child in children if child.life is not None]
+        return self.is_in_a_step(children) or mine is self._desk.thread or any(life.thread is mine for life in lives)
+
+    def is_in_a_step(self, children: list[Child]) -> bool:
+        """Whether the calling thread holds a lock of ours already: a signal handler comes in the middle of anything."""
+        is_owned: bool = self.lock._is_owned()  # type: ignore[attr-defined]
+        return is_owned or any(child.mailbox.is_held() for child in children)
+
+    def ensure(self) -> None:
+        """See that the keeper's thread lives."""
+        self._desk.ensure()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the keeper's own thread, once there is nobody to keep."""
+        thread = self._desk.thread
+        if thread is not None:
+            thread.join(timeout)
+
+    def _ended(self, life: Life) -> None:
+        self._desk.tell(_Ended(life))
+
+    def _is_needed(self) -> bool:
+        return bool(self.children)
+
+    def _is_watched(self) -> bool:
+        return any(child.state != "down" for child in self.children.values())
+
+    # ---- on the keeper's thread --------------------------------------------------------------------------------------
+
+    def _handle(self, message: _Message) -> None:
+        try:
+            match message:
+                case _Ended(life):
+                    self._bury(life)
+                case _Rested(child, at):
+                    if child.state == "resting" and child.rests_until == at:
+                        self._hire(child)
+                case _StopCame(child):
+                    self._stop_came(child)
+                case _Deadline(_, at) if at > monotonic():
+                    self._desk.later(at, message)
+                case _Deadline(child, _):
+                    self._give_up_on(child) if child else self._give_up_on_all()
+                case _StopAll():
+                    pass
+        finally:
+            if self.stopping:
+                self._stop_next()
+
+    def _look(self) -> _Message | None:
+        """Somebody whose thread is dead and who has not said so, or who should be back since long."""
+        late = monotonic() - WATCH_S
+        with self.lock:
+            for child in self.children.values():
+                if child.life is not None and not child.life.thread.is_alive():
+                    return _Ended(child.life)
+                if child.state == "resting" and child.rests_until < late:
+                    return _Rested(child, child.rests_until)
+        return None
+
+    def _bury(self, life: Life) -> None:
+        """A life is over: answer whom it left waiting, and decide about the next one."""
+        child = life.child
+        if child.life is not life:
+            return  # it was given up on, or is buried
+        if life.abandon():  # its start was interrupted
+            self._rest(child, monotonic())
+            return
+        life.thread.join(JOIN_S)
+        life.conclude()
+        failure, verdict = life.failure, life.verdict
+        child.mailbox.drop_in_hand(f"{child.ref} crashed: {failure!r}", failure)
+        if verdict is None:
+            self._end(child, in_time=True)
+            return
+        self._log(child, failure, verdict)
+        life.let_go()
+        child.failure = failure or child.failure
+        if isinstance(verdict, GiveUp):
+            self._take_down(child, failure, verdict.reason)
+        else:
+            if failure is not None:
+                self._publish(Crashed(child.name, failure, max(0.0, verdict.at - monotonic()), time()))
+            self._rest(child, verdict.at)
+            if child.mailbox.stop_asked:
+                self._stop_came(child)
+
+    def _log(self, child: Child, failure: BaseException | None, verdict: RestartAt | GiveUp) -> None:
+        what = "stopped itself" if failure is None else "crashed"
+        if isinstance(verdict, GiveUp):
+            logger.error("child %s %s and is down: %s", child.name, what, verdict.reason, exc_info=failure)
+        else:
+            level = logging.INFO if failure is None else logging.ERROR
+            rests_s = max(0.0, verdict.at - monotonic())
+            logger.log(level, "child %s %s and is started again in %.3f s", child.name, what, rests_s, exc_info=failure)
+
+    def _rest(self, child: Child, until: float) -> None:
+        with self.lock:
+            child.life, child.state, child.rests_until = None, "resting", until
+        self._desk.later(until, _Rested(child, until))
+
+    def _stop_came(self, child: Child) -> None:
+        """What was told before the stop is handled first, as ever with pykka, but without any further rest."""
+        if child.state != "resting":
+            return
+        if child.mailbox.stop_is_next():
+            self._end(child, in_time=True)
+        else:
+            self._hire(child)
+
+    def _hire(self, child: Child) -> None:
+        """Start the next life."""
+        failed: BaseException | None = None
+        with self.lock:
+            life = child.life = Life(child, None, self._ended)
+            child.state = "running"
+            try:
+                life.thread.start()
+            except BaseException as error:
+                if life.abandon():
+                    # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
+                    self._rest(child, monotonic() + NO_THREAD_S)
+                    failed = error
+        if failed is not None:  # logged without the lock, which whoever is in a log handler may wait for
+            logger.error("no thread for child %s: %r", child.name, failed)
+            return
+        logger.info("child %s is started again", child.name)
+        self._publish(Restarted(child.name, child.restarts.total, time()))
+
+    def _take_down(self, child: Child, failure: BaseException | None, reason: str) -> None:
+        with self.lock:  # all in one step: somebody may revive it the next moment
+            child.close(f"is down: {reason}")
+            child.life, child.state, child.reason = None, "down", reason
+            if child.restart == "never" or child.mailbox.stop_asked:
+                self._forget(child)
+            lost = child.mailbox.reject()
+            child.over.set()
+        child.unregister()
+        self._log_lost(child, lost)
+        self._publish(Down(child.name, failure, reason, time()))
+
+    def _end(self, child: Child, *, in_time: bool) -> None:
+        with self.lock:
+            child.close("is stopped")
+            child.life, child.state, child.in_time = None, "stopped", in_time
+            self._forget(child)
+            lost = child.mailbox.reject()
+            child.over.set()
+        child.unregister()
+        self._log_lost(child, lost)
+        self._publish(Stopped(child.name, in_time, time()))
+
+    def _log_lost(self, child: Child, lost: int) -> None:
+        if lost:
+            logger.warning("%d messages that child %s was told are lost", lost, child.name)
+
+    def _forget(self, child: Child) -> None:
+        with self.lock:
+            if self.children.get(child.name) is child:
+                del self.children[child.name]
+
+    def _give_up_on_all(self) -> None:
+        for child in reversed(list(self.children.values())):
+            self.in_time &= child.state == "down"
+            self._give_up_on(child)
+
+    def _give_up_on(self, child: Child) -> None:
+        if child.over.is_set():
+            return
+        logger.warning("child %s is given up on: it has not stopped in time", child.name)
+        child.close("is stopped")
+        if child.life is not None:
+            child.life.give_up()
+            child.mailbox.drop_in_hand(f"{child.ref} is stopped: it was given up on", None)
+        self._end(child, in_time=False)
+
+    def _stop_next(self) -> None:
+        """Stop the child that was started last, if none is being stopped; where there is none, all is over."""
+        while self.children:
+            last = next(reversed(self.children.values()))
+            if self.dismiss(last):
+                continue
+            if not last.told_to_stop:
+                last.told_to_stop = True
+                last.tell_to_stop()
+            return
+        self.stopped.set()
+
+    # ---- fork --------------------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """This is a copy in a forked child, which has none of the threads."""
+        self.lock = self._desk.lock = threading.RLock()
+        self._desk.forked = True
+        for child in list(self.children.values()):
+            child.mailbox.forked(f"{child.ref} lives in the process that this one was forked from")
+
+
+def _after_fork() -> None:
+    for keeper in list(_keepers):
+        keeper.after_fork()
+
+
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
