@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haulier import messages as m
-from haulier.core.entry import Entry, Held, entry_of, past, phase_of, record_of, view
+from haulier.core.entry import Entry, Held, News, entry_of, past, phase_of, record_of, view
 from haulier.transfer import Transfer
 
 
@@ -19,7 +19,7 @@ def running(attempt: int = 1) -> Transfer:
     return Transfer(ticket(), attempt, {}, started_at=1.0, started_on=20.0)
 
 
-def landed(transfer: Transfer) -> Held:
+def landed(transfer: Transfer) -> News:
     return past(m.Landed(transfer, "a/song.flac", 30.0))
 
 

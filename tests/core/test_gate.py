@@ -138,6 +138,23 @@ def test_each_claim_keeps_it_closed_until_its_own_start() -> None:
 
 
 @pytest.mark.parametrize(
+    ("policy", "is_spaced"),
+    [
+        (SourcePolicy(), False),
+        (SourcePolicy(delay=0.5), True),
+        (SourcePolicy(delay_floor=0.5), True),
+        (SourcePolicy(jitter=(0.0, 1.0)), False),
+        (SourcePolicy(jitter=(0.0, 1.0), delay=0.5), True),
+    ],
+)
+def test_one_that_is_about_to_start_keeps_it_closed_if_starts_are_spaced(policy: SourcePolicy, is_spaced: bool) -> None:
+    it = gate(policy, factor=0.0)
+    it.claim()
+    assert it.closed_by(1.0) == ("delay" if is_spaced else None)
+    assert it.is_spaced is is_spaced
+
+
+@pytest.mark.parametrize(
     ("policy", "delay", "since"),
     [
         (SourcePolicy(), 0.0, "end"),

@@ -287,6 +287,13 @@ def test_unwatch_takes_back_one_watch_only(ledger: Ledger) -> None:
     assert called(ledger) == [(hear_too, "cancelled")]
 
 
+def test_a_watch_that_was_taken_back_leaves_nobody_watching(ledger: Ledger) -> None:
+    running(ledger)
+    ledger.apply(m.Watch([ID], hear))
+    ledger.apply(m.Unwatch([ID], hear))
+    assert not ledger.is_watched
+
+
 def test_a_watch_of_a_dispatch_that_is_taken_back_does_not_hang(ledger: Ledger) -> None:
     ledger.apply(TICKET)
     ledger.apply(m.Watch([ID], hear))

@@ -8,7 +8,7 @@ from haulier import messages as m
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
 from haulier.transfer import Transfer
 
-__all__ = ["Entry", "Held", "entry_of", "is_past", "is_terminal", "past", "phase_of", "record_of", "view"]
+__all__ = ["Entry", "Held", "News", "entry_of", "is_past", "is_terminal", "past", "phase_of", "record_of", "view"]
 
 NO_FILE: Final = "the impl returned no file path"
 
@@ -82,26 +82,27 @@ Past: TypeAlias = tuple[m.Ticket, int, float, str, float, Record | None]
 A plain tuple again, so that what retention keeps is nothing to the cycle collector either.
 """
 
-Held: TypeAlias = m.Ticket | Transfer | Past | Entry
-"""What the ledger has of a download: the latest news as they came (queued; its first attempt runs; it landed), and
-an ``Entry`` once anything else happens. Most records of a busy engine come and go without anybody looking."""
+News: TypeAlias = m.Ticket | Transfer | Past
+"""The latest news of a download as they came: it is queued; its first attempt runs; it landed."""
+
+Held: TypeAlias = News | Entry
+"""What the ledger has of a download: the news, and an ``Entry`` once anything else happens. Most records of a busy
+engine come and go without anybody looking."""
 
 
-def entry_of(held: Held) -> Entry:
+def entry_of(news: News) -> Entry:
     """The record that the news amount to."""
-    if isinstance(held, Entry):
-        return held
-    if isinstance(held, Transfer):
-        entry = Entry(record_of(held.ticket), Phase.QUEUED, None)
-        entry.start(held)
-    elif is_past(held):
-        ticket, attempt, started_on, path, on, cell = held
+    if isinstance(news, Transfer):
+        entry = Entry(record_of(news.ticket), Phase.QUEUED, None)
+        entry.start(news)
+    elif is_past(news):
+        ticket, attempt, started_on, path, on, cell = news
         entry = Entry(record_of(ticket), Phase.QUEUED, dict(cell or ()))  # its own: looking must not change the news
         entry.go(Phase.RUNNING, {"attempt": attempt, "started_at": started_on})
         entry.move(Phase.SUCCEEDED, {"file_path": path}, on)
         entry.ended_on = on
     else:
-        entry = Entry(record_of(cast("m.Ticket", held)), Phase.QUEUED, None)
+        entry = Entry(record_of(cast("m.Ticket", news)), Phase.QUEUED, None)
     return entry
 
 

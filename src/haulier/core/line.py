@@ -92,11 +92,11 @@ class Line:
     def first(self, most: int) -> Iterator[str]:
         """The first ``most`` that wait in the queue; without the lock, as of no exact moment."""
         place = 0
-        while most > 0 and place < len(self.queue):
+        while most > 0:
             try:
                 download_id = self.queue[place]
             except IndexError:
-                return  # taken meanwhile
+                return  # the end, or taken meanwhile
             if download_id in self.pending:
                 yield download_id
                 most -= 1

@@ -235,7 +235,7 @@ class Source(Line):
         """Keep a download for another attempt: after its back-off, or as the first once the suspension is over."""
         download_id = transfer.ticket[0]
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
-        due_at = now if isinstance(outcome, PutBack) else now + outcome.seconds
+        due_at = now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
         first_start = transfer.first_start or transfer.started_at
         backs_off = isinstance(outcome, Again)
