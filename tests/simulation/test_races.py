@@ -25,7 +25,7 @@ def about_to_queue(simulator: Simulator) -> Dispatch:
     return call
 
 
-@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize("moment", range(12))
 def test_what_is_put_while_the_last_slot_leaves_is_seen_by_one_of_the_two(moment: int) -> None:
     simulator = Simulator(patience_s=4.0)
     simulator.end(dispatched(simulator, 1)[0], path="x")
@@ -39,7 +39,7 @@ def test_what_is_put_while_the_last_slot_leaves_is_seen_by_one_of_the_two(moment
     assert len(simulator.witness.starts) == 2
 
 
-@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("moment", range(8))
 def test_what_is_put_while_a_slot_looks_wakes_it_or_is_seen(moment: int) -> None:
     simulator = Simulator()
     simulator.end(dispatched(simulator, 1)[0], path="x")
@@ -51,7 +51,7 @@ def test_what_is_put_while_a_slot_looks_wakes_it_or_is_seen(moment: int) -> None
     assert len(simulator.witness.starts) == 2
 
 
-@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize("moment", range(12))
 def test_what_is_put_while_the_source_closes_is_refused_or_fails(moment: int) -> None:
     simulator = Simulator()
     running_one, *_ = dispatched(simulator, 3)

@@ -288,6 +288,7 @@ def test_a_full_queue_refuses() -> None:
 )
 def test_the_witness_speaks_up(policy: SourcePolicy, harm: Callable[[Source], Any], complaint: str) -> None:
     simulator = Simulator(policy)
+    simulator.witness.answers.asks = False  # it would see most of these first
     dispatched(simulator, 4)
     harm(simulator.source)
     simulator.spawn("somebody who has them look again", simulator._changed())

@@ -27,7 +27,7 @@ class SourceStatus(TypedDict):
     zombies: int
     """Impls that were given up on and still run."""
     slots: int
-    """Source actors that live: at most ``concurrency``."""
+    """Source actors that live. Where the limit was lowered, those that are too many leave once they are free."""
     concurrency: int
     delay: float
     down: bool
@@ -145,7 +145,7 @@ def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) 
         "delay": gate.delay,
         "down": source.refusal is not None and source.refusal.kind == "down",
         "paused": gate.paused,
-        "suspended_until": on + gate.suspended_until - now if gate.suspended_until > now else None,
+        "suspended_until": on + (gate.suspended_until - now) if gate.suspended_until > now else None,
         "next_start": None if next_start is None else on + (next_start - now),
     }
 

@@ -83,6 +83,7 @@ class Shells(Slots):
                 yield FREE
                 if restart and at >= self.source.resting_until:
                     self.source.resting = False
+                    self.witness.rested(at)
                 yield from self._changed()
             case m.Audit():
                 for slot in [slot for slot in self.hired if slot.is_lost]:
@@ -104,7 +105,7 @@ class Shells(Slots):
                     self.source.live -= 1
                 at = self.clock.monotonic() + NO_THREAD_S
                 self._agenda.add(at, m.Wake(self, at))
-                self.witness.no_thread_until = at
+                self.witness.no_thread(at)
                 return
             self.hire()
 

@@ -25,6 +25,7 @@ from haulier.core.outcome import Outcome, judge
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record
+from haulier.testing.answers import TOLERANCE_S
 from haulier.testing.shells import AUDIT_S, Shells
 from haulier.testing.slots import Slot, SlotDied
 from haulier.testing.turns import FREE, LOCK, Steps
@@ -65,12 +66,23 @@ class Simulator(Shells):
         if listening:
             self.ledger.apply(m.Listen(active=True))
 
+    def next_due(self) -> float:
+        """Also the moment at which a download is to start, as it was explained."""
+        due, promised = super().next_due(), self.witness.answers.next_promise()
+        return due if due <= promised + TOLERANCE_S else promised
+
     # ---- turns -------------------------------------------------------------------------------------------------------
 
     def settle_down(self) -> None:
         """Fair turns for everybody until nobody has anything to do before time passes."""
         self.rest()
+        self.look_at_rest()
+
+    def look_at_rest(self) -> None:
+        """Have the witness look, while nobody has anything to do before time passes."""
         self.witness.look_at_rest()
+        working = sum(slot.in_hand is None or not slot.in_hand.given_up for slot in self.hired)
+        assert self.source.live == working, f"{self.source.live} slots are counted, and there are {working}"
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass; everybody has their turn whenever they are due."""
@@ -92,7 +104,6 @@ class Simulator(Shells):
                 continue
             if self.next_due() == inf:
                 self.witness.look_at_end()
-                assert self.source.live == 0, f"{self.source.live} slots are counted, and none is left"
                 assert not self.hired, f"{len(self.hired)} slots never leave"
                 assert not self.source.pending, f"{list(self.source.pending)} are still kept"
                 return
@@ -127,6 +138,7 @@ class Simulator(Shells):
             with self.held():
                 if len(source.pending) >= source.policy.max_queued:
                     return self._refuse(call, QueueFull("as many wait as may"))
+                self.witness.dispatched(download_id, ticket[9])
                 source.put(ticket)
                 self.known.append(download_id)
         yield FREE
@@ -143,6 +155,7 @@ class Simulator(Shells):
         """``Source.put``, a step at a time."""
         yield FREE
         self.source.pending[ticket[0]] = ticket
+        self.witness.dispatched(ticket[0], ticket[9])
         yield FREE
         self.backlog.append(ticket)
         self.known.append(ticket[0])
@@ -151,7 +164,7 @@ class Simulator(Shells):
 
     def _refuse(self, call: Dispatch, error: HaulierError) -> None:
         call.error = error
-        self.witness.accepted.discard(call.download_id)
+        self.witness.refused(call.download_id)
 
     def cancel(self, download_id: str) -> bool:
         """Cancel a download."""
@@ -192,31 +205,33 @@ class Simulator(Shells):
 
     def set_concurrency(self, limit: int) -> None:
         """As ``worker.set_concurrency``."""
-        self.source.limit = self.witness.limit = limit
+        self.source.limit = limit
+        self.witness.set_rules(limit=limit)
         self.spawn("set_concurrency", self._changed())
 
     def set_delay(self, seconds: float) -> None:
         """As ``worker.set_delay``."""
         self.source.gate.set_delay(seconds)
-        self.witness.delay = seconds
+        self.witness.set_rules(delay=seconds)
         self.spawn("set_delay", self._changed())
 
     def set_paused(self, paused: bool) -> None:
         """As ``engine.pause`` and ``engine.resume``."""
         self.source.gate.set_paused(paused)
-        self.witness.paused = paused
+        self.witness.set_rules(paused=paused)
         self.spawn("set_paused", self._changed())
 
     def revive(self) -> None:
         """As ``engine.revive``."""
         self.source.revive()
+        self.witness.revived()
         self.spawn("revive", self._changed())
 
     def close(self) -> None:
         """As the beginning of ``engine.close``: nothing starts any more, and what runs is asked to stop."""
         with self.held():
             self.source.close(self.clock.time())
-            self.witness.swept = True
+            self.witness.closed()
         self.spawn("close", self._changed())
 
     def give_up(self) -> None:

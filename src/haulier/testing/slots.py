@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from haulier import messages as m
 from haulier.core.ledger import Ledger
@@ -52,6 +52,22 @@ class Slot:
         return self.thread.wait is None and not (self.is_reported or self.left)
 
 
+_SEEN_WITHOUT_THE_LOCK: Final = frozenset({"live", "limit", "refusal", "resting"})
+
+
+class _Source(Source):
+    """Others may get at it before each change of what they read without the lock."""
+
+    @staticmethod
+    def seam() -> None:
+        """Let others step in."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SEEN_WITHOUT_THE_LOCK:
+            self.seam()
+        super().__setattr__(name, value)
+
+
 class Slots(Stage):
     """One source, its mailbox, and the slots that take from it."""
 
@@ -68,11 +84,12 @@ class Slots(Stage):
         """Told to the store."""
         self.letters: deque[Any] = deque()
         """Told to the supervisor."""
-        self.source = Source("simulated", policy, draw, self.backlog.append, self.letters.append)
+        self.source = _Source("simulated", policy, draw, self.backlog.append, self._tell_supervisor)
         self.source.owner = self
-        self.source.queue = SeamDeque(self.seam, lambda download_id: self.witness.arrivals.append(download_id))
+        self.source.seam = self.seam  # type: ignore[method-assign]
+        self.source.queue = SeamDeque(self.seam, lambda download_id: self.witness.arrived(download_id))
         self.source.pending = SeamDict(self.seam)
-        self.witness = Witness(self.source, self.ledger, self.clock.monotonic)
+        self.witness = Witness(self.source, self.ledger, self.clock)
         self.slots: dict[str, Slot] = {}
         """Those whose impl runs, by download id."""
         self.hired: list[Slot] = []
@@ -86,6 +103,11 @@ class Slots(Stage):
     def look(self) -> None:
         """Have the witness look."""
         self.witness.look()
+
+    def _tell_supervisor(self, message: Any) -> None:
+        self.letters.append(message)
+        if isinstance(message, m.Wake) and message.restart:
+            self.witness.rests(message.at)
 
     # ---- on the callers' threads -------------------------------------------------------------------------------------
 

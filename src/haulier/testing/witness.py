@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -15,6 +14,9 @@ from haulier.events import Changed
 from haulier.messages import Landed
 from haulier.policies import SourcePolicy
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, Phase
+from haulier.testing.answers import Answers
+from haulier.testing.books import Books
+from haulier.testing.clock import VirtualClock
 from haulier.transfer import Transfer
 
 __all__ = ["Run", "Start", "Witness"]
@@ -39,7 +41,7 @@ class Run:
 class Witness:
     """Sees every start, end and cancel of a simulated source; each method raises ``AssertionError`` for a wrong one."""
 
-    def __init__(self, source: Source, ledger: Ledger, now: Callable[[], float]) -> None:
+    def __init__(self, source: Source, ledger: Ledger, clock: VirtualClock) -> None:
         self.limit = source.limit
         self.delay = source.gate.delay
         self.policy: SourcePolicy = source.policy
@@ -52,7 +54,6 @@ class Witness:
         self.arrivals: list[str] = []
         """In the order in which they came into the queue."""
         self.accepted: set[str] = set()
-        self.refused: set[str] = set()
         self.withdrawn: set[str] = set()
         """Cancelled while they waited: never to start again."""
         self.gaps: list[float] = []
@@ -63,8 +64,11 @@ class Witness:
         """Whether what waited was failed at some moment: the source crashed, went down or was closed."""
         self.no_thread_until = -inf
         """The machine would not give a thread; it is asked again then."""
-        self._source, self._ledger, self._now = source, ledger, now
-        self._suspended_until = self._last_end = self._last_start = -inf
+        self.suspended_until = -inf
+        self.books = Books(source.policy)
+        self.answers = Answers(self, self.books, source, clock)
+        self._source, self._ledger, self._now = source, ledger, clock.monotonic
+        self._last_end = self._last_start = -inf
         self._suspended_at = -inf
         self._unburied = 0
         self._started: set[str] = set()
@@ -77,7 +81,66 @@ class Witness:
         """Impls that run, zombies aside."""
         return sum(not run.is_zombie for run in self.running.values())
 
-    # ---- what it is told ---------------------------------------------------------------------------------------------
+    @property
+    def most(self) -> int:
+        """How many impls may run at once just now."""
+        return 1 if self.on_probation else self.limit
+
+    @property
+    def is_spaced(self) -> bool:
+        """Whether there may be a delay between two."""
+        return self.delay > 0 or self.policy.delay_floor > 0
+
+    @property
+    def is_hampered(self) -> bool:
+        """Whether something is amiss of which the source knows nothing: it has lost a slot, or could not hire one."""
+        return self._unburied > 0 or self._now() < self.no_thread_until
+
+    # ---- what callers do ---------------------------------------------------------------------------------------------
+
+    def dispatched(self, download_id: str, on: float) -> None:
+        """A download is known from now on."""
+        self.books.dispatched(download_id, on)
+        self.answers.dispatched()
+
+    def arrived(self, download_id: str) -> None:
+        """It comes into the queue."""
+        self.arrivals.append(download_id)
+        self.books.arrived(download_id)
+
+    def refused(self, download_id: str) -> None:
+        """Its dispatch raised."""
+        self.accepted.discard(download_id)
+        self.books.gone(download_id)
+
+    def cancelled(self, download_id: str, waited: bool) -> None:
+        """A cancel returned True."""
+        assert download_id not in self.fates, f"{download_id} is over ({self.fates[download_id]}), and is cancelled"
+        self.fates[download_id] = Phase.CANCELLED
+        self.answers.changed()
+        if waited:
+            self.withdrawn.add(download_id)
+            self.books.gone(download_id)
+
+    def set_rules(self, *, limit: int | None = None, delay: float | None = None, paused: bool | None = None) -> None:
+        """Other rules hold from now on."""
+        self.limit = self.limit if limit is None else limit
+        self.delay = self.delay if delay is None else delay
+        self.paused = self.paused if paused is None else paused
+        self.answers.changed()
+
+    def closed(self) -> None:
+        """The engine takes nothing any more."""
+        self.swept = True
+        self.books.closed(self._source.pending)
+        self.answers.changed()
+
+    def revived(self) -> None:
+        """The source takes downloads again, where it was down."""
+        self.books.revived()
+        self.answers.changed()
+
+    # ---- what becomes of a download ----------------------------------------------------------------------------------
 
     def took(self, transfer: Transfer) -> None:
         """A slot took a download."""
@@ -89,14 +152,15 @@ class Witness:
         assert self._source.refusal is None, f"a start at a source that is {self._source.refusal}"
         self._see_spacing(now)
         self._see_order(download_id)
+        self.answers.took(download_id)
+        self.books.took(download_id)
         self.running[download_id] = Run(transfer)
         self._started.add(download_id)
         self._heads.discard(download_id)
         self._last_start = now
         self.starts.append(Start(download_id, transfer.attempt, now))
         self.peak = max(self.peak, self.in_flight)
-        most = 1 if self.on_probation else self.limit
-        assert self.in_flight <= most, f"{self.in_flight} run at once, and {most} may"
+        assert self.in_flight <= self.most, f"{self.in_flight} run at once, and {self.most} may"
 
     def _see_spacing(self, now: float) -> None:
         policy = self.policy
@@ -106,7 +170,7 @@ class Witness:
         if since > -inf:
             self.gaps.append(now - since)
         assert now - since >= delay, f"{now - since} s after the one before, and the delay is {delay} s"
-        assert now >= self._suspended_until, f"{self._suspended_until - now} s before the suspension ends"
+        assert now >= self.suspended_until, f"{self.suspended_until - now} s before the suspension ends"
 
     def _see_order(self, download_id: str) -> None:
         if download_id in self._started:
@@ -122,21 +186,26 @@ class Witness:
         """Its impl is called now."""
         if not self.running[transfer.download_id].is_zombie:
             self._last_start = max(self._last_start, transfer.started_at)
+        self.answers.changed()
 
     def returned(self, transfer: Transfer) -> None:
         """An impl came back, whether its slot has reported it or not."""
         del self.running[transfer.download_id]
+        self.answers.changed()
 
     def settled(self, transfer: Transfer, outcome: Outcome, was_zombie: bool) -> None:
         """A slot reported an outcome."""
         download_id = transfer.download_id
+        self.answers.changed()
         if was_zombie:
+            self.books.zombie_returned()
             return
+        self.books.let_go(download_id)
         self._last_end = self._now()
         if isinstance(outcome, PutBack):
             self.on_probation = True
             self._suspended_at = self._now()
-            self._suspended_until = max(self._suspended_until, self._now() + outcome.seconds)
+            self.suspended_until = max(self.suspended_until, self._now() + outcome.seconds)
         elif transfer.started_at > self._suspended_at:
             self.on_probation = False
         if download_id in self.fates:
@@ -152,14 +221,20 @@ class Witness:
             assert download_id in self._source.pending, f"{download_id} is to go on, and nobody keeps it"
             if isinstance(outcome, PutBack):
                 self._heads.add(download_id)
+                self.books.put_back(download_id)
+            else:
+                self.books.backs_off(download_id, self._now() + outcome.seconds)
 
     def due(self, download_id: str) -> None:
         """A back-off is over."""
+        self.books.due(download_id)
         if download_id in self._source.pending:
             self._heads.add(download_id)
 
     def given_up(self, transfer: Transfer) -> None:
         """The engine no longer waits for a run."""
+        self.answers.changed()
+        self.books.gave_up(transfer.download_id, self._source.pending)
         run = self.running.get(transfer.download_id)
         if run is not None:
             run.is_zombie = True
@@ -170,6 +245,7 @@ class Witness:
     def died(self, transfer: Transfer | None) -> None:
         """The thread of a slot dies, with this in hand: its impl is over, or is never called."""
         self._unburied += 1
+        self.answers.changed()
         run = None if transfer is None else self.running.get(transfer.download_id)
         if run is not None and run.transfer is transfer:
             del self.running[run.transfer.download_id]
@@ -178,20 +254,33 @@ class Witness:
         """A slot dies with this in hand."""
         if self._source.in_flight.get(transfer.download_id) is transfer:
             self._last_end = self._now()
+            self.answers.changed()
 
     def crashed(self, transfer: Transfer | None, was_zombie: bool) -> None:
         """The supervisor buried a slot."""
         self._unburied -= 1
+        self.answers.changed()
+        if transfer is not None and transfer.given_up:
+            self.books.zombie_returned()
+        else:
+            self.books.crashed(self._now(), self._source.pending)
         if transfer is not None and not was_zombie:
+            self.books.let_go(transfer.download_id)
             self.fates.setdefault(transfer.download_id, Phase.FAILED)
         self.swept = self.swept or self.policy.on_crash == "error_queued" or self._source.refusal is not None
 
-    def cancelled(self, download_id: str, waited: bool) -> None:
-        """A cancel returned True."""
-        assert download_id not in self.fates, f"{download_id} is over ({self.fates[download_id]}), and is cancelled"
-        self.fates[download_id] = Phase.CANCELLED
-        if waited:
-            self.withdrawn.add(download_id)
+    def rests(self, until: float) -> None:
+        """After a crash nobody is hired before."""
+        self.books.rests(until)
+
+    def rested(self, at: float) -> None:
+        """A rest that was to last until ``at`` is over."""
+        self.books.rested(at)
+
+    def no_thread(self, until: float) -> None:
+        """The machine would not give a thread; it is asked again then."""
+        self.no_thread_until = until
+        self.answers.changed()
 
     # ---- what it looks at --------------------------------------------------------------------------------------------
 
@@ -200,6 +289,7 @@ class Witness:
         assert self._ledger.dead_letters == [], f"messages came too late: {self._ledger.dead_letters}"
         assert self._source.live >= 0, f"{self._source.live} slots"
         assert self._source.zombies >= 0, f"{self._source.zombies} zombies"
+        self.answers.look()
 
     def look_at_records(self) -> None:
         """After each message to the store: the records tell of what happened, and what is over stays as it is."""
@@ -235,10 +325,19 @@ class Witness:
         waiting = [each for each in source.queue if each in source.pending]
         closed = source.refusal is not None or source.resting or now < max(source.gate.opens_at(), self.no_thread_until)
         full = len(source.in_flight) >= source.gate.limit(source.limit)
+        self.answers.look_at_rest()
+        self._see_counts()
         assert not waiting or closed or full, f"{waiting} could start, and nobody takes them: a lost wake-up"
         in_flight = {each for each, run in self.running.items() if not run.is_zombie}
         assert in_flight == set(source.in_flight), f"{in_flight} run, and the source has {set(source.in_flight)}"
         assert source.zombies == len(self.running) - len(in_flight), f"the source counts {source.zombies} zombies"
+
+    def _see_counts(self) -> None:
+        """Whether stats() counts the ends."""
+        phases = [str(told[0]) for told in self._ended.values()]
+        ends = {phase: phases.count(phase) for phase in TERMINAL_PHASES}
+        told = self._ledger.counts.get(self._source.name, dict.fromkeys(TERMINAL_PHASES, 0))
+        assert told == ends, f"{told} are counted, and {ends} have ended"
 
     def look_at_end(self) -> None:
         """Once everybody has had their turn: every download is over, and none is lost."""
