@@ -182,6 +182,26 @@ class Retries(Source):
         self.simulator.cancel(known[-1 - choice % len(known)])
 
 
+class RetriesAmongCrashes(Crashes):
+    """A back-off may end while the source rests, while the gate is closed, and after the slots have left."""
+
+    policy = SourcePolicy(
+        concurrency=2,
+        retry=RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(2.0)),
+        restart=RestartPolicy(4, 8.0, tenacity.wait_fixed(4.0)),
+    )
+    patience_s = 0.5
+
+    @rule(seconds=SECONDS)
+    def set_delay(self, seconds: float) -> None:
+        self.simulator.set_delay(seconds)
+
+    @precondition(lambda self: self.simulator.slots)
+    @rule(choice=CHOICE)
+    def impl_fails(self, choice: int) -> None:
+        self.end(choice, error=OSError("reset"))
+
+
 class Hangs(Source):
     """Impls that go on after they were given up on, and report late."""
 
@@ -247,7 +267,8 @@ class Closes(Source):
 
 
 MACHINES = [
-    Cancels, Delays, DelaysFromStart, LongDelays, Crashes, CrashesThatTakeTheQueueAlong, Retries, Hangs, Limits, Closes,
+    Cancels, Delays, DelaysFromStart, LongDelays, Crashes, CrashesThatTakeTheQueueAlong, Retries, RetriesAmongCrashes,
+    Hangs, Limits, Closes,
 ]  # fmt: skip
 
 

@@ -62,6 +62,11 @@ WORLDS: Final = [
         (("fails", "lands"), LANDS),
         policy(retry=RetryPolicy(tenacity.stop_after_attempt(2), tenacity.wait_fixed(2.0))),
     ),
+    World(
+        "a retry, and a longer delay",
+        (("fails", "lands"),),
+        policy(delay=4.0, retry=RetryPolicy(tenacity.stop_after_attempt(2), tenacity.wait_fixed(2.0))),
+    ),
     World("throttled", (("is throttled", "lands"), LANDS, LANDS), policy(concurrency=2)),
     World("a hung impl", (("hangs",), LANDS), policy(timeout=2.0, max_zombies=1)),
     World("a full queue", (LANDS,) * 3, policy(max_queued=1)),

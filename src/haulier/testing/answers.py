@@ -155,6 +155,22 @@ class Answers:
         if told["reason"] is None and place is not None:
             overtaken = any(until <= now for until in books.back_offs.values())
             assert overtaken or starts_at == now, f"{download_id} is about to start, and not now: {told}"
+        if starts_at is not None:
+            held_until = self._held_until(download_id, told)
+            assert starts_at > held_until - TOLERANCE_S, f"{download_id} is held back beyond its start: {told}"
+
+    def _held_until(self, download_id: str, told: Explanation) -> float:
+        """When that which is told to hold it back does so no longer."""
+        match told["reason"]:
+            case "back-off":
+                return self._books.back_offs[download_id]
+            case "suspension":
+                return self._witness.suspended_until
+            case "restart":
+                return self._books.resting_until
+            case "delay":
+                return self._clock.monotonic() + 2 * TOLERANCE_S
+        return -inf
 
     def _see_reason(self, download_id: str, told: Explanation) -> None:
         """Whether what is told holds it back indeed."""
