@@ -99,7 +99,7 @@ def make_engine(no_thread_left: object, tmp_path: Path, request: pytest.FixtureR
     """
     engines: list[DownloadEngine] = []
     traces: list[Path] = []
-    traced = crc32(f"{request.node.nodeid} {request.config.getoption('randomly_seed')}".encode()) % 2
+    traced = crc32(f"{request.node.nodeid} {request.config.getoption('randomly_seed', 0)}".encode()) % 2
 
     def make(**options: Any) -> DownloadEngine:
         if traced and "trace" not in options:
