@@ -83,7 +83,7 @@ endif
 	@touch $@
 
 .venv/.test: .venv/.demo
-	@$(PIP) install --editable '.[cli,ytdlp]' --group test
+	@$(PIP) install --editable '.[cli,ytdlp,postgres]' --group test
 	@touch $@
 
 .venv/.lint: .venv/.test

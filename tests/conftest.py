@@ -24,6 +24,8 @@ from hypothesis import settings
 from haulier import DownloadEngine, Event
 from haulier.verify import verify
 
+pytest_plugins = ["postgres"]
+
 GUARD_S = 10.0
 """Longer than anything here takes: what is waited for and not there by then hangs."""
 

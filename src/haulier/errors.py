@@ -8,6 +8,7 @@
     ├── SourceDown          dispatch to a source that crashed too often: mend it, then revive(source)
     ├── QueueFull           dispatch to a source with max_queued downloads waiting: try later
     ├── StoreUnavailable    the record store cannot go on: nothing was accepted
+    │   └── StoreLocked         another engine has the database: one at a time
     ├── UnknownDownload     wait() for a download that has no record
     ├── SupervisorStopped   haulier.supervision: start or revive after stop()
     │   └── ForkedSupervisor   a forked child touched its parent's supervisor: make a new one in the child
@@ -32,6 +33,7 @@ __all__ = [
     "QueueFull",
     "SourceCrashed",
     "SourceDown",
+    "StoreLocked",
     "StoreUnavailable",
     "SupervisorStopped",
     "Throttled",
@@ -69,6 +71,13 @@ class QueueFull(HaulierError):
 
 class StoreUnavailable(HaulierError):
     """The record store cannot accept records."""
+
+
+class StoreLocked(StoreUnavailable):
+    """Another engine has the database, in this process or another one: it is one engine's at a time.
+
+    Close that one, or give this one a file, or a name, of its own.
+    """
 
 
 class UnknownDownload(HaulierError, LookupError):

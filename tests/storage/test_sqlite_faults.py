@@ -1,0 +1,237 @@
+"""What goes wrong with a file while it is in use, for real: nothing that was written is lost, and it goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulier import StoreUnavailable
+from haulier.storage import Batch, Change, GateRow, Storage, open_storage, sqlite
+
+FILLER = f'"{"x" * 5000}"'
+
+
+def ids(storage: Storage) -> list[str]:
+    return [row.id for row in storage.load().rows]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """``opened(path)``: an open storage, closed at the end."""
+    storages: list[Any] = []
+
+    def open_it(path: Path | None = None, **options: Any) -> Any:
+        storages.append(open_storage(path or tmp_path / "haulier.db", **options))
+        return storages[-1]
+
+    yield open_it
+    for storage in storages:
+        storage.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(place)], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("no mount here")
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(storage: Storage, make: Any, first: int = 0) -> list[str]:
+    """Write batches of two rows until the disk is full; the ids of what was written."""
+    written: list[str] = []
+    for number in range(first, first + 1000):
+        pair = [f"d{number}a", f"d{number}b"]
+        added = [make.row("tidal", id_, 2 * number + i, record=FILLER) for i, id_ in enumerate(pair)]
+        try:
+            storage.write(Batch(added=added, gates=[GateRow("tidal", float(number), None, False)]))
+        except StoreUnavailable as error:
+            assert "the disk is full" in str(error)  # noqa: PT017 - it is the end of the loop
+            return written
+        written += pair
+    raise AssertionError("the disk never was full")
+
+
+# ---- the disk is full ------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_refuses_whole_batches_and_goes_on_when_there_is_room(
+    small_disk: Path, opened: Callable[..., Storage], make: Any
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\0" * (600 << 10))
+    storage = opened(small_disk / "haulier.db")
+    written = fill(storage, make)
+    assert len(written) > 10
+    assert ids(storage) == written
+    assert storage.load().gates == [GateRow("tidal", len(written) / 2 - 1, None, False)]
+    for _ in range(3):  # it stays full, and says so each time
+        with pytest.raises(StoreUnavailable, match="the disk is full"):
+            storage.write(Batch(added=[make.row("tidal", "more", 10_000, record=f'"{"x" * 50_000}"')]))
+    assert ids(storage) == written
+    ballast.unlink()
+    storage.write(Batch(added=[make.row("tidal", "more", 10_000, record=f'"{"x" * 50_000}"')]))
+    assert ids(storage) == [*written, "more"]
+    storage.close()
+    again = opened(small_disk / "haulier.db")
+    assert ids(again) == [*written, "more"]
+
+
+def test_what_was_written_to_a_full_disk_is_there_after_kill_9(
+    small_disk: Path, opened: Callable[..., Storage], make: Any, tmp_path: Path
+) -> None:
+    written = fill(opened(small_disk / "haulier.db"), make)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("haulier.db", "haulier.db-wal"):  # what a killed process leaves
+        shutil.copy(small_disk / name, killed / name)
+    assert ids(opened(killed / "haulier.db")) == written
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk: Path, opened: Callable[..., Storage], make: Any) -> None:
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space"):
+        ballast.write_bytes(b"\0" * (2 << 20))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"haulier\.db"):
+            opened(small_disk / "haulier.db")
+    ballast.unlink()
+    storage = opened(small_disk / "haulier.db")
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    assert ids(storage) == ["a"]
+
+
+# ---- the file, or its log, fails -------------------------------------------------------------------------------------
+
+
+def test_a_file_that_becomes_read_only(opened: Callable[..., Storage], make: Any, tmp_path: Path) -> None:
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    files = [str(tmp_path / "haulier.db"), str(tmp_path / "haulier.db-wal")]
+    if shutil.which("chattr") is None:
+        pytest.skip("no chattr here")
+    done = subprocess.run(["chattr", "+i", *files], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"chattr +i is not allowed here: {done.stderr.strip()}")
+    try:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=r"haulier\.db"):
+                storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    finally:
+        subprocess.run(["chattr", "-i", *files], check=True)
+    assert ids(storage) == ["a"]
+    storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    assert ids(storage) == ["a", "b"]
+
+
+def test_a_file_that_is_damaged_while_it_is_in_use(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "haulier.db"
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", f"d{n}", n, record=FILLER) for n in range(300)]))
+    storage.close()
+    good = path.read_bytes()
+    storage = opened()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(random.Random(0).randbytes(len(good) - 8192))
+    changes = [Change("tidal", f"d{n}", "failed", 1.0, FILLER, None) for n in range(300)]
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            storage.write(Batch(changed=changes))
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            ids(storage)
+    path.write_bytes(good)  # put back in place, the same file
+    storage.write(Batch(changed=changes))
+    assert {row.phase for row in storage.load().rows} == {"failed"}
+
+
+def test_a_file_that_is_removed_or_replaced_is_not_written_to(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path
+) -> None:
+    path, aside = tmp_path / "haulier.db", tmp_path / "aside.db"
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    path.rename(aside)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="removed or replaced"):
+            storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    assert not path.exists()
+    shutil.copy(aside, path)
+    with pytest.raises(StoreUnavailable, match="removed or replaced"):
+        ids(storage)
+    aside.replace(path)
+    storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    assert ids(storage) == ["a", "b"]
+
+
+# ---- others at the same file -----------------------------------------------------------------------------------------
+
+
+def test_a_reader_from_outside_sees_what_is_written_and_breaks_nothing(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path
+) -> None:
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    reader = sqlite3.connect(f"file:{tmp_path}/haulier.db?mode=ro", uri=True, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT id FROM downloads").fetchall() == [("a",)]
+    for number in range(2, 200):
+        storage.write(Batch(added=[make.row("tidal", f"d{number}", number, record=FILLER)]))
+    assert reader.execute("SELECT id FROM downloads").fetchall() == [("a",)]
+    storage.close()
+    storage = opened()
+    assert len(ids(storage)) == 199
+    reader.execute("COMMIT")
+    assert reader.execute("SELECT count(*) FROM downloads").fetchall() == [(199,)]
+    storage.write(Batch(forgotten=[("tidal", "a")]))
+    assert len(ids(storage)) == 198
+    storage.close()  # with the reader there, but not in a transaction: the file alone has everything
+    shutil.copy(tmp_path / "haulier.db", tmp_path / "copy.db")
+    assert len(ids(opened(tmp_path / "copy.db"))) == 198
+    reader.close()
+
+
+def test_a_writer_from_outside_is_waited_for_and_then_told_of(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.05)
+    storage = opened()
+    writer = sqlite3.connect(tmp_path / "haulier.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="another program"):
+            storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    assert ids(storage) == []
+    writer.execute("COMMIT")
+    writer.close()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    assert ids(storage) == ["a"]
+
+
+def test_the_disk_is_waited_for(opened: Callable[..., Any], tmp_path: Path) -> None:
+    """Power cannot be cut in a test: what SQLite was told is looked at instead."""
+    for synchronous, level in (("full", 2), ("normal", 1)):
+        storage = opened(tmp_path / f"{synchronous}.db", synchronous=synchronous)
+        for pragma, value in {"synchronous": level, "journal_mode": "wal", "fullfsync": 1}.items():
+            assert storage._connection.execute(f"PRAGMA {pragma}").fetchall() == [(value,)]
+    assert opened(tmp_path / "other.db")._connection.execute("PRAGMA synchronous").fetchall() == [(2,)]
+    assert os.listdir(tmp_path)
