@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from benchmarks.contenders import CONTENDERS, TRACE, Contender, hire
+from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, Contender, hire
 
 __all__ = [
     "RESULTS", "Column", "Sample", "Stopwatch", "Target", "Workload", "describe_machine", "machine", "main", "positive",
@@ -69,7 +69,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Workload:
-    """One file of benchmarks/. ``sizes``: its options and their defaults; ``smoke_sizes``: those of ``--smoke``."""
+    """One file of benchmarks/. ``sizes``: its options and their defaults; ``smoke_sizes``: those of ``--smoke``.
+
+    ``subject``: the contender that the targets are for, and whose trace is verified.
+    """
 
     name: str
     title: str
@@ -78,6 +81,8 @@ class Workload:
     targets: Sequence[Target]
     sizes: Mapping[str, int]
     smoke_sizes: Mapping[str, int]
+    contenders: Sequence[str] = IN_MEMORY
+    subject: str = "haulier"
 
 
 class Stopwatch:
@@ -123,7 +128,7 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
             print(f"{workload.name}: {name}: ok ({_describe(sizes)})")
         else:
             print(f"{workload.name}: run {number} of {runs}: {name}", file=sys.stderr)
-    if "haulier" in options.contenders:
+    if workload.subject in options.contenders:
         _verify_traced(workload, sizes)
     if not options.smoke:
         _report(workload, sizes, samples)
@@ -136,10 +141,13 @@ def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace"
-        _measure_fresh("haulier", sizes, {**os.environ, TRACE: str(path)})
+        _measure_fresh(workload.subject, sizes, {**os.environ, TRACE: str(path)})
         with path.open(encoding="utf-8") as lines:
             report = verify(lines)
-    print(f"{workload.name}: haulier, traced: {report.downloads:,} downloads, no promise broken", file=sys.stderr)
+    print(
+        f"{workload.name}: {workload.subject}, traced: {report.downloads:,} downloads, no promise broken",
+        file=sys.stderr,
+    )
 
 
 class RunError(Exception):
@@ -152,7 +160,7 @@ def _parser(workload: Workload) -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default: {default:,}")
     parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each contender; default: 5")
     parser.add_argument(
-        "--contenders", type=_names, default=list(CONTENDERS), metavar="A,B", help=f"of {','.join(CONTENDERS)}"
+        "--contenders", type=_names, default=list(workload.contenders), metavar="A,B", help=f"of {','.join(CONTENDERS)}"
     )
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing timed and nothing written")
     parser.add_argument("--measure", choices=list(CONTENDERS), help=argparse.SUPPRESS)
@@ -275,15 +283,15 @@ def _table(columns: Sequence[Column], medians: Mapping[str, Sample]) -> list[str
 
 
 def _verdicts(workload: Workload, medians: Mapping[str, Sample]) -> Iterator[str]:
-    if "haulier" not in medians:
+    if workload.subject not in medians:
         return
     columns = {column.title: column for column in workload.columns}
     for target in workload.targets:
         column = columns[target.title]
-        value = _cell(column, "haulier", medians)
+        value = _cell(column, workload.subject, medians)
         if value is not None:
             verdict = "met" if target.met_by(value) else "missed"
-            yield f"haulier, {target.title}: {value:{column.format}}, target {target}: {verdict}"
+            yield f"{workload.subject}, {target.title}: {value:{column.format}}, target {target}: {verdict}"
 
 
 def _describe(sizes: Mapping[str, int]) -> str:

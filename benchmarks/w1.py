@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,41 +22,60 @@ TIMEOUT_S: Final = 240.0
 POLL_S: Final = 0.000_05
 
 
+class Run:
+    """One measurement."""
+
+    filename: Final = "instant.bin"
+
+    def __init__(self, contender: Contender, sizes: Mapping[str, int]) -> None:
+        self.contender = contender
+        self.downloads = sizes["downloads"]
+        self.sources = [f"source-{number}" for number in range(min(sizes["sources"], self.downloads))]
+        self._all_ran = threading.Event()
+        count = itertools.count(1).__next__
+        latest: dict[str, str] = {}
+        downloads, all_ran = self.downloads, self._all_ran
+
+        def impl(download_id: str, target_id: Any, display_name: str) -> str:
+            latest[display_name] = download_id  # display_name is the source's: see below
+            if count() == downloads:
+                all_ran.set()
+            return PATH
+
+        self.impl, self._latest = impl, latest
+
+    def dispatch_each(self) -> None:
+        """One after another, from this thread, over the sources in turn."""
+        dispatch, impl, filename = self.contender.dispatch, self.impl, self.filename
+        for number, source in enumerate(itertools.islice(itertools.cycle(self.sources), self.downloads)):
+            dispatch(source, number, source, filename, impl)
+
+    def measure(self, dispatch: Callable[[], None]) -> Sample:
+        """Have everything dispatched; the clock stops when the last record of every source is terminal."""
+        watch = Stopwatch()
+        dispatch()
+        dispatch_s = watch.wall_s
+        if not self._all_ran.wait(TIMEOUT_S):
+            raise TimeoutError(f"not all of {self.downloads:,} impls ran within {TIMEOUT_S:g} s")
+        _wait_until_terminal(self.contender, self._latest)
+        sample = watch.stop()
+
+        _verify(self.contender, self.downloads)
+        wall_s = sample["wall_s"]
+        return {
+            "wall_us": 1e6 * wall_s / self.downloads,
+            "downloads_per_s": self.downloads / wall_s,
+            "cpu_us": 1e6 * sample["cpu_s"] / self.downloads,
+            "dispatch_us": 1e6 * dispatch_s / self.downloads,
+            "switches_per_download": sample["switches"] / self.downloads,
+            "peak_rss_mib": sample["peak_rss_kib"] / 1024,
+        }
+
+
 def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
-    """Dispatch everything from this thread; the clock stops when the last record of every source is terminal."""
-    downloads = sizes["downloads"]
-    sources = [f"source-{number}" for number in range(min(sizes["sources"], downloads))]
-    all_ran = threading.Event()
-    count = itertools.count(1).__next__
-    latest: dict[str, str] = {}
-
-    def impl(download_id: str, target_id: Any, display_name: str) -> str:
-        latest[display_name] = download_id  # display_name is the source's: see below
-        if count() == downloads:
-            all_ran.set()
-        return PATH
-
-    dispatch = contender.dispatch
-    turns = itertools.islice(itertools.cycle(sources), downloads)
-    watch = Stopwatch()
-    for number, source in enumerate(turns):
-        dispatch(source, number, source, "instant.bin", impl)
-    dispatch_s = watch.wall_s
-    if not all_ran.wait(TIMEOUT_S):
-        raise TimeoutError(f"{count() - 1:,} of {downloads:,} impls ran within {TIMEOUT_S:g} s")
-    _wait_until_terminal(contender, latest)
-    sample = watch.stop()
-
-    _verify(contender, downloads)
-    wall_s = sample["wall_s"]
-    return {
-        "wall_us": 1e6 * wall_s / downloads,
-        "downloads_per_s": downloads / wall_s,
-        "cpu_us": 1e6 * sample["cpu_s"] / downloads,
-        "dispatch_us": 1e6 * dispatch_s / downloads,
-        "switches_per_download": sample["switches"] / downloads,
-        "peak_rss_mib": sample["peak_rss_kib"] / 1024,
-    }
+    """Dispatch everything one by one."""
+    run = Run(contender, sizes)
+    return run.measure(run.dispatch_each)
 
 
 def _wait_until_terminal(contender: Contender, latest: Mapping[str, str]) -> None:

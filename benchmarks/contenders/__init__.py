@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeAlias
 
-__all__ = ["CONTENDERS", "TERMINAL_STATES", "TRACE", "Contender", "Impl", "Record", "hire"]
+__all__ = ["CONTENDERS", "IN_MEMORY", "TERMINAL_STATES", "TRACE", "Contender", "Impl", "Record", "hire"]
 
 Record: TypeAlias = dict[str, Any]
 Impl: TypeAlias = Callable[[str, Any, str], str | None]
@@ -44,10 +44,14 @@ CONTENDERS: Final = {
     "pool": "a ThreadPoolExecutor per source, a dict and a lock",
     "haulier": "haulier.DownloadEngine, records in memory",
     "floor": "a plain thread per source, a queue and a dict: no lock, no promise",
+    "durable": "haulier.DownloadEngine, records in an SQLite file, synchronous=FULL",
 }
 """Name and description of each contender, in the order of the tables."""
 
-_MODULES: Final = {"haulier": "haulier_engine"}
+IN_MEMORY: Final = ("threads", "pool", "haulier", "floor")
+"""Those that lose everything with their process."""
+
+_MODULES: Final = {"haulier": "haulier_engine", "durable": "haulier_durable"}
 
 
 def hire(name: str) -> Contender:

@@ -19,6 +19,7 @@ from haulier.errors import (
     QueueFull,
     SourceCrashed,
     SourceDown,
+    StoreLocked,
     StoreUnavailable,
     Throttled,
     UnknownDownload,
@@ -27,7 +28,7 @@ from haulier.events import Changed, Discarded, Event, Missed, Removed
 from haulier.policies import RestartPolicy, Retention, RetryPolicy, SourcePolicy
 from haulier.records import Phase, Record, State
 from haulier.transfer import Transfer, current_transfer
-from haulier.worker import BackgroundDownloadWorker
+from haulier.worker import BackgroundDownloadWorker, Wanted
 
 __all__ = [
     "BackgroundDownloadWorker",
@@ -54,11 +55,13 @@ __all__ = [
     "SourcePolicy",
     "SourceStatus",
     "State",
+    "StoreLocked",
     "StoreUnavailable",
     "Subscription",
     "Throttled",
     "Transfer",
     "UnknownDownload",
+    "Wanted",
     "current_transfer",
 ]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -27,13 +27,16 @@ from haulier import engine as sync
 from haulier import messages as m
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
+from haulier.actors.waiting import ended
 from haulier.core.status import Explanation, SourceStatus
 from haulier.errors import UnknownDownload
 from haulier.events import Event
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import Record
+from haulier.storage.protocol import Attempt, HistoryRow
 from haulier.transfer import running
 from haulier.worker import BackgroundDownloadWorker as SyncWorker
+from haulier.worker import Wanted
 
 __all__ = ["BackgroundDownloadWorker", "DownloadEngine", "Events"]
 
@@ -46,8 +49,9 @@ IN_HAND: Final = 256
 class BackgroundDownloadWorker:
     """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
 
-    def __init__(self, worker: SyncWorker) -> None:
+    def __init__(self, worker: SyncWorker, write: Callable[..., Awaitable[Any]]) -> None:
         self._worker = worker
+        self._write = write
 
     async def dispatch(
         self,
@@ -60,12 +64,21 @@ class BackgroundDownloadWorker:
         username_override: str | None = None,
         thread_name: str | None = None,
     ) -> str:
-        """Queue a download at a source and return its id; it waits for nothing, an idle source included."""
+        """Queue a download at a source and return its id; it waits for nothing but a durable store."""
         _check_blocking("impl_callable", impl_callable)
-        return self._worker.dispatch(
-            source_name, target_id, display_name, original_filename, impl_callable,
+        download_id: str = await self._write(
+            self._worker.dispatch, source_name, target_id, display_name, original_filename, impl_callable,
             extra_record_fields, username_override, thread_name,
         )  # fmt: skip
+        return download_id
+
+    async def dispatch_many(
+        self, source_name: str, wanted: Iterable[Wanted], impl_callable: m.Impl | None = None
+    ) -> list[str]:
+        """Queue many downloads at a source, in this order, and return their ids: all of them, or none."""
+        _check_blocking("impl_callable", impl_callable)
+        ids: list[str] = await self._write(self._worker.dispatch_many, source_name, wanted, impl_callable)
+        return ids
 
     async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
         """Let at most ``max_concurrent`` impls of a source run at once, from now on."""
@@ -89,7 +102,7 @@ class DownloadEngine:
         self._engine = sync.DownloadEngine(**options) if engine is None else engine
         # One thread, so that what is told to the store from here arrives in order. It ends with this object.
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="haulier-aio")
-        self.worker = BackgroundDownloadWorker(SyncWorker(self._engine, hands_over=False))
+        self.worker = BackgroundDownloadWorker(SyncWorker(self._engine, hands_over=False), self._write)
 
     async def __aenter__(self) -> DownloadEngine:
         return self
@@ -144,6 +157,10 @@ class DownloadEngine:
         """Look at what the store has published; on the side, where it has yet to catch up."""
         return await self._ask(call, *args) if self._engine._system.store.backlog else call(*args)
 
+    async def _write(self, call: Callable[..., T], *args: Any) -> T:
+        """Dispatch; on the side, where that waits for a disk."""
+        return await self._ask(call, *args) if self._engine._system.is_durable else call(*args)
+
     async def _ask(self, call: Callable[..., T], *args: Any) -> T:
         """Have a call wait for the store on the side."""
         return await asyncio.wrap_future(self._aside(call, *args))
@@ -161,6 +178,16 @@ class DownloadEngine:
         except Exception as error:
             done.set_exception(error)
         return done
+
+    async def history(
+        self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
+    ) -> list[HistoryRow]:
+        """Downloads that are over, the newest first, also those that have left memory; with a durable store."""
+        return await self._ask(partial(self._engine.history, source_name, phase=phase, before=before, limit=limit))
+
+    async def attempts(self, source_name: str, download_id: str) -> list[Attempt]:
+        """The attempts at a download that have ended; with a durable store."""
+        return await self._ask(self._engine.attempts, source_name, download_id)
 
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
@@ -190,7 +217,7 @@ class DownloadEngine:
         try:
             await self._ask(self._watch, ids, arrived)
             for _ in ids:
-                yield await _first(answers, when)
+                yield ended(await _first(answers, when))
         finally:
             self._aside(self._unwatch, ids, arrived)  # and after _watch, which a cancelled task does not wait for
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import TIMEOUT_MAX, Thread
 from time import monotonic, sleep, time
 from types import EllipsisType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from haulier import messages as m
 from haulier.actors.draining import behind_own, drain_queues
@@ -22,7 +22,10 @@ from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
 from haulier.log import Log
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
-from haulier.records import WAITING_PHASES, Record, State
+from haulier.records import WAITING_PHASES, Phase, Record, State
+from haulier.storage import open_storage
+from haulier.storage.codec import encode
+from haulier.storage.protocol import Attempt, HistoryRow
 from haulier.trace import Trace
 from haulier.worker import BackgroundDownloadWorker, check_impl
 
@@ -43,6 +46,10 @@ class DownloadEngine:
 
     - ``retention``: how many terminal records stay in memory, and for how long.
     - ``idle_timeout``: seconds after which a source without work gives its threads back.
+    - ``store``: where records outlive the process: the path of an SQLite file, or the URL of a PostgreSQL database
+      (``postgresql://…``, with ``haulier[postgres]``), where ``name`` tells its engines apart. When ``dispatch`` has
+      returned, the download is on disk. What waited goes on at the next start, once its source is registered.
+      ``synchronous='normal'`` lets SQLite lose the last moments when the power fails, and is faster.
     - ``trace``: a file to which it appends what happens, for ``haulier verify``; see ``haulier.trace``.
 
     A context manager: leaving it closes it. An engine that nobody closes keeps no interpreter alive.
@@ -53,11 +60,24 @@ class DownloadEngine:
         *,
         retention: Retention | None = None,
         idle_timeout: float = 30.0,
+        store: str | os.PathLike[str] | None = None,
+        name: str = "default",
+        synchronous: Literal["full", "normal"] = "full",
         trace: str | os.PathLike[str] | None = None,
     ) -> None:
+        """Raises ``StoreUnavailable`` where there is a store that cannot be used, ``StoreLocked`` if it is in use."""
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
-        traced = None if trace is None else Trace(trace)
-        self._system = System(retention or Retention(), min(patience_s, TIMEOUT_MAX), traced)
+        storage = None if store is None else open_storage(store, name, synchronous)
+        traced: Trace | None = None
+        try:
+            traced = None if trace is None else Trace(trace)
+            self._system = System(retention or Retention(), min(patience_s, TIMEOUT_MAX), traced, storage)
+        except BaseException:
+            if storage is not None:
+                storage.close()
+            if traced is not None:
+                traced.close()
+            raise
         self._patches = 0
         self.worker = BackgroundDownloadWorker(self)
         _engines.add(self)
@@ -77,6 +97,10 @@ class DownloadEngine:
         system = self._system
         source = system.name_of(source_name)
         copy = _copied("record", record)
+        if system.is_durable:
+            if not isinstance(download_id, str):
+                raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+            _check_storable("record", copy)
         if self.get_record(source, download_id) is not None:
             _logger.warning("record %s of %s is replaced", download_id, source)
         system.store.tell(m.Put(source, download_id, copy))
@@ -98,6 +122,8 @@ class DownloadEngine:
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
+        if system.is_durable:
+            _check_storable("patch", patch)
         if not system.store.backlog and self._write_through(source, download_id, patch):
             return False
         copy = dict(patch)
@@ -119,11 +145,16 @@ class DownloadEngine:
             return True
         if not isinstance(entry, Entry) or entry.overlay is None or "phase" in patch:
             return False
+        if self._system.is_durable and (entry.phase not in (Phase.RUNNING, None) or entry.is_terminal):
+            return False  # what is not written to all the time is written down at once
         if "state" in patch:
             if not entry.fixed and patch["state"] != entry.record.get("state"):
                 return False
             patch = {key: value for key, value in patch.items() if key != "state"}
         entry.overlay.update(patch)
+        if self._system.is_durable and not entry.stirred:
+            entry.stirred = True
+            self._system.store.tell(m.Stirred(source, download_id))
         self._patches += 1
         if not self._patches & 63:
             sleep(0)  # a writer that never blocks would keep readers from the interpreter
@@ -140,6 +171,8 @@ class DownloadEngine:
         source = system.name_of(source_name)
         states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
         copy = _copied("patch", patch)
+        if system.is_durable:
+            _check_storable("patch", copy)
         if copy.get("state") == State.CANCELLED and source in system.mailboxes:
             mailbox = system.mailboxes[source]
             for looks_left in reversed(range(LOOKS)):
@@ -214,22 +247,48 @@ class DownloadEngine:
         mailbox = self._system.mailboxes.get(source) if phase_of(held) in WAITING_PHASES else None
         return _told(download_id, held, None if mailbox is None else Outlook(mailbox.source, monotonic()))
 
+    def history(
+        self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
+    ) -> list[HistoryRow]:
+        """Downloads that are over, the newest first, also those that have left memory; with a durable store.
+
+        A page of at most ``limit``; the next one is what comes ``before`` the ``cursor`` of its last row. ``phase``:
+        only those that ended in it. Raises ``RuntimeError`` without a durable store.
+        """
+        source = None if source_name is None else self._system.name_of(source_name)
+        check_int("limit", limit, 1)
+        self._check_durable()
+        rows: list[HistoryRow] = self._system.store.ask(m.History(source, phase, before, limit))
+        return rows
+
+    def attempts(self, source_name: str, download_id: str) -> list[Attempt]:
+        """The attempts at a download that have ended: when, with what outcome and error; with a durable store."""
+        self._check_durable()
+        ended: list[Attempt] = self._system.store.ask(m.Attempts(self._system.name_of(source_name), download_id))
+        return ended
+
+    def _check_durable(self) -> None:
+        if not self._system.is_durable:
+            raise RuntimeError("only a durable store has a history: DownloadEngine(store='haulier.db')")
+        self._system.check_open()
+
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
     def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
         """Cancel a download that waits (its impl is never called) or runs (its result no longer counts).
 
         False where it is over already or unknown. ``source_hint``: where to look first. ``remove``: take the record
-        out as well, also where it was over already.
+        out as well, also where it was over already. With a durable store it is on disk when this returns.
         """
         system = self._system
         first = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
         mailboxes = list(system.mailboxes.values())
         if first is not None:
             mailboxes.insert(0, first)
-        cancelled = any(mailbox.cancel(download_id) for mailbox in mailboxes)
-        if not cancelled:
-            cancelled = bool(system.store.ask(m.Cancel(None, download_id)))
+        found = next((mailbox for mailbox in mailboxes if mailbox.cancel(download_id)), None)
+        cancelled = found is not None or bool(system.store.ask(m.Cancel(None, download_id)))
+        if found is not None and found.is_kept:
+            system.store.ask(m.Sync())  # a queued one is not to start with the next engine either
         if remove:
             system.store.ask(m.Remove(None, download_id))
         return cancelled
@@ -291,7 +350,12 @@ class DownloadEngine:
             mailbox.apply(policy)
         if impl is not None:
             mailbox.impl = impl
+        if policy is not None and system.is_durable:
+            system.store.tell(m.Registered(mailbox.source.name))
         mailbox.changed()
+        mailbox.release()
+        if mailbox.is_kept:
+            system.store.tell(m.Registered(mailbox.source.name))
 
     def pause(self, source_name: str) -> None:
         """Start nothing new at a source; what runs goes on."""
@@ -344,8 +408,11 @@ class DownloadEngine:
 
         ``drain=True`` lets the queues run dry first. What still runs after ``timeout`` seconds fails with the error
         ``engine closed``, and its late report is fenced; by default that is 10 s, and without limit where it drains
-        (None: without limit). Records can still be read. Twice is fine, also at once, or from an impl. From a signal
-        handler that came in the middle of another call of this engine it returns at once, and a thread does the rest.
+        (None: without limit). With a durable store queued ones are kept for the next start instead, and what runs as
+        well where its source has ``resume_interrupted``.
+
+        Records can still be read. Twice is fine, also at once, or from an impl. From a signal handler that came in the
+        middle of another call of this engine it returns at once, and a thread does the rest.
         """
         if isinstance(timeout, EllipsisType):
             timeout = None if drain else CLOSE_S
@@ -383,6 +450,22 @@ def _copied(name: str, value: Mapping[str, Any]) -> Record:
     return dict(value)
 
 
+def _check_storable(name: str, values: Mapping[str, Any]) -> None:
+    """Raise ``TypeError``, naming the key, for what a durable store cannot write."""
+    for key, value in values.items():
+        if not (type(key) is str and key.isascii() and _is_plain(value)):
+            encode(name, {key: value})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it can be stored, as far as that is seen at once: most is."""
+    if type(value) is str:
+        return value.isascii()
+    if type(value) is int or type(value) is float:
+        return -_LARGE < value < _LARGE
+    return value is None or type(value) is bool
+
+
 class _Forked:
     """What a forked child finds in place of its parent's actors."""
 
@@ -414,3 +497,4 @@ if hasattr(os, "register_at_fork"):
 
 _logger = Log("haulier.engine")
 _NOTHING: Final[dict[str, Any]] = {}
+_LARGE: Final = 2.0**63

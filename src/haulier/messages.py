@@ -13,9 +13,10 @@ from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
-    "Abandon", "Again", "Audit", "Cancel", "Clear", "Due", "Ended", "Forget", "Guard", "Hire", "Impl", "Landed",
-    "Listen", "Lost", "Moved", "Patch", "PatchUnless", "Put", "Remove", "Retry", "Sync", "Ticket", "Unfinished",
-    "Unwatch", "Wake", "Watch", "Watched",
+    "Abandon", "Add", "Again", "Attempts", "Audit", "Cancel", "Clear", "Closed", "Due", "Ended", "Forget", "Guard",
+    "Hire", "History", "Impl", "Landed", "Listen", "Lost", "Moved", "Paced", "Patch", "PatchUnless", "Put",
+    "Registered", "Remove", "Retry", "Standing", "Stirred", "Sync", "Ticket", "Turned", "Unfinished", "Unwatch", "Wake",
+    "Watch", "Watched",
 ]  # fmt: skip
 
 Impl: TypeAlias = Callable[..., Any]
@@ -29,6 +30,20 @@ A plain tuple, and the same one is the message to the store, the record while no
 mailbox: the cycle collector forgets plain tuples of atoms, so that a million queued downloads cost it nothing.
 """
 
+
+class Standing(NamedTuple):
+    """How far the attempts at a download have come, as it is written down: in UTC seconds, which outlive a process."""
+
+    attempts: int
+    """Those that are spent; while one runs, the number of that one."""
+    first_on: float
+    """When the first one started."""
+    idle_s: float
+    """Back-off so far, seconds."""
+    on: float
+    """When the one that runs has started, or the next one is due."""
+
+
 # ---- to the record store ---------------------------------------------------------------------------------------------
 
 
@@ -37,7 +52,7 @@ class Moved:
     """A download goes through one row of ``core.lifecycle.TABLE``, but for ``take``: that is the ``Transfer`` itself.
 
     ``event`` names the row. ``transfer``: the attempt that reports, None for a download that is not running. ``patch``:
-    what the record says from then on. ``on``: UTC seconds.
+    what the record says from then on. ``on``: UTC seconds. ``standing``: of one that will be tried again.
     """
 
     event: str
@@ -46,6 +61,7 @@ class Moved:
     transfer: Transfer | None
     patch: Record | None
     on: float
+    standing: Standing | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +76,38 @@ class Landed:
     on: float = 0.0
     following: Transfer | None = None
     """The attempt that the same slot started then: its news comes with this one."""
+
+
+class Add(NamedTuple):
+    """These downloads of ``source`` are dispatched, and are to survive: ``texts`` are their tickets as text.
+
+    Reply: None, once they are on disk. Raises ``StoreUnavailable``; then none of them is there.
+    """
+
+    source: str
+    tickets: Collection[Ticket]
+    texts: Collection[str]
+
+
+class Registered(NamedTuple):
+    """A source has (other) manners, of which some are to be known when the process starts again."""
+
+    source: str
+
+
+class Paced(NamedTuple):
+    """A run whose record had ended before it has ended now (UTC seconds), and ``source`` may be suspended since."""
+
+    source: str
+    last_end_on: float
+    suspended_until_on: float | None
+
+
+class Stirred(NamedTuple):
+    """A record was written to past the store, which is to write that down when it comes to it."""
+
+    source: str
+    download_id: str
 
 
 class Put(NamedTuple):
@@ -85,6 +133,22 @@ class PatchUnless(NamedTuple):
     download_id: str
     patch: Mapping[str, Any]
     states: tuple[Any, ...]
+
+
+class History(NamedTuple):
+    """Reply: up to ``limit`` downloads that are over, as they are on disk, the newest first; see ``engine.history``."""
+
+    source: str | None
+    phase: str | None
+    before: Any
+    limit: int
+
+
+class Attempts(NamedTuple):
+    """Reply: the attempts at a download that have ended, as they are on disk."""
+
+    source: str
+    download_id: str
 
 
 class Cancel(NamedTuple):
@@ -154,6 +218,10 @@ class Unwatch(NamedTuple):
 
     download_ids: Collection[str]
     callback: Callable[[Record], None]
+
+
+class Closed(NamedTuple):
+    """Nothing starts any more. Reply: None; what is not over by then has been told, as it is, to whoever watches it."""
 
 
 class Listen(NamedTuple):
@@ -226,6 +294,10 @@ class Again(NamedTuple):
     at: float
     message: Any
     tries: int
+
+
+class Turned(NamedTuple):
+    """The store cannot write any longer, or can again: what is to survive the process does not start meanwhile."""
 
 
 Due: TypeAlias = Retry | Guard | Wake | Abandon | Audit | Again

@@ -101,16 +101,23 @@ class RestartPolicy:
 class Retention:
     """How many terminal records stay in memory, and for how long; the oldest leave first.
 
-    ``max_terminal`` records per engine; ``max_age`` in seconds since the end, None for no limit.
+    ``max_terminal`` records per engine; ``max_age`` in seconds since the end, None for no limit. With a durable store
+    they stay in its history: of those that left memory ``max_history``, and for ``history_age`` seconds.
     """
 
     max_terminal: int = 10_000
     max_age: float | None = None
+    max_history: int | None = None
+    history_age: float | None = None
 
     def __post_init__(self) -> None:
         check_int("max_terminal", self.max_terminal, 0)
         if self.max_age is not None:
             check_seconds("max_age", self.max_age)
+        if self.max_history is not None:
+            check_int("max_history", self.max_history, 0)
+        if self.history_age is not None:
+            check_seconds("history_age", self.history_age)
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,8 @@ class SourcePolicy:
       (``transferred`` unchanged) before all of it is here. An impl that exceeds one is given up on; its thread is a
       zombie until it returns.
     - ``max_zombies``: more than so many bring the source down.
+    - ``durable``: with a durable store, whether its downloads survive the process, or are kept in memory.
+    - ``resume_interrupted``: whether what ran when the process ended is queued again at the next start; else it fails.
     - ``discard_cancelled``: delete the file of a download that was cancelled and landed all the same.
 
     What its records say from the start:
@@ -160,6 +169,8 @@ class SourcePolicy:
     timeout: float | None = None
     stall_timeout: float | None = None
     max_zombies: int = 3
+    durable: bool = True
+    resume_interrupted: bool = False
     discard_cancelled: bool = False
     username: str | None = None
     thread_name: str | None = None

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 __all__ = [
     "FIRST_KEYS",
+    "OPEN_PHASES",
     "STATE_OF_PHASE",
     "TERMINAL_PHASES",
     "TERMINAL_STATES",
@@ -50,6 +51,7 @@ class Phase:
 
 WAITING_PHASES: Final = frozenset({Phase.QUEUED, Phase.BACKING_OFF})
 TERMINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+OPEN_PHASES: Final = frozenset({Phase.QUEUED, Phase.RUNNING, Phase.BACKING_OFF})
 TERMINAL_STATES: Final = frozenset({State.SUCCEEDED, State.ERRORED, State.CANCELLED})
 
 STATE_OF_PHASE: Final = {

@@ -9,6 +9,8 @@ Each line has ``run`` (which engine), ``event``, ``at`` (monotonic seconds) and 
   decision was ``taken`` then, and the start ``stamped``, from which delays between starts count. ``returned``: the impl
   has. ``end``: its slot has reported that, ``stamped`` then.
 - ``refused``: its dispatch was broken off after ``queued``, and raised.
+- ``found``: it waits, after so many ``attempts``: an engine before this one left it in the store.
+- ``kept``: it waits still, and the engine is closed: it goes on with the next one on the same store.
 - ``withdrawn``: cancelled, or failed, while it waited. ``cancelled``: while it ran. ``gave_up``: on a hung impl.
   ``fell``: its slot died.
 - ``suspended``: the source asked for a pause ``until`` then.

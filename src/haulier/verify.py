@@ -7,7 +7,8 @@ It keeps its own books and shares no code with the engine. What it holds against
   (where one runs at a time, from the moment its impl returned; else, from the moment its slot had reported that);
 - never a start of what was withdrawn, cancelled or over; never twice at once;
 - what was dispatched first starts first;
-- every download is over once, and if the engine was closed, every one is.
+- every download is over once, and if the engine was closed, every one is, or is kept for the next one;
+- what was over with one engine does not start with a later one on the same store.
 """
 
 from __future__ import annotations
@@ -62,11 +63,17 @@ class Report:
 def verify(lines: Iterable[str]) -> Report:
     """Check a trace, of one engine or of several. Raises ``Violation``, or ``ValueError`` for what is no trace."""
     runs: dict[str, _Run] = {}
+    over: dict[str, dict[str, Line]] = {}
     for line in _parsed(lines):
-        runs.setdefault(line.told["run"], _Run()).see(line)
-    report = Report(runs=len(runs))
+        run = runs.get(line.told["run"])
+        if run is None:
+            run = runs[line.told["run"]] = _Run(over)
+        run.see(line)
+    report, downloads = Report(runs=len(runs)), set()
     for run in runs.values():
-        run.finish(report)
+        downloads |= run.finish(report)
+    report.downloads = len(downloads)
+    report.open = sum(download_id not in over[source] for source, download_id in downloads)
     return report
 
 
@@ -90,32 +97,37 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
 class _Run:
     """One engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, over: dict[str, dict[str, Line]]) -> None:
+        """``over``: what is over, by source and id, of all engines."""
         self._sources: dict[str, _Source] = {}
         self._closed: Line | None = None
+        self._over = over
 
     def see(self, line: Line) -> None:
         source = line.told.get("source")
         if line.told["event"] == "closed":
             self._closed = line
         elif source is not None:
-            self._sources.setdefault(source, _Source()).see(line)
+            if source not in self._sources:
+                self._sources[source] = _Source(self._over.setdefault(source, {}))
+            self._sources[source].see(line)
 
-    def finish(self, report: Report) -> None:
+    def finish(self, report: Report) -> set[tuple[str, str]]:
+        """Source and id of its downloads."""
         for source in self._sources.values():
             source.finish(self._closed)
             report.sources += 1
-            report.downloads += len(source.queued)
             report.attempts += source.attempts
-            report.open += len(source.queued.keys() - source.over.keys())
+        return {(name, each) for name, source in self._sources.items() for each in source.queued}
 
 
 @dataclass
 class _Source:
     """One source of one engine."""
 
+    over: dict[str, Line]
+    """Also with an engine before this one."""
     queued: dict[str, Line] = field(default_factory=dict)
-    over: dict[str, Line] = field(default_factory=dict)
     attempts: int = 0
     _rules: list[Line] = field(default_factory=list)
     _in_flight: dict[str, Line] = field(default_factory=dict)
@@ -124,6 +136,8 @@ class _Source:
     _given_up: dict[str, Line] = field(default_factory=dict)
     _gone: dict[str, Line] = field(default_factory=dict)
     """Withdrawn or cancelled."""
+    _kept: set[str] = field(default_factory=set)
+    """Not over, and the engine is closed: the next one goes on with them."""
     _started: set[str] = field(default_factory=set)
     _waiting: list[tuple[float, str]] = field(default_factory=list)
     """A heap of when dispatches returned; some of it has started, or is gone."""
@@ -152,16 +166,27 @@ class _Source:
         if download_id not in self._started and download_id not in self._gone:
             heapq.heappush(self._waiting, (line.told["at"], download_id))
 
+    def _on_found(self, line: Line) -> None:
+        download_id = line.told["id"]
+        self.queued[download_id] = Line(line.number, line.text, {**line.told, "began": line.told["at"]})
+        if line.told["attempts"]:
+            self._started.add(download_id)  # by an engine before this one: it has its place, whatever waits
+        else:
+            heapq.heappush(self._waiting, (line.told["at"], download_id))
+
     def _on_refused(self, line: Line) -> None:
         self.queued.pop(line.told["id"], None)
         self._gone[line.told["id"]] = line
+
+    def _on_kept(self, line: Line) -> None:
+        self._kept.add(line.told["id"])
 
     def _on_start(self, line: Line) -> None:
         download_id = line.told["id"]
         self.attempts += 1
         gone = (("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("is over", self.over))
         for what, seen in gone:
-            if download_id in seen and seen[download_id].told["at"] <= line.told["taken"]:
+            if download_id in seen and _is_before(seen[download_id], line):
                 raise Violation(f"{download_id} {what}, and starts", line, seen[download_id])
         if download_id in self._in_flight:
             raise Violation(f"{download_id} runs twice at once", line, self._in_flight[download_id])
@@ -293,5 +318,10 @@ class _Source:
             return
         for download_id, line in self.queued.items():
             # One that closed the engine itself was left to end, after the trace.
-            if download_id not in self.over and download_id not in self._in_flight:
+            if not (download_id in self.over or download_id in self._in_flight or download_id in self._kept):
                 raise Violation(f"{download_id} is not over, and the engine is closed", closed, line)
+
+
+def _is_before(seen: Line, start: Line) -> bool:
+    """Whether it was so when the start was decided; another engine's clock may be another one."""
+    return bool(seen.told["run"] != start.told["run"] or seen.told["at"] <= start.told["taken"])

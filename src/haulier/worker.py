@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import time
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from haulier.actors.ids import new_id
 from haulier.actors.mailbox import Mailbox
-from haulier.messages import Impl
+from haulier.actors.tickets import name_of, text_of_ticket
+from haulier.messages import Impl, Ticket
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import FIRST_KEYS
 
 if TYPE_CHECKING:
     from haulier.engine import DownloadEngine
 
-__all__ = ["BackgroundDownloadWorker"]
+__all__ = ["BackgroundDownloadWorker", "Wanted"]
+
+
+class Wanted(NamedTuple):
+    """One download for ``dispatch_many``: the arguments of ``dispatch`` that are its own."""
+
+    target_id: Any
+    display_name: str
+    original_filename: str
+    extra_record_fields: Mapping[str, Any] | None = None
+    username_override: str | None = None
+    thread_name: str | None = None
 
 
 class BackgroundDownloadWorker:
@@ -54,27 +66,79 @@ class BackgroundDownloadWorker:
         Raises ``ValueError`` or ``TypeError`` for arguments that are none, ``EngineClosed``, ``SourceDown``,
         ``QueueFull`` or ``StoreUnavailable``; then nothing was stored.
         """
+        mailbox = self._mailbox(source_name)
+        ticket = self._ticket(
+            mailbox, target_id, display_name, original_filename, impl_callable,
+            extra_record_fields, username_override, thread_name,
+        )  # fmt: skip
+        source = mailbox.source
+        if mailbox.is_kept:
+            mailbox.put_kept((ticket,), (text_of_ticket(ticket, _name_of(mailbox, impl_callable)),))
+        elif source.in_flight or source.pending or not self._hands_over or not mailbox.is_idle:
+            mailbox.put(ticket)
+        else:
+            mailbox.put_and_wait(ticket)
+        return ticket[0]
+
+    def dispatch_many(self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None) -> list[str]:
+        """Queue many downloads at a source, in this order, and return their ids. All of them, or none.
+
+        With a durable store that is one transaction for all of them, where ``dispatch`` is one each. Each is a
+        ``haulier.Wanted``. Raises what ``dispatch`` raises; then nothing was stored.
+        """
+        mailbox = self._mailbox(source_name)
+        tickets = []
+        for each in wanted:
+            if not isinstance(each, Wanted):
+                raise TypeError(f"wanted must be haulier.Wanted, each of them, not {each!r}")
+            tickets.append(
+                self._ticket(
+                    mailbox, each.target_id, each.display_name, each.original_filename, impl_callable,
+                    each.extra_record_fields, each.username_override, each.thread_name,
+                )
+            )  # fmt: skip
+        if not tickets:
+            return []
+        if mailbox.is_kept:
+            name = _name_of(mailbox, impl_callable)
+            mailbox.put_kept(tickets, [text_of_ticket(ticket, name) for ticket in tickets])
+        else:
+            mailbox.put_many(tickets)
+        return [ticket[0] for ticket in tickets]
+
+    def _mailbox(self, source_name: str) -> Mailbox:
         system = self._engine._system
         mailbox = system.mailboxes.get(source_name) if type(source_name) is str else None
         if mailbox is None or not system.is_open:
             mailbox = system.mailbox(source_name)
             system.check_open()
+        return mailbox
+
+    def _ticket(
+        self,
+        mailbox: Mailbox,
+        target_id: Any,
+        display_name: str,
+        original_filename: str,
+        impl_callable: Impl | None,
+        extras: Mapping[str, Any] | None,
+        username: str | None,
+        thread_name: str | None,
+    ) -> Ticket:
         impl = mailbox.impl if impl_callable is None else impl_callable
         if (impl is mailbox.common and impl is not None) or _is_common(mailbox, impl):
             impl = None
         if thread_name is not None and not isinstance(thread_name, str):
             raise TypeError(f"thread_name must be a str, not {thread_name!r}")
         download_id = new_id()
-        username, extras = username_override, extra_record_fields
         if not mailbox.is_plain:
             policy = mailbox.source.policy
             username = username or policy.username
             extras = _filled(policy, target_id, display_name, extras)
             if policy.thread_name is not None and not thread_name:
                 thread_name = policy.thread_name.format(target_id=target_id, download_id=download_id)
-        source = mailbox.source
-        name = source.name
-        ticket = (
+        name = mailbox.source.name
+        return (
             download_id,
             name,
             target_id,
@@ -86,11 +150,6 @@ class BackgroundDownloadWorker:
             None if extras is None else _flat(extras),
             time(),
         )
-        if source.in_flight or source.pending or not self._hands_over or not mailbox.is_idle:
-            mailbox.put(ticket)
-        else:
-            mailbox.put_and_wait(ticket)
-        return download_id
 
     def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
         """Let at most ``max_concurrent`` impls of a source run at once, from now on; those that run finish.
@@ -121,10 +180,28 @@ def check_impl(name: str, impl: object) -> None:
         raise TypeError(f"{name} must be a blocking function, and {impl!r} is a coroutine function")
 
 
+def _name_of(mailbox: Mailbox, impl: Impl | None) -> str | None:
+    """How an impl is written down; None: the source's own. Raises ``TypeError`` for what would not be found again."""
+    if impl is None or _same(impl, mailbox.impl):
+        return None
+    name = name_of(impl)
+    if name is None:
+        raise TypeError(
+            f"impl_callable: {impl!r} cannot be found again after a restart. Give the source an impl of its own "
+            f"(register_source({mailbox.source.name!r}, impl=…)), or take a function at the top of a module; "
+            f"or have the source's downloads live in memory only: SourcePolicy(durable=False)"
+        )
+    return name
+
+
+def _same(impl: Impl | None, other: Impl | None) -> bool:
+    # Two bound methods of one object are equal, not identical; of anything else, == may be anybody's code.
+    return impl is other or (type(impl) is MethodType and impl == other)
+
+
 def _is_common(mailbox: Mailbox, impl: Impl | None) -> bool:
     """Whether ``impl`` need not be on the ticket, being the one that this source's downloads mostly have."""
-    # Two bound methods of one object are equal, not identical; of anything else, == may be anybody's code.
-    if type(impl) is MethodType and impl == mailbox.common:
+    if type(impl) is MethodType and _same(impl, mailbox.common):
         return True
     check_impl("impl_callable", impl)
     if mailbox.common is None:

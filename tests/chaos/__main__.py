@@ -39,40 +39,46 @@ GROWTH_BYTES: Final = 64 * 2**20
 def main() -> int:
     """Run; the exit status."""
     wanted = _arguments()
-    seed: int = wanted.seed
-    rounds = count() if wanted.round is None else iter([wanted.round])
-    print(f"seed {seed}, for {wanted.minutes:g} min" if wanted.round is None else f"seed {seed}, round {wanted.round}")
+    print(
+        f"seed {wanted.seed}, " + (f"for {wanted.minutes:g} min" if wanted.round is None else f"round {wanted.round}")
+    )
     began = monotonic()
     total = _Total()
-    for number in rounds:
-        repeat = f'make chaos ARGS="--seed {seed} --round {number}"'
-        folder = Path(tempfile.mkdtemp(prefix="haulier-chaos-"))
-        with _watched(f"this round hangs; again: {repeat}\nits trace, where it has one: {folder / 'trace'}"):
-            books = play(draw_plan(seed, number), folder, anywhere=wanted.anywhere)
-        broken = total.add(books)
-        at = monotonic() - began
-        print(
-            f"{at:7.1f} s  round {number}: {books.done['accepted']} downloads, {_end(books)},"
-            f" {total.resident / 2**20:.0f} MiB, {len(broken)} broken",
-            flush=True,
-        )
-        if broken:
-            for each in broken[:20]:
-                print(f"\n{each.promise}: {each.how}")
-            print(f"\nagain: {repeat}\nfiles and trace: {folder}")
-            if not wanted.anywhere:
+    status = 0
+    try:
+        for number in count() if wanted.round is None else [wanted.round]:
+            broken = _round(wanted, number, total, began)
+            if (broken and not wanted.anywhere) or monotonic() - began >= 60 * wanted.minutes:
                 break
-        else:
-            shutil.rmtree(folder)
-        if at >= 60 * wanted.minutes:
-            break
-    print()
-    print(f"{total.looks['hang']} rounds with seed {seed} in {monotonic() - began:.0f} s,", end=" ")
+    except KeyboardInterrupt:
+        status = 130
+    print(f"\n{total.looks['hang']} rounds with seed {wanted.seed} in {monotonic() - began:.0f} s,", end=" ")
     print(f"{total.done['accepted']:,} downloads, {total.done['lines logged']:,} lines logged")
     for line in table(total.done, total.looks, total.broken.elements()):
         print(line)
     print("as many at once as may: " + ", ".join(f"{peak} of {limit}" for limit, peak in sorted(total.peaks.items())))
-    return 1 if total.broken else 0
+    return 1 if total.broken else status
+
+
+def _round(wanted: argparse.Namespace, number: int, total: _Total, began: float) -> bool:
+    """Play a round and tell of it; whether anything was broken."""
+    repeat = f'make chaos ARGS="--seed {wanted.seed} --round {number}"'
+    folder = Path(tempfile.mkdtemp(prefix="haulier-chaos-"))
+    with _watched(f"this round hangs; again: {repeat}\nits trace, where it has one: {folder / 'trace'}"):
+        books = play(draw_plan(wanted.seed, number), folder, anywhere=wanted.anywhere)
+    broken = total.add(books)
+    print(
+        f"{monotonic() - began:7.1f} s  round {number}: {books.done['accepted']} downloads, {_end(books)},"
+        f" {total.resident / 2**20:.0f} MiB, {len(broken)} broken",
+        flush=True,
+    )
+    for each in broken[:20]:
+        print(f"\n{each.promise}: {each.how}")
+    if broken:
+        print(f"\nagain: {repeat}\nfiles and trace: {folder}")
+    else:
+        shutil.rmtree(folder)
+    return bool(broken)
 
 
 def _arguments() -> argparse.Namespace:

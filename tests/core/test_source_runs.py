@@ -61,7 +61,8 @@ def test_a_back_off_frees_the_slot_and_comes_first_when_due(make: Make) -> None:
     transfer.cell.update(transferred=9, progress=50.0, speed=3, time_remaining=1.0, size=18)
     it.source.settle(transfer, Again(4.0, "reset", "OSError"), 10.0, ON)
     patch = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 4.0}
-    assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON)
+    standing = m.Standing(1, ON - 10.0, 4.0, ON + 4.0)
+    assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON, standing)
     assert it.supervisor == [m.Retry(it.source, "a", 14.0)]
     assert Outlook(it.source, 13.0).reason("a") == "back-off"
     second = it.start(10.0)
@@ -106,7 +107,8 @@ def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> 
     (transfer,) = running(it, "a")
     it.put("b", "c")
     it.source.settle(transfer, PutBack(8.0), 10.0, ON)
-    assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, {"attempt": 0, "next_attempt_at": ON + 8.0}, ON)
+    patch, standing = {"attempt": 0, "next_attempt_at": ON + 8.0}, m.Standing(0, ON - 10.0, 8.0, ON + 8.0)
+    assert it.store[-1] == m.Moved("put_back", "tidal", "a", transfer, patch, ON, standing)
     assert Outlook(it.source, 11.0).reason("a") == "suspension"
     assert it.start(17.0) == 18.0
     again = it.start(18.0)

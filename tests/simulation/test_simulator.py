@@ -139,6 +139,24 @@ def test_idle_slots_leave_and_come_back() -> None:
     simulator.finish()
 
 
+def test_who_looks_while_another_one_is_about_to_start_is_woken_when_it_has() -> None:
+    """Until then there is nothing to tell when to look again: the delay counts from that start."""
+    simulator = Simulator(SourcePolicy(concurrency=2, delay=1.0, delay_from="start"))
+    ids = dispatched(simulator, 3)
+    reports, waits = simulator.hired
+    simulator.clock.advance(1.0)
+    simulator.end(ids[0], path="x")
+    while reports.in_hand is None or reports.in_hand.download_id == ids[0] or waits.thread not in simulator.runnable():
+        simulator.advance(reports.thread)
+    while waits.thread in simulator.runnable():
+        simulator.advance(waits.thread)
+    assert reports.in_hand.claimed
+    assert running(simulator) == [ids[1]]
+    simulator.pass_time(1.0)
+    assert running(simulator) == ids[1:]
+    simulator.finish()
+
+
 # ---- faults ----------------------------------------------------------------------------------------------------------
 
 

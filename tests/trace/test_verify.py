@@ -74,6 +74,27 @@ def test_a_trace_that_is_well_is_counted() -> None:
     assert verify(trace(*GOOD)) == Report(runs=1, sources=1, downloads=2, attempts=2, open=0)
 
 
+def test_what_is_kept_for_the_next_engine_counts_once() -> None:
+    events = [
+        (1.0, "queued", "a"),
+        (2.0, "queued", "b"),
+        (2.5, "queued", "c"),
+        *run(3.0, "a", 4.0),
+        *((5.0, "kept", each) for each in "abc"),
+        (6.0, "closed"),
+        # The one that was tried before has its place, wherever it is among those that wait for their first turn.
+        *((0.1, "found", each, {"run": "two", "attempts": attempts}) for each, attempts in (("b", 0), ("a", 1))),
+        *((at, event, each, {"run": "two", **more}) for at, event, each, more in _then()),
+    ]
+    assert verify(trace(*events)) == Report(runs=2, sources=2, downloads=3, attempts=3, open=1)
+
+
+def _then() -> Iterable[tuple[float, str, str, dict[str, float]]]:
+    for at, each in ((1.0, "a"), (2.0, "b")):
+        yield from [(at, "start", each, {}), (at + 0.1, "returned", each, {}), (at + 0.1, "end", each, {"stamped": at})]
+        yield (at + 0.2, "over", each, {})
+
+
 def test_a_trace_that_was_cut_off_is_well_and_says_what_is_open() -> None:
     lines = trace(*GOOD[:-2])
     assert verify([*lines, '{"run": "one", "eve']) == Report(runs=1, sources=1, downloads=2, attempts=2, open=1)
@@ -126,6 +147,15 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
     ("a probe that died shows nothing", "one is to run alone", [
         rules(0.0, 3), *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}), *run(9.0, "b", 9.5, "fell"),
         (9.6, "start", "c"), (9.7, "start", "d"),
+    ]),
+    ("over with the engine before", "a is over, and starts", [(3.0, "over", "a"), (1.0, "start", "a", {"run": "two"})]),
+    ("over again", "a is over twice", [(3.0, "over", "a"), (1.0, "over", "a", {"run": "two"})]),
+    ("found out of turn", "b started before a, which came first", [
+        (1.0, "found", "a", {"attempts": 0}), (2.0, "found", "b", {"attempts": 0}), *run(3.0, "b", 4.0),
+        (5.0, "start", "a"),
+    ]),
+    ("found, and never over", "a is not over, and the engine is closed", [
+        (1.0, "found", "a", {"attempts": 0}), (3.0, "closed"),
     ]),
 ]  # fmt: skip
 
@@ -202,7 +232,7 @@ def test_what_is_no_trace_is_refused(text: str) -> None:
 
 
 def test_two_engines_in_one_file_know_nothing_of_each_other() -> None:
-    other = [line.replace('"one"', '"two"') for line in trace(*GOOD)]
+    other = [line.replace('"one"', '"two"').replace('"id": "', '"id": "another-') for line in trace(*GOOD)]
     mixed = [line for pair in zip(trace(*GOOD), other, strict=True) for line in pair]
     assert verify(mixed) == Report(runs=2, sources=2, downloads=4, attempts=4, open=0)
 

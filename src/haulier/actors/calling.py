@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from inspect import Parameter, signature
@@ -11,9 +12,17 @@ from typing import Any, Final
 from haulier.messages import Impl
 from haulier.transfer import Transfer
 
-__all__ = ["Caller", "caller_of"]
+__all__ = ["Caller", "LateImpl", "caller_of"]
 
 Caller = Callable[[Impl, Transfer], Any]
+
+
+class LateImpl(ABC):
+    """Stands for an impl that is looked for when it is to be called."""
+
+    @abstractmethod
+    def find(self) -> Impl:
+        """The impl. Raises, in the attempt, what goes wrong with that."""
 
 
 def _plain(impl: Impl, transfer: Transfer) -> Any:

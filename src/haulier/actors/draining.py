@@ -23,8 +23,8 @@ LOOK_S: Final = 0.25
 def drain_queues(system: System, deadline: float | None) -> None:
     """Wait until everything is over, or ``deadline`` (monotonic) has come.
 
-    But for what cannot end while somebody waits here: downloads at a paused source and, where an impl is the one that
-    waits, its own and those behind it.
+    But for what cannot end while somebody waits here: downloads at a source that is paused, or yet to be registered,
+    and, where an impl is the one that waits, its own and those behind it.
     """
     ids = _unfinished(system)
     answers: SimpleQueue[Record] = SimpleQueue()
@@ -67,6 +67,7 @@ def _unfinished(system: System) -> list[str]:
 
 
 def _paused(system: System) -> set[str]:
-    """What waits at a paused source."""
+    """What waits at a source that is paused, or yet to be registered."""
     sources = [mailbox.source for mailbox in list(system.mailboxes.values())]
-    return {download_id for source in sources if source.gate.paused for download_id in source.pending.copy()}
+    closed = [source for source in sources if source.gate.paused or "unregistered" in source.gate.holds]
+    return {download_id for source in closed for download_id in source.pending.copy()}

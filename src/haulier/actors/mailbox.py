@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from math import inf
 from random import uniform
@@ -20,7 +20,7 @@ from haulier import messages as m
 from haulier.actors.bell import Bell
 from haulier.core.outcome import Outcome
 from haulier.core.source import Source
-from haulier.errors import HaulierError, QueueFull, forked
+from haulier.errors import HaulierError, QueueFull, StoreUnavailable, forked
 from haulier.events import Discarded
 from haulier.log import Log
 from haulier.policies import SourcePolicy
@@ -61,7 +61,9 @@ class Mailbox:
         tell_supervisor: Callable[[Any], None],
         patience_s: float,
         trace: Trace | None = None,
+        ask_store: Callable[[Any], Any] | None = None,
     ) -> None:
+        """``ask_store``: the store outlives the process."""
         self.source = Source(name, policy, uniform, tell_store, tell_supervisor)
         self.source.owner = self
         self.trace = trace
@@ -77,6 +79,9 @@ class Mailbox:
         """The first impl that was dispatched here. A ticket leaves it out: with a function in it, it would be one more
         object for the cycle collector to visit."""
         self._tell_store = tell_store
+        self._ask_store = ask_store
+        self._needs_impl = False
+        """Whether something found on disk is to be run by the impl that the source will be registered with."""
         self.give_way: Callable[[], None] = partial(sleep, 0)
         """What a slot does after some time without a break."""
         self.handoffs: dict[str, Lock] = {}
@@ -100,11 +105,8 @@ class Mailbox:
             self._put(ticket)
         except HaulierError:
             raise
-        except BaseException:  # a signal handler raised, or memory ran out: whoever called has no id
-            with self.lock:
-                if self.source.take_back(ticket[0]) and self.trace is not None:
-                    self.trace.note("refused", source=self.source.name, id=ticket[0])
-            self._interrupted()
+        except BaseException:
+            self._take_back((ticket,))
             raise
 
     def _put(self, ticket: m.Ticket) -> None:
@@ -121,6 +123,85 @@ class Mailbox:
             self.trace.note("queued", source=source.name, id=ticket[0], began=began)
         if self._bell.armed or source.live < source.limit:
             self.call_on_slots()
+
+    def put_many(self, tickets: Collection[m.Ticket]) -> None:
+        """``put`` for many: all of them or none."""
+        began = 0.0 if self.trace is None else monotonic()
+        try:
+            with self.lock:  # so that nothing starts, and nobody closes, before all are there
+                self._check_room(len(tickets))
+                for ticket in tickets:
+                    self.source.put(ticket)
+            self._queued(tickets, began)
+        except HaulierError:
+            raise
+        except BaseException:
+            self._take_back(tickets)
+            raise
+
+    def put_kept(self, tickets: Collection[m.Ticket], texts: Collection[str]) -> None:
+        """Queue downloads that are to survive the process, once they are on disk: all of them or none.
+
+        Raises what ``put`` does, and ``StoreUnavailable``.
+        """
+        source, began = self.source, 0.0 if self.trace is None else monotonic()
+        assert self._ask_store is not None
+        try:
+            with self.lock:
+                self._check_room(len(tickets))
+                source.announce(tickets)
+            try:
+                self._ask_store(m.Add(source.name, tickets, texts))
+            except StoreUnavailable as error:  # they have been refused: the store has none of them
+                with self.lock:
+                    source.renounce(tickets)
+                    if source.refusal is not None and source.refusal.kind == "closed":
+                        raise source.refusal.error(source.name) from error
+                raise
+            with self.lock:
+                refusal = source.refusal
+                if refusal is None or refusal.kind == "closed":  # then they are kept for the next start
+                    source.enqueue(tickets)
+                    refusal = None
+                else:
+                    source.renounce(tickets)
+            if refusal is not None:
+                for ticket in tickets:
+                    self._tell_store(m.Forget(source.name, ticket[0]))
+                self._ask_store(m.Sync())
+                raise refusal.error(source.name)
+            self.release()
+            self._queued(tickets, began)
+        except HaulierError:
+            raise
+        except BaseException:
+            self._take_back(tickets)
+            raise
+
+    def _check_room(self, count: int) -> None:
+        """Raise what keeps ``count`` more downloads from being queued. Under the lock."""
+        source = self.source
+        if source.refusal is not None:
+            raise source.refusal.error(source.name)
+        most = source.policy.max_queued
+        if most is not None and len(source.pending) + count > most:
+            raise QueueFull(f"{len(source.pending)} downloads wait at source {source.name!r}, and {most} may")
+
+    def _queued(self, tickets: Collection[m.Ticket], began: float) -> None:
+        """They are in the queue."""
+        if self.trace is not None:
+            for ticket in tickets:
+                self.trace.note("queued", source=self.source.name, id=ticket[0], began=began)
+        self.call_on_slots()
+
+    def _take_back(self, tickets: Collection[m.Ticket]) -> None:
+        """A signal handler raised, or memory ran out: whoever called has no ids."""
+        with self.lock:
+            for download_id in self.source.renounce(tickets):
+                self._tell_store(m.Forget(self.source.name, download_id))
+                if self.trace is not None:
+                    self.trace.note("refused", source=self.source.name, id=download_id)
+        self._interrupted()
 
     def _put_bounded(self, ticket: m.Ticket, most: int) -> None:
         with self.lock:
@@ -170,8 +251,13 @@ class Mailbox:
             raise
 
     def apply(self, policy: SourcePolicy) -> None:
-        """Take over another policy, at once."""
-        self.change(lambda source: source.apply(policy))
+        """Take over another policy, at once. Raises ``ValueError`` where ``durable`` differs and something waits."""
+        with self.lock:
+            source = self.source
+            if policy.durable != source.policy.durable and (source.pending or source.in_flight):
+                raise ValueError(f"durable cannot change while downloads of {source.name!r} are on their way")
+            self.is_kept = source.keeps = self._ask_store is not None and policy.durable
+            self.change(lambda source: source.apply(policy))
         self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
 
     def change(self, how: Callable[[Source], object]) -> None:
@@ -196,6 +282,28 @@ class Mailbox:
     def _interrupted(self) -> None:
         """A step was broken off in its middle: have the supervisor make good what it left undone."""
         self.tell_supervisor(m.Audit(0.0, thorough=True))
+
+    def hold(self, needs_impl: bool) -> None:
+        """A download was found on disk: nothing starts here before ``release``; while the engine is being made."""
+        self._needs_impl = self._needs_impl or needs_impl
+        if not self.source.gate.holds:
+            self.change(lambda source: source.gate.hold("unregistered", True))
+
+    def found(self, download_id: str, attempts: int) -> None:
+        """A download that was found on disk waits here, after so many attempts; while the engine is being made."""
+        if self.trace is not None:
+            self.trace.note("found", source=self.source.name, id=download_id, attempts=attempts)
+
+    def release(self) -> None:
+        """Somebody has made the source known: go on with what was found on disk, if there is an impl for it."""
+        if "unregistered" in self.source.gate.holds and (self.impl is not None or not self._needs_impl):
+            self.change(lambda source: source.gate.hold("unregistered", False))
+
+    def hold_back(self, unwell: bool) -> None:
+        """Start nothing that is to survive the process while what comes of it cannot be written down; or go on."""
+        unwell = unwell and self.is_kept
+        if unwell != ("store" in self.source.gate.holds):
+            self.change(lambda source: source.gate.hold("store", unwell))
 
     # ---- on the supervisor's thread ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.actor import ActorCrashed, EngineActor, Inbox, Mail
-from haulier.actors.calling import Caller, caller_of
+from haulier.actors.calling import Caller, LateImpl, caller_of
 from haulier.actors.mailbox import Mailbox
 from haulier.core.outcome import Again, Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
@@ -101,8 +101,6 @@ class SourceActor(EngineActor):
         ticket, mailbox = transfer.ticket, self._mailbox
         impl = mailbox.common if ticket[6] is None else ticket[6]
         assert impl is not None
-        if impl is not self._impl:
-            self._impl, self._call = impl, caller_of(impl)
         set_current(transfer)
         taken = transfer.started_at
         if self._verbose or mailbox.handoffs or transfer.claimed or ticket[7] is not None:
@@ -111,6 +109,10 @@ class SourceActor(EngineActor):
             about: dict[str, Any] = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
             mailbox.trace.note("start", **about, taken=taken, stamped=transfer.started_at)
         try:
+            if impl is not self._impl:
+                if isinstance(impl, LateImpl):
+                    impl = impl.find()
+                self._impl, self._call = impl, caller_of(impl)
             return self._call(impl, transfer), None
         except SourceCrashed as crash:
             raise SlotCrashed(text_of(crash)) from crash

@@ -22,7 +22,7 @@ from haulier.actors.bell import Bell
 from haulier.actors.succession import Permanent
 from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
-from haulier.errors import forked
+from haulier.errors import StoreUnavailable, forked
 from haulier.events import Event
 from haulier.log import Log
 from haulier.messages import Sync
@@ -78,6 +78,8 @@ class Store(Inbox):
         """Called when the actor has ended for good."""
         self.damaged: Callable[[], None] = lambda: None
         """Called when a message could not be applied: what it told of may be lost."""
+        self.failure: StoreUnavailable | None = None
+        """Why nothing can be written just now, where that is to be."""
         self.restarts = Restarts(RestartPolicy())
         self.running = False
         """Whether the actor is there; while it is not, whoever asks applies."""
@@ -165,11 +167,16 @@ class Store(Inbox):
             self._bell.armed = True
             if self.backlog or self.stopping:
                 break
-            expiry = self.ledger.next_expiry()
-            self._bell.wait(None if expiry is None else expiry - time())
-            if expiry is not None and expiry <= time():
+            self._bell.wait(self._next_look())
+            look = self._next_look()
+            if look is not None and look <= 0:
                 break
         return self._mail
+
+    def _next_look(self) -> float | None:
+        """Seconds until there is something to do that nobody tells of; None for never."""
+        expiry = self.ledger.next_expiry()
+        return None if expiry is None else expiry - time()
 
     def stop(self) -> None:
         """Have the actor end once all is applied; from then on whoever asks applies."""
@@ -216,6 +223,7 @@ class Store(Inbox):
                     self._carry_out()
                 self.ledger.now = time()
                 self.ledger.expire()
+                self._look_after()
                 self._carry_out()
                 self._listen()
             finally:
@@ -248,6 +256,9 @@ class Store(Inbox):
                 self._dead_letter(message, error)
             finally:  # also where the log fails: a message is applied once
                 backlog.popleft()
+
+    def _look_after(self) -> None:
+        """Whatever else a store has to do, once all is applied."""
 
     def _dead_letter(self, message: Any, failure: BaseException) -> None:
         self.dead_letters += 1

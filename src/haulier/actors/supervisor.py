@@ -52,6 +52,10 @@ class Engine(Protocol):
     def tell_store(self, message: Any) -> None:
         """Tell the store."""
 
+    @property
+    def is_unwell(self) -> bool:
+        """Whether the store cannot write just now."""
+
     def abandoned(self) -> bool:
         """Nobody holds the engine: whether it had nothing left to do, and was ended."""
 
@@ -194,6 +198,9 @@ class SupervisorActor(Permanent):
                 if at == self._supervisor.audit_at:
                     self._supervisor.audit_at = None
                 self._audit(thorough)
+            case m.Turned():
+                for mailbox in self._engine.sources():
+                    mailbox.hold_back(self._engine.is_unwell)
             case m.Abandon():
                 if not self._engine.abandoned():
                     self._supervisor.later(m.Abandon(monotonic() + ABANDONED_S))

@@ -9,15 +9,19 @@ from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.actor import Inbox
+from haulier.actors.durable import DurableStore
 from haulier.actors.mailbox import Mailbox
+from haulier.actors.recovery import Recovery
 from haulier.actors.store import Store, StoreActor
 from haulier.actors.subscription import Subscription
 from haulier.actors.supervisor import Supervisor, SupervisorActor
+from haulier.core.journal import DurableLedger
 from haulier.core.ledger import Ledger
 from haulier.errors import EngineClosed, StoreUnavailable
 from haulier.events import Changed, Event, Removed
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import TERMINAL_PHASES
+from haulier.storage.protocol import Storage
 from haulier.trace import Trace
 
 __all__ = ["System"]
@@ -32,9 +36,21 @@ PLAIN = SourcePolicy()
 class System:
     """The store, the supervisor, and a mailbox for each source; nothing here refers to the engine that owns it."""
 
-    def __init__(self, retention: Retention, patience_s: float, trace: Trace | None = None) -> None:
-        self.ledger = Ledger(retention)
-        self.store = Store(self.ledger)
+    def __init__(
+        self, retention: Retention, patience_s: float, trace: Trace | None = None, storage: Storage | None = None
+    ) -> None:
+        self.ledger: Ledger
+        self.store: Store
+        self._recovery: Recovery | None = None
+        if storage is None:
+            self.ledger = Ledger(retention)
+            self.store = Store(self.ledger)
+        else:
+            self.ledger = ledger = DurableLedger(retention, self._keeps)
+            self.store = store = DurableStore(ledger, storage, retention, self._resumes)
+            store.turned = self._store_turned
+            self._recovery = Recovery(storage, ledger, self.mailbox)
+        self.is_durable = storage is not None
         self.supervisor = Supervisor()
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
@@ -51,9 +67,12 @@ class System:
         self.store.ended = self._store_ended
         self.store.damaged = self._store_damaged
         try:
-            StoreActor(self.store).begin()
             if trace is not None:
                 self.store.tell(m.Listen(active=True))
+                self.store.drain()
+            if self._recovery is not None:
+                self._recovery.run()
+            StoreActor(self.store).begin()
             SupervisorActor(self.supervisor, self).begin()
         except BaseException:  # 'can't start new thread': nobody has an engine that could be closed
             self.store.stop()
@@ -81,8 +100,11 @@ class System:
             self.check_open()
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
-                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace)
+                ask = self.store.ask if self.is_durable else None
+                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace, ask)
                 mailbox.give_way = self.store.give_way
+                if self._recovery is not None:
+                    self._recovery.pace(mailbox)
                 self.mailboxes[name] = mailbox
             return self.mailboxes[name]
 
@@ -115,7 +137,23 @@ class System:
     def _store_damaged(self) -> None:
         self.supervisor.tell(m.Audit(0.0, thorough=True))
 
+    def _store_turned(self) -> None:
+        self.supervisor.tell(m.Turned())
+
+    def _keeps(self, source: str) -> bool:
+        mailbox = self.mailboxes.get(source)
+        return mailbox is None or mailbox.is_kept
+
+    def _resumes(self, source: str) -> bool:
+        mailbox = self.mailboxes.get(source)
+        return mailbox is not None and mailbox.source.policy.resume_interrupted
+
     # ---- for the supervisor ------------------------------------------------------------------------------------------
+
+    @property
+    def is_unwell(self) -> bool:
+        """Whether the store cannot write just now."""
+        return self.store.failure is not None
 
     def sources(self) -> Iterable[Mailbox]:
         """The mailboxes of all sources."""
@@ -188,8 +226,6 @@ class System:
             for mailbox in mailboxes:
                 self._give_up(mailbox, mine)
             self._stop_actors(mine, join_s)
-            for mailbox in mailboxes:
-                self._account_for(mailbox)
             if self._trace is not None:
                 self._trace.close()
 
@@ -213,10 +249,14 @@ class System:
     def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:
         until = monotonic() + (0.0 if self._is_ours(mine) else join_s)
         self.supervisor.stop()
+        _join(self.supervisor, mine, join_s)
+        for mailbox in self.sources():
+            self._account_for(mailbox)
+        if self.is_durable:
+            self.store.ask(m.Closed())
         for subscription in self._subscriptions:
             subscription.close(_left(until))
         self.store.stop()
-        _join(self.supervisor, mine, join_s)
         _join(self.store, mine, join_s)
 
     def _is_ours(self, thread: threading.Thread) -> bool:
@@ -239,8 +279,8 @@ class System:
     def abandoned(self) -> bool:
         """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
-        # Nobody is left who could resume a source that is paused.
-        if any(source.in_flight or (source.pending and not source.gate.paused) for source in sources):
+        # Nobody is left who could resume a source that is paused, or register one.
+        if any(source.in_flight or (source.pending and not source.gate.is_closed) for source in sources):
             return False
         self.refuse()
         for mailbox in list(self.mailboxes.values()):

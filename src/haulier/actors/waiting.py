@@ -9,10 +9,17 @@ from time import monotonic
 
 from haulier import messages as m
 from haulier.actors.store import Store
-from haulier.errors import UnknownDownload, forked
-from haulier.records import Record
+from haulier.errors import EngineClosed, UnknownDownload, forked
+from haulier.records import OPEN_PHASES, TERMINAL_STATES, Record
 
-__all__ = ["arrivals"]
+__all__ = ["arrivals", "ended"]
+
+
+def ended(record: Record) -> Record:
+    """The record. Raises ``EngineClosed`` where it is not over: it goes on with the next engine on the same store."""
+    if record.get("phase") in OPEN_PHASES and record.get("state") not in TERMINAL_STATES:
+        raise EngineClosed(f"the engine is closed; download {record['id']} is kept for the next one")
+    return record
 
 
 def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[Record]:
@@ -40,7 +47,7 @@ def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadli
             if store.forked:
                 raise forked()
             left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
-            yield answers.get(timeout=left)
+            yield ended(answers.get(timeout=left))
     except Empty:
         raise TimeoutError("not all of the downloads are over yet") from None
     finally:

@@ -16,7 +16,7 @@ NO_FILE: Final = "the impl returned no file path"
 class Entry:
     """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Held``."""
 
-    __slots__ = ("ended_on", "fixed", "overlay", "phase", "record", "transfer")
+    __slots__ = ("ended_on", "fixed", "overlay", "phase", "record", "standing", "stirred", "transfer")
 
     def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
         self.record = record
@@ -30,6 +30,10 @@ class Entry:
         """Ended by the engine or cancelled: its state never changes again."""
         self.ended_on: float | None = None
         """When it ended (UTC seconds), where retention counts it."""
+        self.standing: m.Standing | None = None
+        """Of one that waits for another attempt, where that is to be written down."""
+        self.stirred = False
+        """Written to since it was last written down, and the store knows."""
 
     def go(self, phase: str, changes: Record) -> None:
         """Come into ``phase``, with ``changes`` to the record."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from haulier.policies import SourcePolicy
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "Hold"]
+
+Hold: TypeAlias = Literal["unregistered", "store"]
+"""What waits was found on disk, and its source is yet to be registered; the store cannot write."""
 
 
 class Gate:
@@ -19,13 +22,15 @@ class Gate:
 
     __slots__ = (
         "_draw", "_floor", "_from_end", "_gap", "_jitter", "_last_end", "_last_start",
-        "claims", "delay", "is_free", "paused", "probing", "suspended_until",
+        "claims", "delay", "holds", "is_free", "paused", "probing", "suspended_until",
     )  # fmt: skip
 
     def __init__(self, policy: SourcePolicy, draw: Callable[[float, float], float]) -> None:
         self._draw = draw
         self._last_end = self._last_start = -inf
         self.paused = False
+        self.holds: set[Hold] = set()
+        """What else keeps everything from starting, where records outlive the process."""
         self.claims = 0
         self.suspended_until = -inf
         self.is_free: bool
@@ -52,17 +57,27 @@ class Gate:
         self.paused = paused
         self._look()
 
+    def hold(self, why: Hold, held: bool) -> None:
+        """Keep everything from starting because of ``why``, or no longer."""
+        (self.holds.add if held else self.holds.discard)(why)
+        self._look()
+
     def _look(self) -> None:
-        self.is_free = self._gap == 0 and not self.paused and self.suspended_until == -inf
+        self.is_free = self._gap == 0 and not (self.paused or self.holds) and self.suspended_until == -inf
 
     def _drawn(self) -> float:
         if self._jitter is None:
             return max(self.delay, self._floor)
         return max(self.delay * self._draw(*self._jitter), self._floor)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing starts, however long one waits: it is paused, or held."""
+        return self.paused or bool(self.holds)
+
     def opens_at(self) -> float:
         """The monotonic second from which the next download may start; ``inf`` while paused, ``-inf`` for at once."""
-        if self.paused or self.claims:
+        if self.paused or self.holds or self.claims:
             return inf
         since = max(self._last_start, self._last_end) if self._from_end else self._last_start
         return max(since + self._gap, self.suspended_until)
@@ -71,7 +86,7 @@ class Gate:
         """What holds from now on, for a trace: the least delay that jitter may draw, and since when it counts."""
         factor = 1.0 if self._jitter is None else self._jitter[0]
         delay = max(self.delay * factor, self._floor)
-        return {"delay": delay, "from": "end" if self._from_end else "start", "paused": self.paused}
+        return {"delay": delay, "from": "end" if self._from_end else "start", "paused": self.is_closed}
 
     def limit(self, concurrency: int) -> int:
         """How many may run at once: one alone while the source is on probation."""
@@ -110,8 +125,19 @@ class Gate:
         self.suspended_until = -inf
         self._look()
 
-    def closed_by(self, now: float) -> Literal["pause", "suspension", "delay"] | None:
+    def resume_at(self, last_end: float, suspended_until: float = -inf) -> None:
+        """What was so before the process was started again, in monotonic seconds.
+
+        When something last started is not known, but that it was no later than the last end.
+        """
+        self._last_end = self._last_start = last_end
+        if suspended_until > -inf:
+            self.suspend(suspended_until)
+
+    def closed_by(self, now: float) -> Literal["unregistered", "store", "pause", "suspension", "delay"] | None:
         """What keeps the gate closed at ``now``; None when it is open."""
+        if self.holds:
+            return "unregistered" if "unregistered" in self.holds else "store"
         if self.paused:
             return "pause"
         if now < self.suspended_until:

@@ -21,9 +21,10 @@ from haulier.policies import Retention
 from haulier.records import TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "ended_on"]
 
 
+_WAITING: Final = (Phase.QUEUED, Phase.BACKING_OFF)
 _EMPTY: Final[dict[str, Held]] = {}
 
 End: TypeAlias = Past | tuple[str, str, float]
@@ -46,6 +47,7 @@ class Ledger:
         self.calls: deque[tuple[Callable[[Record], None], Record]] = deque()
         """Callbacks of ``Watch`` that are due."""
         self._max_terminal, self._max_age = retention.max_terminal, retention.max_age
+        self._is_closed = False
         self._watches: dict[str, list[Callable[[Record], None]]] = {}
         self._ended: deque[End] = deque()
         """The ends of terminal records, the oldest first; some may have been removed since."""
@@ -69,6 +71,7 @@ class Ledger:
             m.Watch: self._watch,
             m.Listen: self._listen,
             m.Unwatch: self._unwatch,
+            m.Closed: self._close,
             Discarded: self._discarded,
             m.Sync: lambda _: None,
         }
@@ -254,7 +257,7 @@ class Ledger:
             found = self.find(None, download_id)
             if found is None:
                 unknown.append(download_id)
-            elif is_terminal(found[1]):
+            elif is_terminal(found[1]) or (self._is_closed and phase_of(found[1]) in _WAITING):
                 over.append(view(found[1]))
             else:
                 self._watches.setdefault(download_id, []).append(message.callback)
@@ -267,6 +270,14 @@ class Ledger:
                 callbacks.remove(message.callback)
                 if not callbacks:
                     del self._watches[download_id]
+
+    def _close(self, _: m.Closed) -> None:
+        """Whoever waits for what goes on with the next engine waits no longer."""
+        self._is_closed = True
+        for download_id in list(self._watches):
+            found = self.find(None, download_id)
+            if found is not None and phase_of(found[1]) in _WAITING:
+                self._call_watchers(download_id, found[1])
 
     def _discarded(self, event: Discarded) -> None:
         if self.events is not None:
@@ -295,20 +306,23 @@ class Ledger:
         if self._terminal > self._max_terminal:
             self.expire()
 
+    def _left(self, source: str, download_id: str, held: Held) -> None:
+        """A record has left memory."""
+
     def _call_watchers(self, download_id: str, held: Held) -> None:
         for callback in self._watches.pop(download_id, ()):
             self.calls.append((callback, view(held)))
 
     def _uncount(self, held: Held | None) -> None:
         """A record is gone, or another has its place."""
-        if _ended_on(held) is not None:
+        if ended_on(held) is not None:
             self._terminal -= 1
             if len(self._ended) > 2 * self._terminal + 1024:
                 self._ended = deque(end for end in self._ended if self._is_that(*_parts(end)))
 
     def _is_that(self, source: str, download_id: str, on: float) -> bool:
         """Whether the record is still there, and of this end."""
-        return _ended_on(self.buckets[source].get(download_id)) == on
+        return ended_on(self.buckets[source].get(download_id)) == on
 
     def expire(self) -> None:
         """Let go of terminal records that are too many or too old by now, oldest first."""
@@ -321,10 +335,11 @@ class Ledger:
             self._ended.popleft()
             bucket = self.buckets[source]
             held = bucket.get(download_id)
-            if held is None or _ended_on(held) != on:
+            if held is None or ended_on(held) != on:
                 continue  # removed since, and perhaps added anew
             if is_terminal(held):
                 del bucket[download_id]
+                self._left(source, download_id, held)
                 self._uncount(held)
                 if self.events is not None:
                     self.events.append(Removed(download_id, source, self.now))
@@ -346,6 +361,7 @@ class Ledger:
     def _drop(self, source: str, download_id: str) -> Record:
         """Take out a record that is there."""
         held = self.buckets[source].pop(download_id)
+        self._left(source, download_id, held)
         self._uncount(held)
         record = view(held)
         self._call_watchers(download_id, held)
@@ -368,6 +384,6 @@ def _parts(end: End) -> tuple[str, str, float]:
     return (end[0][1], end[0][0], end[4]) if len(end) == 6 else end
 
 
-def _ended_on(held: Held | None) -> float | None:
+def ended_on(held: Held | None) -> float | None:
     """When a record ended, where retention counts it."""
     return held[4] if is_past(held) else held.ended_on if isinstance(held, Entry) else None

@@ -7,7 +7,7 @@ their order is what makes the races harmless. Everything else happens under the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from haulier import messages as m
@@ -50,6 +50,18 @@ class Line:
         self.pending[download_id] = ticket
         self._tell_store(ticket)
         self.queue.append(download_id)
+
+    def announce(self, tickets: Collection[m.Ticket]) -> None:
+        """The first step of ``put`` for downloads that are to be on disk before they are in the queue."""
+        self.pending.update((ticket[0], ticket) for ticket in tickets)
+
+    def enqueue(self, tickets: Collection[m.Ticket]) -> None:
+        """The last one."""
+        self.queue.extend(ticket[0] for ticket in tickets)
+
+    def renounce(self, tickets: Collection[m.Ticket]) -> list[str]:
+        """Undo ``announce`` and ``enqueue``; which of them were still here."""
+        return [ticket[0] for ticket in tickets if self.pending.pop(ticket[0], None) is not None]
 
     def take_back(self, download_id: str) -> bool:
         """Undo a ``put`` that came too late; False where the download is already somebody's."""

@@ -52,6 +52,8 @@ class Source(Line):
         self._woken_at = inf
         """The last moment for which the supervisor was told to wake it."""
         self.refusal: Refusal | None = None
+        self.keeps = False
+        """Whether what waits here outlives the engine."""
         self.note: Callable[..., None] | None = None
         """Where what happens is traced, if it is."""
         self._guarded = policy.timeout is not None or policy.stall_timeout is not None
@@ -199,6 +201,7 @@ class Source(Line):
         elif gate.probing and transfer.started_at >= gate.suspended_until:
             gate.proved()
         if transfer.fenced:
+            self._note_end(now, on)
             return True
         if isinstance(outcome, m.Landed):
             outcome.on = on
@@ -207,20 +210,42 @@ class Source(Line):
             self._conclude(transfer, outcome, now, on)
         return True
 
+    def _note_end(self, now: float, on: float) -> None:
+        """A run ended of which the store was told that it is over: where delays outlive the process, it is to know."""
+        if self.keeps:
+            until = self.gate.suspended_until
+            self._tell_store(m.Paced(self.name, on, on + until - now if until > now else None))
+
     def _conclude(self, transfer: Transfer, outcome: Failed | Again | PutBack | Stopped, now: float, on: float) -> None:
         event = "fail"
         patch: dict[str, Any] | None = None
+        if self._resumes and _gave_way(outcome):
+            self._tell_store(self._keep(transfer, PutBack(0.0), now, on))
+            return
         if isinstance(outcome, Failed):
             patch = {"error_type": outcome.error_type}
             if outcome.error is not None:
                 patch["error"] = outcome.error
-        elif self.refusal is not None:
+        elif self.refusal is not None and (isinstance(outcome, Stopped) or not self._is_kept_open):
             patch = self._last_words(outcome, self.refusal)
         elif isinstance(outcome, Stopped):
             event = "cancel"
         else:
-            event, patch = self._keep(transfer, outcome, now, on)
+            self._tell_store(self._keep(transfer, outcome, now, on))
+            return
         self._tell_store(m.Moved(event, self.name, transfer.ticket[0], transfer, patch, on))
+        if event == "cancel":
+            self._note_end(now, on)  # else it would be taken for one that runs on
+
+    @property
+    def _is_kept_open(self) -> bool:
+        """Whether the engine is closed, and what is not over goes on when it is made again."""
+        return self.keeps and self.refusal is not None and self.refusal.kind == "closed"
+
+    @property
+    def _resumes(self) -> bool:
+        """The same, also with what was asked to stop."""
+        return self._is_kept_open and self.policy.resume_interrupted
 
     @staticmethod
     def _last_words(outcome: Again | PutBack | Stopped, refusal: Refusal) -> dict[str, Any]:
@@ -231,8 +256,11 @@ class Source(Line):
             return {"error": f"source down: {refusal.reason}", "error_type": "SourceDown"}
         return {"error": "engine closed", "error_type": "EngineClosed"}
 
-    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> tuple[str, Any]:
-        """Keep a download for another attempt: after its back-off, or as the first once the suspension is over."""
+    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> m.Moved:
+        """Keep a download for another attempt: after its back-off, or as the first once the suspension is over.
+
+        The news of it.
+        """
         download_id = transfer.ticket[0]
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
         due_at = now + outcome.seconds
@@ -240,14 +268,20 @@ class Source(Line):
         first_start = transfer.first_start or transfer.started_at
         backs_off = isinstance(outcome, Again)
         self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at, backs_off))
+        if self._is_kept_open:
+            self._trace("kept", download_id)
+        standing = m.Standing(spent, on + first_start - now, idle_s, on + due_at - now)
+        patch: dict[str, Any]
         if isinstance(outcome, PutBack):
             self.put_back(transfer.ticket)
-            return "put_back", {"attempt": spent, "next_attempt_at": on + self.gate.suspended_until - now}
+            until = self.gate.suspended_until
+            patch = {"attempt": spent, "next_attempt_at": on + until - now if until > now else None}
+            return m.Moved("put_back", self.name, download_id, transfer, patch, on, standing)
         self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
         patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
         if outcome.error is not None:
             patch["error"] = outcome.error
-        return "back_off", patch
+        return m.Moved("back_off", self.name, download_id, transfer, patch, on, standing)
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -266,7 +300,9 @@ class Source(Line):
             return
         if transfer is not None and self.in_flight.get(transfer.ticket[0]) is transfer:
             del self.in_flight[transfer.ticket[0]]
-            if not transfer.fenced:
+            if transfer.fenced:
+                self._note_end(now, on)
+            else:
                 transfer.fenced = transfer.cancelled = True
                 self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
         self.live -= 1
@@ -287,9 +323,13 @@ class Source(Line):
         self.sweep(f"source down: {reason}", "SourceDown", on)
 
     def close(self, on: float) -> None:
-        """The engine closes: what waits is failed, what runs is asked to stop."""
+        """The engine closes: what waits is failed, or kept for the next start; what runs is asked to stop."""
         self.refusal = Refusal("closed", "the engine is closed")
-        self.sweep("engine closed", "EngineClosed", on)
+        if self.keeps:
+            for download_id in self.pending.copy():
+                self._trace("kept", download_id)
+        else:
+            self.sweep("engine closed", "EngineClosed", on)
         for transfer in self.in_flight.values():
             transfer.cancelled = True
 
@@ -328,10 +368,15 @@ class Source(Line):
         self.gate.ended(now)
         self.zombies += 1
         self.live -= 1
-        if not transfer.fenced:
+        if transfer.fenced:
+            self._note_end(now, on)
+        else:
             transfer.fenced = transfer.cancelled = True
-            patch = {"error": reason, "error_type": error_type}
-            self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
+            if self._resumes:
+                self._tell_store(self._keep(transfer, PutBack(0.0), now, on))
+            else:
+                patch = {"error": reason, "error_type": error_type}
+                self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
 
@@ -362,7 +407,7 @@ class Source(Line):
     @property
     def _has_work(self) -> bool:
         """Whether there is work for one more slot than there are."""
-        if self.refusal is not None or self.gate.paused:
+        if self.refusal is not None or self.gate.is_closed:
             return False
         return self.live < self.limit and self.live < len(self.in_flight) + len(self.queue)
 
@@ -389,6 +434,11 @@ class Source(Line):
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""
         return self.refusal is not None or self.live > self.limit
+
+
+def _gave_way(outcome: Outcome) -> bool:
+    """Whether it may be what came of being asked to stop: an impl may say so, or just come back with nothing."""
+    return isinstance(outcome, Stopped) or (isinstance(outcome, Failed) and outcome.error is None)
 
 
 def _progress_of(transfer: Transfer) -> tuple[Any, Any]:

@@ -47,6 +47,7 @@ class Explanation(TypedDict):
 
     - ``closed``, ``down``: the engine, or the source, takes nothing any more.
     - ``back-off``: its next attempt is not due yet.
+    - ``unregistered``: found on disk, and its source is yet to be registered; ``store``: nothing can be written.
     - ``pause``, ``suspension``: nothing starts at its source.
     - ``slot``: those that run, and those before it, take all there are; one alone while the source is on probation.
     - ``restart``: its source rests after a crash, and no other slot is free for it.
@@ -91,7 +92,7 @@ class Outlook:
             return refusal.kind
         if tried is not None and tried.backs_off:
             return "back-off"
-        if self._closed_by == "pause" or self._closed_by == "suspension":
+        if self._closed_by is not None and self._closed_by != "delay":
             return self._closed_by
         ahead = self._next_up.get(download_id, len(self._next_up))
         if ahead >= self._places:

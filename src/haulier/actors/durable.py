@@ -1,0 +1,273 @@
+"""A record store that writes down what it applies, and says nothing of it before: one transaction for a batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any, Final
+
+import tenacity
+
+from haulier import messages as m
+from haulier.actors.store import Store, _Ask
+from haulier.core.entry import Entry, Held, phase_of, view
+from haulier.core.journal import DurableLedger, Key, Page, standing_of
+from haulier.core.ledger import ended_on
+from haulier.core.retry import call_state
+from haulier.errors import StoreUnavailable
+from haulier.policies import Retention
+from haulier.storage.codec import encode
+from haulier.storage.protocol import Attempt, Batch, Change, GateRow, Row, Storage
+
+__all__ = ["UNTOUCHED", "DurableStore"]
+
+logger = logging.getLogger("haulier.store")
+
+WAIT: Final = tenacity.wait_exponential(multiplier=0.1, max=5.0)
+"""Between two tries to write, while that fails."""
+
+PROGRESS_S: Final = 1.0
+"""The longest that progress is in memory alone. A commit for each patch would be one for every 2 KiB."""
+
+PRUNE_S: Final = 60.0
+"""Between two looks at whether the history is too long or too old."""
+
+_OF_THE_DISK: Final = (m.History, m.Attempts)
+"""Questions that are answered when all is written."""
+
+_DIED: Final = StoreUnavailable("the record store died while it wrote")
+
+UNTOUCHED: Final = "{}"
+"""The record of a download that says no more than its ticket does."""
+
+
+class DurableStore(Store):
+    """The store of an engine whose records outlive it."""
+
+    def __init__(
+        self, ledger: DurableLedger, storage: Storage, retention: Retention, resumes: Callable[[str], bool]
+    ) -> None:
+        """``resumes(source)``: whether what is in flight there is queued again after an interruption."""
+        super().__init__(ledger)
+        self.storage = storage
+        self.turned: Callable[[], None] = lambda: None
+        """Called when ``failure`` has become something, or None again."""
+        self._durable = ledger
+        self._retention = retention
+        self._resumes = resumes
+        self._closed = False
+        self._failures = 0
+        self._retry_at = 0.0
+        self._progress_at: float | None = None
+        """When the progress that waits is to be written at the latest."""
+        self._prune_at = monotonic() + PRUNE_S
+        ledger.handlers[m.History] = lambda wanted: storage.history(*wanted)
+        ledger.handlers[m.Attempts] = lambda wanted: storage.attempts(*wanted)
+
+    def _listen(self) -> None:
+        """Whatever happens is news for the disk."""
+        self._patience = 1
+
+    def _drain_some(self, count: int) -> None:
+        """Apply, write, and only then let go of it: readers who find something waiting ask, and so hear what is so."""
+        replies: dict[int, tuple[Any, BaseException | None]] = {}
+        failure: StoreUnavailable | None = _DIED
+        applied = 0
+        try:
+            while applied < count:
+                message = self.backlog[applied]
+                applied += 1  # before: what cannot be applied is not applied again
+                if type(message) is not _Ask:
+                    self._apply(message)
+                elif not isinstance(message.message, _OF_THE_DISK):
+                    replies[applied] = self._answer(message.message)
+            self.ledger.expire()
+            failure = self._write() if self._durable.journal.page.is_urgent else None
+        except BaseException:
+            self._durable.refuse(tried=True)
+            raise
+        finally:
+            for number in range(1, applied + 1):
+                message = self.backlog.popleft()
+                if type(message) is _Ask:
+                    message.reply(self._reply(message.message, replies.get(number), failure))
+
+    def _reply(
+        self, message: Any, reply: tuple[Any, BaseException | None] | None, failure: StoreUnavailable | None
+    ) -> tuple[Any, BaseException | None]:
+        if isinstance(message, _OF_THE_DISK):
+            return self._answer(message)
+        if reply is None or (failure is not None and isinstance(message, m.Add)):
+            return None, _again(failure or _DIED)
+        return reply
+
+    def _apply(self, message: Any) -> None:
+        try:
+            self.ledger.handlers[type(message)](message)
+        except BaseException as error:
+            self._dead_letter(message, error)
+
+    def _write(self) -> StoreUnavailable | None:
+        """Write the journal down. Where that fails, what is new is refused, and the rest is tried again later."""
+        ledger, failure, tries = self._durable, self.failure, False
+        if self._closed:
+            failure = StoreUnavailable("the record store has ended")
+        elif not ledger.journal.page:
+            return None
+        elif failure is None or monotonic() >= self._retry_at:
+            tries, failure = True, self._try_to_write()
+        if failure is not None:
+            ledger.refuse(tries)
+        return failure
+
+    def _try_to_write(self) -> StoreUnavailable | None:
+        ledger = self._durable
+        page = ledger.journal.turn()
+        failure: StoreUnavailable
+        try:
+            self.storage.write(_batch(ledger, page, self._resumes))
+        except StoreUnavailable as error:
+            ledger.journal.put_back(page)
+            failure = error
+        except Exception as error:  # none that a storage should raise
+            ledger.journal.put_back(page)
+            logger.exception("a batch could not be written")
+            failure = StoreUnavailable(f"it could not be written: {error!r}")
+        except BaseException:
+            ledger.journal.put_back(page)
+            raise
+        else:
+            self._worked()
+            return None
+        self._failed(failure)
+        return failure
+
+    def _failed(self, failure: StoreUnavailable) -> None:
+        self._failures += 1
+        self._retry_at = monotonic() + WAIT(call_state(tenacity.Future(self._failures), self._failures, 0, 0, 0))
+        first, self.failure = self.failure is None, failure
+        if first:
+            self.turned()
+            logger.error("nothing can be written just now, and is tried again: %s", failure)
+
+    def _worked(self) -> None:
+        self._progress_at = None
+        failures, self._failures = self._failures, 0
+        if self.failure is not None:
+            self.failure = None
+            self.turned()
+            logger.warning("writes again, after %d failures", failures)
+
+    def _look_after(self) -> None:
+        """Write what could not be written, or need not be at once; and keep the history short."""
+        if self._closed:
+            return
+        at = self._write_at()
+        if at is not None and monotonic() >= at:
+            self._write()
+        if self.failure is None and monotonic() >= self._prune_at:
+            self._prune_at = monotonic() + PRUNE_S
+            self._prune()
+
+    def _write_at(self) -> float | None:
+        """When there is something to be written that nobody waits for (monotonic)."""
+        page = self._durable.journal.page
+        if self._closed or not page:
+            return None
+        if self.failure is not None:
+            return self._retry_at
+        if page.is_urgent:
+            return 0.0
+        if self._progress_at is None:
+            self._progress_at = monotonic() + PROGRESS_S
+        return self._progress_at
+
+    def _prune(self) -> None:
+        most, age_s = self._retention.max_history, self._retention.history_age
+        if most is None and age_s is None:
+            return
+        try:
+            self.storage.prune(most, None if age_s is None else time() - age_s)
+        except StoreUnavailable as error:
+            logger.warning("the history could not be shortened: %s", error)
+
+    def _next_look(self) -> float | None:
+        """Seconds until it has to look by itself."""
+        look, at = super()._next_look(), self._write_at()
+        if at is None:
+            return look
+        write = max(0.0, at - monotonic())
+        return write if look is None else min(look, write)
+
+    def end(self) -> None:
+        """Write what is left, and close the storage."""
+        try:
+            super().end()
+            with self._writing:
+                self._retry_at = 0.0
+                failure = self._write()
+                if failure is not None and not self._closed:
+                    logger.critical("the last changes could not be written: %s", failure)
+        finally:  # also where even that dies: it is not tried for ever
+            self._closed = True
+            self.storage.close()
+
+
+def _again(error: StoreUnavailable) -> StoreUnavailable:
+    """An exception of its own for each who is told: one that is raised twice keeps the frames of both."""
+    again = type(error)(*error.args)
+    again.__cause__ = error
+    return again
+
+
+def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) -> Batch:
+    journal = ledger.journal
+    added, changed = [], []
+    for key, (seq, ticket) in page.new.items():
+        held = _held(ledger, page, key)
+        if held is not None:
+            added.append(Row(*key, seq, phase_of(held), ended_on(held), _record(held), ticket, _standing(held)))
+    for key in page.touched:
+        held = _held(ledger, page, key)
+        if held is not None:
+            changed.append(Change(*key, phase_of(held), ended_on(held), _record(held), _standing(held)))
+    return Batch(
+        added=added,
+        changed=changed,
+        attempts=[Attempt(*each) for each in page.attempts],
+        unlisted=list(page.gone),
+        forgotten=list(page.forgotten),
+        gates=[GateRow(source, *journal.pacing_of(source), resumes(source)) for source in page.paced],
+    )
+
+
+def _held(ledger: DurableLedger, page: Page, key: Key) -> Held | None:
+    return page.gone.get(key) or ledger.buckets.get(key[0], {}).get(key[1])
+
+
+def _record(held: Held) -> str:
+    """What a plugin wrote past the checks, and cannot be written down, is left out."""
+    if type(held) is tuple and phase_of(held) == "queued":
+        return UNTOUCHED
+    if isinstance(held, Entry):
+        held.stirred = False  # first: what is written to it from here on is told anew
+    record = view(held)
+    try:
+        return encode("record", record)
+    except Exception:
+        return encode("record", {key: value for key, value in record.items() if _is_storable(key, value)})
+
+
+def _is_storable(key: Any, value: Any) -> bool:
+    try:
+        encode("record", {key: value})
+    except Exception as error:
+        logger.warning("a part of a record is not stored: %s", error)
+        return False
+    return True
+
+
+def _standing(held: Held) -> str | None:
+    standing = standing_of(held)
+    return None if standing is None else str(list(standing))

@@ -1,0 +1,452 @@
+"""What is to be written down: what changed, in what order it came, and how long each source has to wait still."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import pytest
+
+from haulier import messages as m
+from haulier.core.entry import Entry, view
+from haulier.core.journal import Attempted, DurableLedger, Journal, Key, Pacing, Page, standing_of
+from haulier.events import Changed
+from haulier.policies import Retention
+from haulier.transfer import Transfer
+
+A, B, C = ("tidal", "a"), ("tidal", "b"), ("tidal", "c")
+ON = 1_000_000.0
+
+
+def make(keeps: bool = True, **retention: Any) -> DurableLedger:
+    return DurableLedger(Retention(**retention), lambda source: keeps and source != "volatile")
+
+
+def ticket(key: Key = A) -> m.Ticket:
+    return (key[1], key[0], None, "A Song", "song.flac", key[0], None, None, None, 10.0)
+
+
+def add(ledger: DurableLedger, *keys: Key) -> list[m.Ticket]:
+    tickets = [ticket(key) for key in keys]
+    ledger.apply(m.Add(keys[0][0], tickets, [f"text of {key[1]}" for key in keys]))
+    return tickets
+
+
+def start(ledger: DurableLedger, of: m.Ticket, attempt: int = 1, on: float = ON) -> Transfer:
+    transfer = Transfer(of, attempt, {}, started_at=5.0, started_on=on)
+    ledger.apply(transfer)
+    return transfer
+
+
+def running(ledger: DurableLedger, key: Key = A) -> Transfer:
+    (made,) = add(ledger, key)
+    transfer = start(ledger, made)
+    write(ledger)
+    return transfer
+
+
+def moved(event: str, transfer: Transfer | None, key: Key = A, **more: Any) -> m.Moved:
+    return m.Moved(event, *key, transfer, more.pop("patch", None), ON + 9.0, **more)
+
+
+def write(ledger: DurableLedger) -> Page:
+    return ledger.journal.turn()
+
+
+@pytest.fixture(params=[False, True], ids=["nobody listens", "somebody listens"])
+def ledger(request: pytest.FixtureRequest) -> DurableLedger:
+    made = make()
+    made.apply(m.Listen(active=request.param))
+    return made
+
+
+# ---- a download's life -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_dispatched_is_new_and_numbered_in_its_order(ledger: DurableLedger) -> None:
+    add(ledger, B, A)
+    add(ledger, C)
+    page = write(ledger)
+    assert page.new == {B: (1, "text of b"), A: (2, "text of a"), C: (3, "text of c")}
+    assert (page.touched, page.is_urgent, page.paced) == ({}, True, {"tidal"})
+    assert not write(ledger)
+
+
+def test_a_start_and_an_end_are_changes_of_what_was_written(ledger: DurableLedger) -> None:
+    (made,) = add(ledger, A)
+    write(ledger)
+    transfer = start(ledger, made)
+    page = write(ledger)
+    assert (page.new, page.touched, page.attempts) == ({}, {A: None}, [])
+    ledger.apply(m.Landed(transfer, "/x", ON + 9.0))
+    page = write(ledger)
+    assert (page.touched, page.is_urgent) == ({A: None}, True)
+    assert page.attempts == [Attempted(*A, 1, ON, ON + 9.0, "succeed", None, None)]
+    assert (page.paced, ledger.journal.pacing) == ({"tidal"}, {"tidal": Pacing(ON + 9.0, None)})
+
+
+def test_what_is_new_is_written_once_as_it_is_by_then(ledger: DurableLedger) -> None:
+    (made,) = add(ledger, A)
+    ledger.apply(m.Landed(start(ledger, made), "/x", ON))
+    page = write(ledger)
+    assert (list(page.new), page.touched, len(page.attempts)) == ([A], {}, 1)
+
+
+def test_the_next_start_comes_with_the_end_before_it(ledger: DurableLedger) -> None:
+    first, second = add(ledger, A, B)
+    transfer = start(ledger, first)
+    write(ledger)
+    following = Transfer(second, 1, {}, 6.0, ON + 9.0)
+    ledger.apply(m.Landed(transfer, "/x", ON + 9.0, following))
+    assert set(write(ledger).touched) == {A, B}
+
+
+def test_each_attempt_is_noted_with_its_outcome(ledger: DurableLedger) -> None:
+    (made,) = add(ledger, A)
+    first = start(ledger, made)
+    again = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 12.0}
+    ledger.apply(moved("back_off", first, patch=again, standing=m.Standing(1, ON, 3.0, ON + 12.0)))
+    second = start(ledger, made, attempt=2, on=ON + 12.0)
+    ledger.apply(moved("fail", second, patch={"error": "gone", "error_type": "PermanentError"}))
+    assert write(ledger).attempts == [
+        Attempted(*A, 1, ON, ON + 9.0, "back_off", "reset", "OSError"),
+        Attempted(*A, 2, ON + 12.0, ON + 9.0, "fail", "gone", "PermanentError"),
+    ]
+
+
+def test_news_that_come_too_late_change_nothing(ledger: DurableLedger) -> None:
+    transfer = running(ledger)
+    ledger.apply(moved("cancel", transfer))
+    write(ledger)
+    ledger.apply(moved("fail", transfer))
+    assert not write(ledger)
+
+
+def test_a_download_that_ends_without_having_run_has_no_attempt(ledger: DurableLedger) -> None:
+    add(ledger, A)
+    write(ledger)
+    ledger.apply(moved("cancel", None))
+    page = write(ledger)
+    assert (list(page.touched), page.attempts, page.paced) == ([A], [], set())
+
+
+# ---- how far it has come ---------------------------------------------------------------------------------------------
+
+
+def held(ledger: DurableLedger, key: Key = A) -> Any:
+    return ledger.buckets[key[0]][key[1]]
+
+
+def test_the_standing_of_a_download(ledger: DurableLedger) -> None:
+    (made,) = add(ledger, A)
+    assert standing_of(held(ledger)) is None
+    transfer = start(ledger, made)
+    transfer.first_start, transfer.idle_s = 2.0, 1.5  # three seconds before this one
+    assert standing_of(held(ledger)) == m.Standing(1, ON - 3.0, 1.5, ON)
+    standing = m.Standing(1, ON - 3.0, 4.5, ON + 20.0)
+    ledger.apply(moved("back_off", transfer, patch={"next_attempt_at": ON + 20.0}, standing=standing))
+    assert standing_of(held(ledger)) == standing
+    ledger.apply(m.Patch(*A, {"attempt": "mine", "next_attempt_at": None}))
+    assert standing_of(held(ledger)) == standing, "it is nobody's to change"
+    ledger.apply(moved("cancel", None))
+    assert standing_of(held(ledger)) is None
+
+
+def test_an_end_has_no_standing(ledger: DurableLedger) -> None:
+    transfer = running(ledger)
+    ledger.apply(m.Landed(transfer, "/x", ON))
+    assert standing_of(held(ledger)) is None
+
+
+# ---- delays ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_suspension_is_kept_until_a_later_one(ledger: DurableLedger) -> None:
+    ledger.apply(moved("put_back", running(ledger), patch={"next_attempt_at": ON + 60.0}))
+    ledger.apply(m.Landed(running(ledger, B), "/x", ON + 10.0))
+    assert ledger.journal.pacing_of("tidal") == Pacing(ON + 10.0, ON + 60.0)
+
+
+def test_the_back_off_of_one_is_no_suspension_of_its_source(ledger: DurableLedger) -> None:
+    ledger.apply(moved("back_off", running(ledger), patch={"next_attempt_at": ON + 60.0}))
+    assert ledger.journal.pacing_of("tidal") == Pacing(ON + 9.0, None)
+
+
+def test_what_was_cancelled_ends_when_its_impl_has_noticed(ledger: DurableLedger) -> None:
+    one, other = running(ledger), running(ledger, B)
+    ledger.apply(moved("cancel", one))
+    assert ledger.journal.pacing_of("tidal") == Pacing(inf, None)
+    ledger.apply(m.Landed(other, "/x", ON + 10.0))
+    assert ledger.journal.pacing_of("tidal") == Pacing(inf, None)
+    write(ledger)
+    ledger.apply(m.Paced("tidal", ON + 11.0, ON + 70.0))
+    assert ledger.journal.pacing_of("tidal") == Pacing(ON + 11.0, ON + 70.0)
+    page = write(ledger)
+    assert (page.paced, page.is_urgent) == ({"tidal"}, True)
+
+
+def test_a_source_is_known_from_its_first_download_and_whenever_its_manners_change(ledger: DurableLedger) -> None:
+    add(ledger, A)
+    add(ledger, B)
+    assert (write(ledger).paced, ledger.journal.pacing) == ({"tidal"}, {"tidal": Pacing(None, None)})
+    add(ledger, C)
+    assert write(ledger).paced == set()
+    ledger.apply(m.Registered("tidal"))
+    page = write(ledger)
+    assert (page.paced, page.is_urgent) == ({"tidal"}, False)
+
+
+# ---- what callers write ----------------------------------------------------------------------------------------------
+
+
+def test_the_progress_of_what_runs_is_not_urgent(ledger: DurableLedger) -> None:
+    running(ledger)
+    ledger.apply(m.Patch(*A, {"transferred": 5, "title": "new", "state": "InProgress, Downloading"}))
+    write(ledger)
+    for message in (m.Patch(*A, {"transferred": 6}), m.Stirred(*A)):
+        ledger.apply(message)
+        page = write(ledger)
+        assert (list(page.touched), page.is_urgent) == ([A], False)
+
+
+def test_a_state_is_urgent(ledger: DurableLedger) -> None:
+    running(ledger)
+    ledger.apply(m.Patch(*A, {"state": "Aborted"}))
+    assert write(ledger).is_urgent
+
+
+def test_a_patch_of_what_waits_or_is_over_is_urgent(ledger: DurableLedger) -> None:
+    add(ledger, A)
+    write(ledger)
+    ledger.apply(m.Patch(*A, {"note": 1}))
+    page = write(ledger)
+    assert (list(page.touched), page.is_urgent) == ([A], True)
+    ledger.apply(moved("cancel", None))
+    write(ledger)
+    ledger.apply(m.Patch(*A, {"note": 2}))
+    assert write(ledger).is_urgent
+
+
+def test_a_record_of_its_callers_own(ledger: DurableLedger) -> None:
+    ledger.apply(m.Put(*A, {"state": "InProgress"}))
+    page = write(ledger)
+    assert (page.new, page.is_urgent) == ({A: (1, None)}, True)
+    ledger.apply(m.Patch(*A, {"transferred": 5}))
+    assert not write(ledger).is_urgent
+    ledger.apply(m.Patch(*A, {"state": "Completed, Succeeded"}))
+    page = write(ledger)
+    assert (list(page.touched), page.is_urgent) == ([A], True)
+    ledger.apply(m.Put(*A, {"state": "InProgress"}))
+    page = write(ledger)
+    assert (page.new, list(page.touched)) == ({}, [A])
+    ledger.apply(m.Cancel(None, "a"))
+    assert list(write(ledger).touched) == [A]
+
+
+def test_a_patch_of_nothing_is_none(ledger: DurableLedger) -> None:
+    for message in (m.Patch(*A, {"x": 1}), m.Stirred(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel(None, "a")):
+        ledger.apply(message)
+    assert not write(ledger)
+
+
+# ---- what leaves -----------------------------------------------------------------------------------------------------
+
+
+def test_what_leaves_memory_having_ended_becomes_history(ledger: DurableLedger) -> None:
+    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    write(ledger)
+    ledger.apply(m.Remove(*A))
+    page = write(ledger)
+    assert (list(page.gone), page.touched, page.forgotten, page.is_urgent) == ([A], {}, {}, True)
+
+
+def test_retention_is_not_urgent() -> None:
+    ledger = make(max_age=100.0)
+    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    write(ledger)
+    ledger.now = ON + 100.0
+    ledger.expire()
+    page = write(ledger)
+    assert (list(page.gone), page.is_urgent) == ([A], False)
+
+
+def test_what_leaves_before_it_was_written_is_written_as_it_was() -> None:
+    """Nothing that has ended stays in memory here: it leaves in the step in which it ends."""
+    ledger = make(max_terminal=0)
+    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    page = write(ledger)
+    assert (list(page.touched), list(page.gone), len(page.attempts)) == ([A], [A], 1)
+    assert view(page.gone[A])["file_path"] == "/x"
+    (made,) = add(ledger, B)
+    ledger.apply(m.Moved("fail", *B, start(ledger, made), {"error": "gone"}, ON))
+    page = write(ledger)
+    assert (list(page.new), view(page.gone[B])["error"]) == ([B], "gone")
+
+
+@pytest.mark.parametrize("state", ["InProgress", "Errored"])
+def test_a_record_of_its_callers_own_leaves_no_trace(ledger: DurableLedger, state: str) -> None:
+    ledger.apply(m.Put(*A, {"state": state}))
+    write(ledger)
+    ledger.apply(m.Remove(*A))
+    page = write(ledger)
+    assert (page.gone, list(page.forgotten)) == ({}, [A])
+
+
+def test_a_download_that_is_taken_out_before_it_has_ended_leaves_no_trace(ledger: DurableLedger) -> None:
+    """Nobody would ever see it in a history, or prune it."""
+    running(ledger)
+    ledger.apply(m.Remove(*A))
+    page = write(ledger)
+    assert (page.gone, list(page.forgotten)) == ({}, [A])
+
+
+def test_what_comes_back_after_it_left_is_new(ledger: DurableLedger) -> None:
+    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Remove(*A))
+    ledger.apply(m.Put(*A, {"state": "InProgress"}))
+    page = write(ledger)
+    assert (list(page.new), page.gone, page.touched) == ([A], {}, {})
+
+
+def test_a_dispatch_that_is_taken_back_is_forgotten(ledger: DurableLedger) -> None:
+    add(ledger, A, B)
+    ledger.apply(m.Forget(*A))
+    page = write(ledger)
+    assert (list(page.new), list(page.forgotten), list(ledger.buckets["tidal"])) == ([B], [A], ["b"])
+
+
+# ---- what cannot be written ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("tried", "forgotten"), [(True, [A, B]), (False, [])])
+def test_what_is_new_and_cannot_be_written_is_refused(tried: bool, forgotten: list[Key]) -> None:
+    """What was tried may be there: a commit can fail in its last moment."""
+    ledger = make()
+    ledger.apply(m.Listen(active=True))
+    add(ledger, C)
+    write(ledger)
+    assert ledger.events is not None
+    ledger.events.clear()
+    add(ledger, A, B)
+    ledger.apply(moved("cancel", None, C))
+    ledger.apply(m.Put("tidal", "own", {"state": "InProgress"}))
+    ledger.refuse(tried)
+    page = write(ledger)
+    assert (list(page.new), list(page.touched), list(page.forgotten)) == ([("tidal", "own")], [C], forgotten)
+    assert set(ledger.buckets["tidal"]) == {"c", "own"}
+    assert [event.download_id for event in ledger.events if isinstance(event, Changed)] == ["c"]
+
+
+def test_a_page_that_could_not_be_written_comes_again_with_what_happened_since(ledger: DurableLedger) -> None:
+    one, other = running(ledger), running(ledger, B)
+    add(ledger, C)
+    ledger.apply(m.Landed(one, "/x", ON))
+    ledger.apply(m.Put("tidal", "own", {"state": "InProgress"}))
+    page = write(ledger)
+    ledger.apply(m.Remove(*A))  # a finalizer that came in the middle of the writing, say
+    ledger.apply(m.Landed(other, "/y", ON))
+    ledger.apply(m.Forget(*C))
+    ledger.apply(m.Put("tidal", "late", {"state": "InProgress"}))
+    ledger.journal.put_back(page)
+    page = write(ledger)
+    assert {key: number for key, (number, _) in page.new.items()} == {("tidal", "own"): 4, ("tidal", "late"): 5}
+    assert (set(page.touched), list(page.gone), list(page.forgotten)) == ({A, B}, [A], [C])
+    assert [attempted.download_id for attempted in page.attempts] == ["a", "b"]
+    assert (page.paced, page.is_urgent) == ({"tidal"}, True)
+
+
+def test_what_came_back_while_a_page_was_written_is_not_gone(ledger: DurableLedger) -> None:
+    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Remove(*A))
+    ledger.apply(m.Forget(*B))
+    page = write(ledger)
+    for key in (A, B):
+        ledger.apply(m.Put(*key, {"state": "InProgress"}))
+    ledger.journal.put_back(page)
+    page = write(ledger)
+    assert (list(page.new), page.gone, page.forgotten, page.touched) == ([A, B], {}, {}, {})
+
+
+def test_an_empty_page_is_none() -> None:
+    journal = Journal()
+    assert not journal.page
+    journal.put_back(Page())
+    assert not journal.page
+    journal.known("tidal")
+    assert journal.page
+
+
+# ---- what is not to survive ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_of_a_source_that_is_not_to_survive() -> None:
+    ledger = make()
+    key = ("volatile", "a")
+    made = ticket(key)
+    ledger.apply(made)
+    transfer = start(ledger, made)
+    for message in (
+        m.Patch(*key, {"x": 1}),
+        m.Stirred(*key),
+        m.Landed(transfer, "/x", ON),
+        m.Patch(*key, {"x": 2}),
+        m.Remove(*key),
+        m.Put(*key, {"state": "InProgress"}),
+        m.Remove(*key),
+        m.Forget(*key),
+        m.Registered("volatile"),
+    ):
+        ledger.apply(message)
+        assert not write(ledger), message
+
+
+def test_what_is_over_becomes_history_when_its_source_is_no_longer_to_survive() -> None:
+    kept = {"tidal"}
+    ledger = DurableLedger(Retention(), kept.__contains__)
+    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Put(*B, {"state": "InProgress"}))
+    write(ledger)
+    kept.clear()
+    ledger.apply(m.Registered("tidal"))
+    page = write(ledger)
+    assert (list(page.gone), list(page.forgotten)) == ([A], [B])
+    assert set(ledger.buckets["tidal"]) == {"a", "b"}, "it stays in memory"
+
+
+# ---- what was found --------------------------------------------------------------------------------------------------
+
+
+def restored(ledger: DurableLedger, key: Key, phase: str | None, ended_on: float | None = None, **record: Any) -> Entry:
+    entry = Entry({"state": "Errored", "phase": phase, **record}, phase, {} if phase is None else None)
+    ledger.restore(*key, entry, ended_on)
+    return entry
+
+
+def test_what_was_found_is_no_news_and_leaves_the_oldest_first() -> None:
+    ledger = make(max_terminal=2)
+    for key, ended_on in ((A, ON + 2.0), (B, ON + 1.0), (C, ON + 3.0)):
+        restored(ledger, key, "failed", ended_on)
+    ledger.restored()
+    assert not write(ledger)
+    ledger.expire()
+    assert set(ledger.buckets["tidal"]) == {"a", "c"}
+    assert list(write(ledger).gone) == [B]
+
+
+@pytest.mark.parametrize(("phase", "state"), [("failed", "Errored"), (None, "Cancelled")])
+def test_over_is_over_also_after_a_restart(phase: str | None, state: str) -> None:
+    ledger = make()
+    restored(ledger, A, phase, ON, state=state)
+    ledger.restored()
+    ledger.apply(m.Patch(*A, {"state": "InProgress", "note": 1}))
+    assert view(held(ledger))["state"] == state
+    assert view(held(ledger))["note"] == 1
+    ledger.apply(moved("cancel", None))
+    assert view(held(ledger))["state"] == state
+
+
+def test_a_record_of_its_callers_own_that_was_found_goes_on() -> None:
+    ledger = make()
+    restored(ledger, A, None, state="InProgress")
+    ledger.apply(m.Patch(*A, {"state": "Completed, Succeeded"}))
+    assert (view(held(ledger))["state"], ledger.apply(m.Clear())) == ("Completed, Succeeded", 1)

@@ -1,0 +1,420 @@
+"""When ``dispatch`` has returned, the download is on disk; where it raises, nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+import haulier
+import haulier.aio
+from haulier import DownloadEngine, EngineClosed, QueueFull, SourceDown, SourcePolicy, Wanted
+
+GUARD_S = 10.0
+
+
+def fetch(download_id: str, target_id: Any, display_name: str) -> str:
+    """An impl that can be imported."""
+    return f"/{target_id}"
+
+
+class Client:
+    @staticmethod
+    def static(download_id: str, target_id: Any, display_name: str) -> str:
+        return "/static"
+
+    @classmethod
+    def of_class(cls, download_id: str, target_id: Any, display_name: str) -> str:
+        return f"/{cls.__name__}"
+
+    def bound(self, download_id: str, target_id: Any, display_name: str) -> str:
+        return "/bound"
+
+
+def on_disk(durable: Any, query: str = "SELECT id FROM downloads ORDER BY seq") -> list[Any]:
+    """What another process sees of the database just now."""
+    with closing(sqlite3.connect(durable.path)) as connection:
+        return [row[0] if len(row) == 1 else row for row in connection.execute(query)]
+
+
+def dispatch(engine: DownloadEngine, many: bool) -> list[str]:
+    if many:
+        return engine.worker.dispatch_many("s", wanted(3), fetch)
+    return [engine.worker.dispatch("s", 1, "n", "f", fetch)]
+
+
+def wanted(count: int, **more: Any) -> Iterator[Wanted]:
+    return (Wanted(number, "A Song", f"{number}.flac", **more) for number in range(count))
+
+
+@pytest.fixture(autouse=True)
+def stopped(engine: DownloadEngine) -> None:
+    """Nothing starts of itself."""
+    engine.pause("s")
+
+
+# ---- it is there -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dispatch_is_on_disk_when_it_returns(engine: DownloadEngine, durable: Any) -> None:
+    ids = []
+    for number in range(5):
+        ids.append(engine.worker.dispatch("s", number, "A Song", "song.flac", fetch))
+        assert on_disk(durable) == ids
+
+
+def test_many_are_one_commit_and_in_order(engine: DownloadEngine, durable: Any, meddle: Any) -> None:
+    meddler = meddle(engine)
+    ids = engine.worker.dispatch_many("s", wanted(3000), fetch)
+    assert on_disk(durable) == ids
+    assert [len(batch.added) for batch in meddler.batches] == [3000]
+    assert [record["filename"] for record in engine.get_all_downloads()] == [f"{number}.flac" for number in range(3000)]
+    assert engine.worker.dispatch_many("s", [], fetch) == []
+
+
+def test_many_at_once_share_commits(engine: DownloadEngine, durable: Any, meddle: Any, at_once: Any) -> None:
+    """Who comes while a commit is under way is in the next one, with all others who came."""
+    meddler = meddle(engine)
+    meddler.hold()
+    first = threading.Thread(target=engine.worker.dispatch, args=("s", 0, "n", "f", fetch))
+    first.start()
+    assert meddler.arrived.wait(GUARD_S)
+
+    def let_go() -> None:
+        until = threading.Event()
+        while len(engine._system.store.backlog) < 9:  # the first is in it until it is written
+            until.wait(0.001)
+        meddler.gate.set()
+
+    at_once(let_go, *(lambda: engine.worker.dispatch("s", 1, "n", "f", fetch) for _ in range(8)))
+    first.join()
+    assert [len(batch.added) for batch in meddler.batches] == [1, 8]
+    assert len(on_disk(durable)) == 9
+
+
+def test_an_impl_dispatches(engine: DownloadEngine, durable: Any) -> None:
+    seen: list[Any] = []
+
+    def impl(download_id: str, target_id: Any, display_name: str) -> str:
+        seen.append(engine.worker.dispatch("s", 1, "n", "f", fetch))
+        seen.append(on_disk(durable, f"SELECT id FROM downloads WHERE id = '{seen[0]}'"))
+        return "/x"
+
+    engine.register_source("other", impl=impl)
+    assert engine.wait(engine.worker.dispatch("other", 1, "n", "f"), GUARD_S)["phase"] == "succeeded"
+    assert seen[1] == [seen[0]]
+
+
+def test_a_dispatch_from_asyncio_does_not_block_the_loop(engine: DownloadEngine, durable: Any, meddle: Any) -> None:
+    meddler = meddle(engine)
+
+    async def main() -> list[str]:
+        face = haulier.aio.DownloadEngine(engine)
+        meddler.hold()
+        one = asyncio.create_task(face.worker.dispatch("s", 1, "n", "f", fetch))
+        many = asyncio.create_task(face.worker.dispatch_many("s", wanted(2), fetch))
+        await asyncio.to_thread(meddler.arrived.wait, GUARD_S)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not one.done()
+        assert not many.done()
+        meddler.gate.set()
+        ids = [await one, *await many]
+        assert await face.history() == []
+        await face.close()
+        return ids
+
+    ids = asyncio.run(main())
+    assert on_disk(durable) == ids
+
+
+def test_the_disk_says_what_the_record_says(engine: DownloadEngine, durable: Any) -> None:
+    extras = {"url": "https://x", "tags": ["a", {"b": None}], "ratio": 0.1, "text": "😀 é \udc80", "flag": True}
+    engine.worker.dispatch(
+        "s", {"id": 5}, "A Song", "song.flac", fetch, extra_record_fields=extras, username_override="me"
+    )
+    (before,) = engine.get_all_downloads()
+    (after,) = durable.reopen().get_all_downloads()
+    assert after == {**before, "reason": "unregistered"}
+    assert {key: after[key] for key in extras} == extras
+
+
+# ---- it is refused ---------------------------------------------------------------------------------------------------
+
+
+def nothing_there(engine: DownloadEngine, durable: Any) -> bool:
+    return on_disk(durable) == [] == engine.get_all_downloads() and engine.stats()["s"]["queued"] == 0
+
+
+def nested(download_id: str, target_id: Any, display_name: str) -> str:
+    return "/x"
+
+
+nested.__qualname__ = "elsewhere"
+
+
+@pytest.mark.parametrize("impl", [lambda *_: "/x", Client().bound, nested, Client()], ids=str)
+def test_an_impl_that_would_not_be_found_again_is_refused(engine: DownloadEngine, durable: Any, impl: Any) -> None:
+    words = "impl_callable" if callable(impl) else "must be callable"
+    with pytest.raises(TypeError, match=words):
+        engine.worker.dispatch("s", 1, "n", "f", impl)
+    with pytest.raises(TypeError, match=words):
+        engine.worker.dispatch_many("s", wanted(2), impl)
+    assert nothing_there(engine, durable)
+
+
+@pytest.mark.parametrize("impl", [fetch, Client.static, Client.of_class], ids=str)
+def test_an_impl_that_can_be_imported_is_found_again(engine: DownloadEngine, durable: Any, impl: Any) -> None:
+    download_id = engine.worker.dispatch("s", 1, "n", "f", impl)
+    again = durable.reopen()
+    again.register_source("s")
+    assert again.wait(download_id, GUARD_S)["file_path"] == impl("", 1, "")
+
+
+def test_the_sources_own_impl_may_be_anything(engine: DownloadEngine, durable: Any) -> None:
+    client = Client()
+    engine.register_source("s", impl=client.bound)
+    ids = [engine.worker.dispatch("s", 1, "n", "f", impl) for impl in (None, client.bound)]
+    again = durable.reopen()
+    again.register_source("s", impl=lambda *_: "/later")
+    assert [again.wait(each, GUARD_S)["file_path"] for each in ids] == ["/later", "/later"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        ({"extra_record_fields": {"fine": 1, "cover": b"x"}}, r"extra_record_fields\['cover'\]"),
+        ({"extra_record_fields": {"a": {"b": [1, (2,)]}}}, r"extra_record_fields\['a'\]\['b'\]\[1\]"),
+        ({"extra_record_fields": {"speed_limit": math.inf}}, "speed_limit"),
+        ({"extra_record_fields": {"x": math.nan}}, "x"),
+        ({"target_id": object()}, "target_id"),
+        ({"display_name": {1}}, "display_name"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_by_name(
+    engine: DownloadEngine, durable: Any, arguments: dict[str, Any], key: str
+) -> None:
+    call = {"target_id": 1, "display_name": "n", "original_filename": "f", "impl_callable": fetch, **arguments}
+    with pytest.raises(TypeError, match=f"^{key}: cannot be stored|^{key}|{key}.*: cannot be stored"):
+        engine.worker.dispatch("s", **call)
+    assert nothing_there(engine, durable)
+
+
+def test_many_are_all_or_none(engine: DownloadEngine, durable: Any) -> None:
+    bad = [*wanted(2), Wanted(2, "n", "f", {"cover": b"x"}), *wanted(2)]
+    with pytest.raises(TypeError, match="cover"):
+        engine.worker.dispatch_many("s", bad, fetch)
+    with pytest.raises(TypeError, match=r"haulier\.Wanted"):
+        engine.worker.dispatch_many("s", [*wanted(2), (1, "n", "f")], fetch)  # type: ignore[list-item]
+    assert nothing_there(engine, durable)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_full_queue_refuses_all_of_them(engine: DownloadEngine, durable: Any, is_kept: bool) -> None:
+    engine.register_source("s", SourcePolicy(max_queued=3, durable=is_kept))
+    with pytest.raises(QueueFull):
+        engine.worker.dispatch_many("s", wanted(4), fetch)
+    assert nothing_there(engine, durable)
+    ids = engine.worker.dispatch_many("s", wanted(2), fetch)
+    with pytest.raises(QueueFull):
+        engine.worker.dispatch_many("s", wanted(2), fetch)
+    ids.append(engine.worker.dispatch("s", 1, "n", "f", fetch))
+    with pytest.raises(QueueFull):
+        engine.worker.dispatch("s", 1, "n", "f", fetch)
+    assert [record["id"] for record in engine.get_all_downloads()] == ids
+    assert on_disk(durable) == (ids if is_kept else [])
+
+
+def test_a_limit_holds_also_for_those_that_are_being_written(engine: DownloadEngine, meddle: Any, at_once: Any) -> None:
+    engine.register_source("s", SourcePolicy(max_queued=3))
+    meddler = meddle(engine)
+
+    def call() -> int:
+        try:
+            return len(dispatch(engine, many=False))
+        except QueueFull:
+            return 0
+
+    meddler.hold()
+    calls: list[Callable[[], int]] = [call] * 8
+
+    def let_go() -> int:
+        assert meddler.arrived.wait(GUARD_S)
+        meddler.gate.set()
+        return 0
+
+    assert sum(at_once(let_go, *calls)) == 3
+    assert engine.stats()["s"]["queued"] == 3
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_source_that_goes_down_meanwhile_takes_none(
+    engine: DownloadEngine, durable: Any, meddle: Any, at_once: Any, many: bool
+) -> None:
+    meddler = meddle(engine)
+    meddler.hold()
+
+    def go_down() -> None:
+        assert meddler.arrived.wait(GUARD_S)
+        mailbox = engine._system.mailboxes["s"]
+        mailbox.change(lambda source: source.go_down("it is broken", 0.0))
+        meddler.gate.set()
+
+    def call() -> None:
+        with pytest.raises(SourceDown):
+            dispatch(engine, many)
+
+    at_once(go_down, call)
+    assert nothing_there(engine, durable)
+    engine.revive("s")
+    assert len(engine.worker.dispatch_many("s", wanted(2), fetch)) == 2
+
+
+def test_a_dispatch_while_the_engine_closes_is_kept_or_refused(
+    engine: DownloadEngine, durable: Any, at_once: Any
+) -> None:
+    accepted: list[str] = []
+
+    def call() -> None:
+        while True:
+            try:
+                accepted.append(engine.worker.dispatch("s", 1, "n", "f", fetch))
+            except EngineClosed:
+                return
+
+    def close() -> None:
+        until = threading.Event()
+        while len(accepted) < 20:
+            until.wait(0.001)
+        engine.close()
+
+    at_once(close, call, call, call)
+    assert sorted(on_disk(durable)) == sorted(accepted)
+    again = durable.open()
+    again.register_source("s", impl=fetch)
+    assert {again.wait(each, GUARD_S)["phase"] for each in accepted} == {"succeeded"}
+
+
+# ---- calls that are broken off ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["announce", "enqueue", "call_on_slots", "ask"])
+@pytest.mark.parametrize("many", [False, True])
+def test_a_dispatch_that_is_broken_off_leaves_nothing(
+    engine: DownloadEngine, durable: Any, monkeypatch: pytest.MonkeyPatch, where: str, many: bool
+) -> None:
+    """As by a signal handler that raises."""
+    mailbox = engine._system.mailboxes["s"]
+    place: Any = mailbox if where == "call_on_slots" else mailbox.source
+    if where == "ask":
+        place, where = mailbox, "_ask_store"
+    before = getattr(place, where)
+
+    def interrupt(*args: Any) -> None:
+        before(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, where, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        dispatch(engine, many)
+    monkeypatch.undo()
+    durable.settle()
+    assert nothing_there(engine, durable)
+    engine.resume("s")
+    assert engine.wait(engine.worker.dispatch("s", 5, "n", "f", fetch), GUARD_S)["file_path"] == "/5"
+
+
+# ---- cancelled while it is written -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cancel_that_races_a_dispatch(engine: DownloadEngine, durable: Any, at_once: Any, seed: int) -> None:
+    """Who sees it may cancel it, before its dispatch has returned: then it never starts."""
+    engine.resume("s")
+    stop = threading.Event()
+    cancelled: list[str] = []
+
+    def cancel() -> None:
+        while not stop.is_set():
+            for record in engine.get_all_downloads():
+                if record["phase"] == "queued" and engine.cancel_download(record["id"]):
+                    cancelled.append(record["id"])
+
+    def call() -> list[str]:
+        try:
+            return [engine.worker.dispatch("s", n, "n", "f", fetch) for n in range(20)]
+        finally:
+            stop.set()
+
+    ids, _ = at_once(call, cancel)
+    phases = {each: engine.wait(each, GUARD_S)["phase"] for each in ids}
+    assert {each for each, phase in phases.items() if phase == "cancelled"} == set(cancelled)
+    durable.settle()
+    rows = on_disk(durable, "SELECT id, phase FROM downloads")
+    assert dict(rows) == phases
+
+
+# ---- what is not to survive ------------------------------------------------------------------------------------------
+
+
+def test_a_source_may_live_in_memory_alone(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s", SourcePolicy(durable=False))
+    ids = [engine.worker.dispatch("s", object(), "n", "f", lambda *_: "/x", extra_record_fields={"cover": b"x"})]
+    ids += engine.worker.dispatch_many("s", wanted(2), lambda *_: "/x")
+    engine.add_record("s", "mine", {"state": "InProgress"})
+    durable.settle()
+    assert on_disk(durable) == []
+    engine.resume("s")
+    assert [engine.wait(each, GUARD_S)["file_path"] for each in ids] == ["/x"] * 3
+    assert engine.history("s") == []
+    waiting = engine.worker.dispatch("s", 1, "n", "f", lambda *_: "/x")
+    again = durable.reopen()
+    assert again.get_download_status(waiting) is None
+
+
+def test_it_fails_when_the_engine_closes(engine: DownloadEngine) -> None:
+    engine.register_source("s", SourcePolicy(durable=False))
+    download_id = engine.worker.dispatch("s", 1, "n", "f", lambda *_: "/x")
+    engine.close()
+    assert engine.wait(download_id, 0)["error"] == "engine closed"
+
+
+def test_it_does_not_change_while_something_is_on_its_way(engine: DownloadEngine) -> None:
+    engine.worker.dispatch("s", 1, "n", "f", fetch)
+    with pytest.raises(ValueError, match="durable cannot change"):
+        engine.register_source("s", SourcePolicy(durable=False))
+    assert engine._system.mailboxes["s"].is_kept
+
+
+def test_what_was_kept_is_history_when_its_source_is_no_longer(engine: DownloadEngine, durable: Any) -> None:
+    engine.resume("s")
+    download_id = engine.worker.dispatch("s", 1, "n", "f", fetch)
+    engine.wait(download_id, GUARD_S)
+    engine.register_source("s", SourcePolicy(durable=False))
+    assert engine.get_download_status(download_id) is not None
+    engine.clear_all_completed_downloads()
+    again = durable.open()
+    assert again.get_all_downloads() == []
+    assert [row.id for row in again.history()] == [download_id]
+
+
+# ---- the store ends --------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_engine_takes_nothing(engine: DownloadEngine, durable: Any) -> None:
+    engine.close()
+    for call in (
+        lambda: engine.worker.dispatch("s", 1, "n", "f", fetch),
+        lambda: engine.worker.dispatch_many("s", wanted(2), fetch),
+        engine.history,
+        lambda: engine.attempts("s", "x"),
+    ):
+        with pytest.raises(EngineClosed):
+            call()
+    assert on_disk(durable) == []

@@ -1,0 +1,114 @@
+"""A database that goes away under a running engine and comes back: PostgreSQL stopped, a disk that is full."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from haulier import DownloadEngine, StoreLocked, StoreUnavailable, Wanted
+from haulier.verify import verify
+
+GUARD_S = 30.0
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.expect_errors("nothing can be written just now", "died")]
+
+
+def fetch(*_: Any) -> str:
+    """An impl that can be found again."""
+    return "/x"
+
+
+def refused(engine: DownloadEngine) -> None:
+    """Dispatch raises, and by and by says so at once."""
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            engine.worker.dispatch("s", 1, "n", "f", fetch)
+
+
+def accepted(engine: DownloadEngine) -> str:
+    """Dispatch once the store is well again."""
+    until, tick = monotonic() + GUARD_S, Event()
+    while True:
+        try:
+            return engine.worker.dispatch("s", 1, "n", "f", fetch)
+        except StoreUnavailable:
+            assert monotonic() < until, "it never writes again"
+            tick.wait(0.05)
+
+
+def test_postgres_is_stopped_and_started_again(
+    make_engine: Any, postgres: Any, gatekeeper: Any, tmp_path: Path
+) -> None:
+    name, trace = postgres.name(), tmp_path / "trace"
+    engine = make_engine(store=postgres.url(), name=name, trace=trace)
+    with pytest.raises(StoreLocked):
+        DownloadEngine(store=postgres.url(), name=name)
+    engine.register_source("runs", impl=gatekeeper)
+    running = engine.worker.dispatch("runs", 1, "n", "f")
+    before = engine.worker.dispatch_many("s", [Wanted(n, "n", "f") for n in range(50)], fetch)
+    assert {record["phase"] for record in engine.as_completed(before, GUARD_S)} == {"succeeded"}
+    gatekeeper.wait_inside()
+    postgres.stop("immediate")
+    try:
+        refused(engine)
+        gatekeeper.open()
+        assert engine.wait(running, GUARD_S)["phase"] == "succeeded"
+    finally:
+        postgres.start()
+    after = accepted(engine)
+    assert engine.wait(after, GUARD_S)["phase"] == "succeeded"
+    engine.close(timeout=GUARD_S)
+    again = make_engine(store=postgres.url(), name=name, trace=trace)
+    records = {record["id"]: record["phase"] for record in again.get_all_downloads()}
+    assert records == dict.fromkeys([running, *before, after], "succeeded")
+    again.close()
+    with trace.open() as lines:
+        assert verify(lines).open == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    try:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(place)], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("no mount here")
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_is_said_and_room_is_used_again(small_disk: Path, make_engine: Any, gatekeeper: Any) -> None:
+    ballast, path = small_disk / "ballast", small_disk / "haulier.db"
+    ballast.write_bytes(bytes(2_800_000))
+    engine = make_engine(store=path)
+    engine.register_source("runs", impl=gatekeeper)
+    running = engine.worker.dispatch("runs", 1, "n", "f")
+    gatekeeper.wait_inside()
+    engine.pause("s")
+    taken: list[str] = []
+    with pytest.raises(StoreUnavailable, match="disk"):  # noqa: PT012 - one of these
+        while True:
+            taken += engine.worker.dispatch_many("s", [Wanted(n, "n" * 500, "f") for n in range(20)], fetch)
+    gatekeeper.open()
+    assert engine.wait(running, GUARD_S)["phase"] == "succeeded"
+    ballast.unlink()
+    last = accepted(engine)
+    engine.resume("s")
+    assert {record["phase"] for record in engine.as_completed([*taken, last], GUARD_S)} == {"succeeded"}
+    engine.close(timeout=GUARD_S)
+    again = make_engine(store=path)
+    assert {record["id"] for record in again.get_all_downloads()} == {running, *taken, last}
+    assert {record["phase"] for record in again.get_all_downloads()} == {"succeeded"}
+    again.close()
