@@ -25,7 +25,7 @@ from haulier.core.restarts import Restarts
 from haulier.errors import StoreUnavailable, forked
 from haulier.events import Event
 from haulier.log import Log
-from haulier.messages import Sync
+from haulier.messages import Landed, Sync
 from haulier.policies import RestartPolicy
 
 __all__ = ["Store", "StoreActor"]
@@ -265,6 +265,8 @@ class Store(Inbox):
         known = type(message) in self.ledger.handlers
         if known:
             self.damaged()
+        if isinstance(message, Landed) and message.following is not None:
+            self.ledger.apply(message.following)  # the start that came with it is news of its own
         name = type(message).__name__
         self._lines.append((logging.WARNING, "dead letter: %s", name, failure if known else None))
 
