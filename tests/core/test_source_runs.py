@@ -39,7 +39,7 @@ def test_an_end_is_told(make: Make, outcome: Outcome, told: Any) -> None:
     (transfer,) = running(it, "a")
     assert it.source.settle(transfer, outcome, 1.0, ON) is True
     assert it.store[-1] == m.Moved(told[0], "tidal", "a", transfer, told[1], ON)
-    assert (it.source.in_flight, it.source.live) == ({}, 1)
+    assert (it.source.in_flight, it.source.live, transfer.over) == ({}, 1, True)
 
 
 def test_a_landing_is_told_with_its_moment(make: Make) -> None:
