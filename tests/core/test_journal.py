@@ -259,7 +259,7 @@ def test_a_record_of_its_callers_own(ledger: DurableLedger) -> None:
     ledger.apply(m.Put(*A, {"state": "InProgress"}))
     page = write(ledger)
     assert (page.new, list(page.touched)) == ({}, [A])
-    ledger.apply(m.Cancel(None, "a"))
+    ledger.apply(m.Cancel("a"))
     assert list(write(ledger).touched) == [A]
 
 
@@ -267,15 +267,15 @@ def test_a_cancel_of_what_its_callers_went_on_with(ledger: DurableLedger) -> Non
     ledger.apply(m.Put(*A, {"state": "Errored"}))
     ledger.apply(m.Patch(*A, {"state": "InProgress"}))
     write(ledger)
-    ledger.apply(m.Cancel(None, "a"))
+    ledger.apply(m.Cancel("a"))
     page = write(ledger)
     assert (list(page.touched), page.is_urgent) == ([A], True)
-    ledger.apply(m.Cancel(None, "a"))
+    ledger.apply(m.Cancel("a"))
     assert not write(ledger)
 
 
 def test_a_patch_of_nothing_is_none(ledger: DurableLedger) -> None:
-    for message in (m.Patch(*A, {"x": 1}), m.Stirred(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel(None, "a")):
+    for message in (m.Patch(*A, {"x": 1}), m.Stirred(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel("a")):
         ledger.apply(message)
     assert not write(ledger)
 

@@ -175,9 +175,8 @@ def test_a_start_does_not_take_over_a_callers_record(ledger: Ledger) -> None:
 
 def test_a_callers_record_is_cancelled_for_good(ledger: Ledger) -> None:
     ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
-    assert ledger.apply(m.Cancel("youtube", ID)) is False
-    assert ledger.apply(m.Cancel(None, ID)) is True
-    assert ledger.apply(m.Cancel("tidal", ID)) is False
+    assert ledger.apply(m.Cancel(ID)) is True
+    assert ledger.apply(m.Cancel(ID)) is False
     patch(ledger, state="InProgress", progress=5.0)
     assert record(ledger) == {"state": "Cancelled", "progress": 5.0}
 
@@ -191,8 +190,8 @@ def test_a_callers_record_that_is_patched_to_cancelled_stays_so(ledger: Ledger) 
 
 def test_what_the_engine_runs_is_not_cancelled_here(ledger: Ledger) -> None:
     ledger.apply(TICKET)
-    assert ledger.apply(m.Cancel(None, ID)) is False
-    assert ledger.apply(m.Cancel(None, "unknown")) is False
+    assert ledger.apply(m.Cancel(ID)) is False
+    assert ledger.apply(m.Cancel("unknown")) is False
     assert record(ledger)["phase"] == "queued"
 
 
@@ -273,7 +272,7 @@ def test_a_watch_of_a_callers_record_hears_of_its_state(ledger: Ledger) -> None:
 def test_a_watch_of_a_callers_record_hears_of_its_cancel(ledger: Ledger) -> None:
     ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
     ledger.apply(m.Watch([ID], hear))
-    ledger.apply(m.Cancel(None, ID))
+    ledger.apply(m.Cancel(ID))
     assert called(ledger) == [(hear, "Cancelled")]
 
 

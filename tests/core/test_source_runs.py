@@ -193,7 +193,7 @@ def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
     assert second.cell == {}
     assert it.store[told:] == [landed]
     assert (landed.on, landed.following) == (ON, second)
-    assert it.source.in_flight == {"b": second}
+    assert (it.source.in_flight, first.over) == ({"b": second}, True)
     it.source.gate.set_delay(5.0)
     assert it.source.gate.opens_at() == 7.0  # from the end of the one and the start of the other
 

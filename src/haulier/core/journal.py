@@ -287,7 +287,7 @@ class DurableLedger(Ledger):
             self.journal.touch((message.source, message.download_id), urgent=False)
 
     def _cancel(self, message: m.Cancel) -> bool:
-        found = self.find(message.source, message.download_id)
+        found = self.find(None, message.download_id)
         cancelled = super()._cancel(message)
         if cancelled and found is not None:
             self._touch(found[0], message.download_id)
