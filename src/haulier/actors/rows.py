@@ -1,0 +1,114 @@
+"""Downloads as rows of a storage: what is written of one, and what that is read as.
+
+A row says in its record what its ticket does not: nothing while it waits for its first attempt, and little where that
+one landed, as nearly all do. Their records follow from the two, and are worth neither the time nor the room.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from haulier import messages as m
+from haulier.actors.tickets import ticket_of
+from haulier.core.entry import Entry, Held, Past, is_past, record_of, view
+from haulier.core.journal import standing_of
+from haulier.errors import StoreUnavailable
+from haulier.records import Phase, Record
+from haulier.storage.codec import decode, encode
+from haulier.storage.protocol import Attempt, HistoryRow, Row
+
+__all__ = ["attempt_in", "held_in", "history_row", "record_text", "standing_text"]
+
+logger = logging.getLogger("haulier.store")
+
+UNTOUCHED: Final = "{}"
+"""The record of a download that says no more than its ticket does."""
+
+_LANDED: Final = "["
+"""How the text of one begins that landed at its first attempt: ``[attempt, started_on, path, progress]``."""
+
+
+def record_text(held: Held) -> str:
+    """What is written of a record. What a plugin wrote past the checks, and cannot be written down, is left out."""
+    if is_past(held):
+        _, attempt, started_on, path, _, cell = held
+        return f"[{attempt},{started_on!r},{_path_text(path)},{'null' if cell is None else _text(cell)}]"
+    if type(held) is tuple:
+        return UNTOUCHED
+    if isinstance(held, Entry):
+        held.stirred = False  # first: what is written to it from here on is told anew
+    return _text(view(held))
+
+
+def standing_text(held: Held) -> str | None:
+    """How far it has come, where it is not over."""
+    standing = None if type(held) is tuple else standing_of(held)
+    return None if standing is None else str(list(standing))
+
+
+def held_in(row: Row, ticket: m.Ticket | None) -> Held:
+    """What the ledger had of it. ``ticket``: of one that is not over. Raises ``StoreUnavailable`` for a damaged row."""
+    if _has_landed(row):
+        return _past(row)
+    if ticket is not None and row.record == UNTOUCHED:
+        return ticket if row.phase == Phase.QUEUED else Entry(record_of(ticket), row.phase, None)
+    return Entry(_decoded(row), row.phase, {} if row.phase is None else None)
+
+
+def history_row(row: Row) -> HistoryRow:
+    """A row that is over, as programs see it."""
+    record = view(_past(row)) if _has_landed(row) else _decoded(row)
+    assert row.ended_on is not None
+    return HistoryRow(row.source, row.id, row.seq, row.phase, row.ended_on, record)
+
+
+def attempt_in(row: Row) -> Attempt | None:
+    """The attempt that is told in the row itself: the first, which landed."""
+    if not _has_landed(row):
+        return None
+    _, attempt, started_on, _, on, _ = _past(row)
+    return Attempt(row.source, row.id, attempt, started_on, on, "succeed", None, None)
+
+
+def _has_landed(row: Row) -> bool:
+    return row.record.startswith(_LANDED)
+
+
+def _past(row: Row) -> Past:
+    told = _decoded(row)
+    if len(told) != 4 or row.ticket is None or row.ended_on is None:
+        raise StoreUnavailable(f"the database is damaged: what it has of {row.id} at {row.source} makes no sense")
+    attempt, started_on, path, cell = told
+    return (ticket_of(row.id, row.source, row.ticket, lambda _: None), attempt, started_on, path, row.ended_on, cell)
+
+
+def _decoded(row: Row) -> Any:
+    try:
+        return decode(row.record)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{error}, that of {row.id} at {row.source}") from error
+
+
+def _path_text(path: str) -> str:
+    try:
+        return encode("file_path", path)
+    except Exception as error:
+        logger.warning("a path is not stored: %s", error)
+        return "null"
+
+
+def _text(record: Record) -> str:
+    try:
+        return encode("record", record)
+    except Exception:
+        return encode("record", {key: value for key, value in record.items() if _is_storable(key, value)})
+
+
+def _is_storable(key: Any, value: Any) -> bool:
+    try:
+        encode("record", {key: value})
+    except Exception as error:
+        logger.warning("a part of a record is not stored: %s", error)
+        return False
+    return True
