@@ -97,9 +97,9 @@ class DownloadEngine:
         system = self._system
         source = system.name_of(source_name)
         copy = _copied("record", record)
-        if system.is_durable:
-            if not isinstance(download_id, str):
-                raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+        if system.is_durable and not isinstance(download_id, str):
+            raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+        if system.keeps(source):
             _check_storable("record", copy)
         if self.get_record(source, download_id) is not None:
             _logger.warning("record %s of %s is replaced", download_id, source)
@@ -122,7 +122,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
-        if system.is_durable:
+        if system.keeps(source):
             _check_storable("patch", patch)
         if not system.store.backlog and self._write_through(source, download_id, patch):
             return False
@@ -171,7 +171,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
         copy = _copied("patch", patch)
-        if system.is_durable:
+        if system.keeps(source):
             _check_storable("patch", copy)
         if copy.get("state") == State.CANCELLED and source in system.mailboxes:
             mailbox = system.mailboxes[source]

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -367,7 +368,10 @@ def test_a_source_may_live_in_memory_alone(engine: DownloadEngine, durable: Any)
     engine.register_source("s", SourcePolicy(durable=False))
     ids = [engine.worker.dispatch("s", object(), "n", "f", lambda *_: "/x", extra_record_fields={"cover": b"x"})]
     ids += engine.worker.dispatch_many("s", wanted(2), lambda *_: "/x")
-    engine.add_record("s", "mine", {"state": "InProgress"})
+    engine.add_record("s", "mine", {"state": "InProgress", "cover": b"x"})
+    engine.update_record("s", "mine", {"path": Path("/x")})
+    assert engine.update_record_unless_state("s", ids[0], {"path": Path("/x")})
+    assert (engine.get_record("s", "mine") or {})["path"] == Path("/x")
     durable.settle()
     assert on_disk(durable) == []
     engine.resume("s")

@@ -39,6 +39,7 @@ class System:
     def __init__(
         self, retention: Retention, patience_s: float, trace: Trace | None = None, storage: Storage | None = None
     ) -> None:
+        self.is_durable = storage is not None
         self.ledger: Ledger
         self.store: Store
         self._recovery: Recovery | None = None
@@ -46,11 +47,10 @@ class System:
             self.ledger = Ledger(retention)
             self.store = Store(self.ledger)
         else:
-            self.ledger = ledger = DurableLedger(retention, self._keeps)
+            self.ledger = ledger = DurableLedger(retention, self.keeps)
             self.store = store = DurableStore(ledger, storage, retention, self._resumes)
             store.turned = self._store_turned
             self._recovery = Recovery(storage, ledger, self.mailbox)
-        self.is_durable = storage is not None
         self.supervisor = Supervisor()
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
@@ -140,9 +140,10 @@ class System:
     def _store_turned(self) -> None:
         self.supervisor.tell(m.Turned())
 
-    def _keeps(self, source: str) -> bool:
+    def keeps(self, source: str) -> bool:
+        """Whether the records of ``source`` outlive the process."""
         mailbox = self.mailboxes.get(source)
-        return mailbox is None or mailbox.is_kept
+        return self.is_durable if mailbox is None else mailbox.is_kept
 
     def _resumes(self, source: str) -> bool:
         mailbox = self.mailboxes.get(source)
