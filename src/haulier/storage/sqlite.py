@@ -88,6 +88,8 @@ class SqliteStorage(Database):
             return 0
         if not stat.S_ISREG(there.st_mode):
             raise StoreUnavailable(f"{self._path} is no file")
+        if there.st_nlink > 1:  # its log and our lock go by the name: one that came by the other would break it
+            raise StoreUnavailable(f"{self._path} has another name (a hard link): remove that, or copy the file")
         if not os.access(self._path, os.R_OK | os.W_OK):
             raise StoreUnavailable(f"{self._path} cannot be read and written: it is read-only, or another user's")
         if 0 < there.st_size < SMALLEST_BYTES:
