@@ -24,7 +24,7 @@ from haulier.log import Log
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import WAITING_PHASES, Phase, Record, State
 from haulier.storage import open_storage
-from haulier.storage.codec import encode
+from haulier.storage.codec import check_name, encode
 from haulier.storage.protocol import Attempt, HistoryRow
 from haulier.trace import Trace
 from haulier.worker import BackgroundDownloadWorker, check_impl
@@ -97,8 +97,11 @@ class DownloadEngine:
         system = self._system
         source = system.name_of(source_name)
         copy = _copied("record", record)
-        if system.is_durable and not isinstance(download_id, str):
-            raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+        if system.is_durable:
+            if not isinstance(download_id, str):
+                raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+            check_name("source_name", source)
+            check_name("download_id", download_id)
         if system.keeps(source):
             _check_storable("record", copy)
         if self.get_record(source, download_id) is not None:

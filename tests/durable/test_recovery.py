@@ -557,6 +557,14 @@ def test_a_key_or_an_id_that_cannot_be_written_is_refused(engine: DownloadEngine
         engine.update_record("peer", "mine", bad)
     with pytest.raises(TypeError, match="download_id"):
         engine.add_record("peer", 5, {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="source_name must not be longer than 1000 bytes"):
+        many(engine, 1, source="ü" * 501)
+    with pytest.raises(ValueError, match="source_name must not be longer than 1000 bytes"):
+        engine.add_record("x" * 1001, "mine", {})
+    with pytest.raises(ValueError, match="download_id must not be longer than 1000 bytes"):
+        engine.add_record("peer", "\0" * 201, {})
+    engine.add_record("x" * 1000, "\0" * 200, {})
+    assert engine.remove_record("x" * 1000, "\0" * 200) == {}
     assert engine.get_all_downloads() == []
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 from typing import Any
 
 import pytest
 
 from haulier import StoreLocked, StoreUnavailable
 from haulier.storage import Attempt, Batch, Change, Cursor, GateRow, Row, Storage
-from haulier.storage.codec import encode
+from haulier.storage.codec import LONGEST, encode
 from haulier.storage.memory import MemoryStorage
 
 ODD_NAMES = [
@@ -23,6 +25,7 @@ ODD_NAMES = [
     "Ünïcödé 🎵",
     "%s :id $1 ?1",
     "a\nb",
+    "".join(random.Random(0).choices(string.ascii_letters, k=LONGEST)),  # at random: PostgreSQL packs what is not
 ]
 
 

@@ -21,6 +21,7 @@ from haulier.errors import EngineClosed, StoreUnavailable
 from haulier.events import Changed, Event, Removed
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import TERMINAL_PHASES
+from haulier.storage.codec import check_name
 from haulier.storage.protocol import Storage
 from haulier.trace import Trace
 
@@ -96,6 +97,8 @@ class System:
         mailbox = self.mailboxes.get(name)
         if mailbox is not None:
             return mailbox
+        if self.is_durable:
+            check_name("source_name", name)
         with self._lock:
             self.check_open()
             if name not in self.mailboxes:
