@@ -61,7 +61,7 @@ class DurableStore(Store):
         self._retry_at = 0.0
         self._progress_at: float | None = None
         """When the progress that waits is to be written at the latest."""
-        self._prune_at = monotonic() + PRUNE_S
+        self._prune_at = monotonic()  # at once: a program that never runs for so long would never do it
         ledger.handlers[m.History] = lambda wanted: storage.history(*wanted)
         ledger.handlers[m.Attempts] = lambda wanted: storage.attempts(*wanted)
 

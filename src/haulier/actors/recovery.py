@@ -67,6 +67,7 @@ class Recovery:
         self._ledger.restored()
         for moved in self._lost:  # now that the ledger knows the order of all ends, by which the oldest leave
             self._ledger.apply(moved)
+        self._ledger.expire()  # this engine may keep fewer than the one before
         for source, count in self._interrupted.items():
             logger.warning("%s: %d downloads were interrupted", source, count)
             self._mailbox_of(source).source.gate.resume_at(self._now)  # it ended some time before: nobody saw when
