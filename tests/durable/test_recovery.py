@@ -441,6 +441,28 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever(
     assert next_start(again) <= time() + ONE_DAY
 
 
+@pytest.mark.parametrize("what", ["suspension", "back-off"])
+def test_what_is_to_be_waited_out_is_no_longer_when_the_clock_was_set_back(
+    engine: DownloadEngine, durable: Any, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    fate = Throttled(retry_after=ONE_DAY) if what == "suspension" else OSError("it breaks")
+    policy, impl = SourcePolicy(retry=retry(2, ONE_DAY)), Impl(**{"0": fate})
+    engine.register_source("s", policy, impl=impl)
+    (download_id,) = many(engine, 1, impl=None)
+    while engine.explain(download_id)["reason"] != what:
+        durable.settle()
+    on = time()
+    for clock in (on - 400 * ONE_DAY, on - 400 * ONE_DAY + 1):  # what was found out is written down
+        durable.kill()
+        monkeypatch.setattr("haulier.actors.recovery.time", lambda clock=clock: clock)
+        again = durable.open()
+        again.register_source("s", policy, impl=impl)
+        explained = again.explain(download_id)
+        assert explained["reason"] == what
+        assert ONE_DAY / 2 < explained["earliest_start"] - time() <= ONE_DAY
+        again.update_record("s", download_id, {"note": clock})
+
+
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
