@@ -241,13 +241,15 @@ class System:
         if lost:
             self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
 
-    @staticmethod
-    def _give_up(mailbox: Mailbox, mine: threading.Thread) -> None:
+    def _give_up(self, mailbox: Mailbox, mine: threading.Thread) -> None:
         """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
         own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
         with mailbox.lock:
             for transfer in list(mailbox.source.in_flight.values()):
-                if transfer not in own:
+                if transfer in own:
+                    if mailbox.is_kept:
+                        self.store.awaited = (transfer.source, transfer.download_id)
+                else:
                     mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
 
     def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:
