@@ -361,6 +361,20 @@ def test_a_cancel_that_races_a_dispatch(engine: DownloadEngine, durable: Any, at
     assert dict(rows) == phases
 
 
+def test_what_is_over_is_not_known_by_what_it_was_asked_for(engine: DownloadEngine, durable: Any) -> None:
+    """There may be a password in it."""
+    engine.pause("cancelled")
+    url = "https://joe:hunter2@example.org/a"
+    ids = [engine.worker.dispatch(each, url, "n", "f", fetch) for each in ("s", "cancelled")]
+    engine.resume("s")
+    assert engine.wait(ids[0], GUARD_S)["phase"] == "succeeded"
+    tickets = "SELECT ticket FROM downloads ORDER BY seq"
+    durable.settle()
+    assert [bool(ticket) for ticket in on_disk(durable, tickets)] == [False, True]
+    assert engine.cancel_download(ids[1])
+    assert on_disk(durable, tickets) == [None, None]
+
+
 # ---- what is not to survive ------------------------------------------------------------------------------------------
 
 

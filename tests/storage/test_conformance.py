@@ -108,11 +108,13 @@ def test_rows_of_a_whole_number_of_pages_are_all_there(storage: Storage, make: A
 # ---- the parts of a batch --------------------------------------------------------------------------------------------
 
 
-def test_a_change_leaves_the_ticket_and_the_place(storage: Storage, make: Any) -> None:
+def test_a_change_leaves_the_place_and_until_it_is_over_the_ticket(storage: Storage, make: Any) -> None:
     storage.write(Batch(added=[make.row("tidal", "a", 1, ticket='["t"]'), make.row("tidal", "b", 2)]))
+    storage.write(Batch(changed=[Change("tidal", "a", "running", None, '{"x":0}', "[1]")]))
+    assert rows(storage)[0] == Row("tidal", "a", 1, "running", None, '{"x":0}', '["t"]', "[1]")
     storage.write(Batch(changed=[Change("tidal", "a", "failed", 9.5, '{"x":1}', "[1]")]))
     first, second = rows(storage)
-    assert first == Row("tidal", "a", 1, "failed", 9.5, '{"x":1}', '["t"]', "[1]")
+    assert first == Row("tidal", "a", 1, "failed", 9.5, '{"x":1}', None, "[1]")
     assert second == make.row("tidal", "b", 2)
 
 

@@ -247,7 +247,9 @@ def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) ->
     for key, (seq, ticket) in page.new.items():
         held = _held(ledger, page, key)
         if held is not None:
-            added.append(Row(*key, seq, phase_of(held), ended_on(held), _record(held), ticket, _standing(held)))
+            over_on = ended_on(held)
+            kept = ticket if over_on is None else None  # nobody runs it again
+            added.append(Row(*key, seq, phase_of(held), over_on, _record(held), kept, _standing(held)))
     for key in page.touched:
         held = _held(ledger, page, key)
         if held is not None:
