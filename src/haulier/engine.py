@@ -289,7 +289,7 @@ class DownloadEngine:
         if first is not None:
             mailboxes.insert(0, first)
         found = next((mailbox for mailbox in mailboxes if mailbox.cancel(download_id)), None)
-        cancelled = found is not None or bool(system.store.ask(m.Cancel(None, download_id)))
+        cancelled = found is not None or bool(system.store.ask(m.Cancel(download_id)))
         if found is not None and found.is_kept:
             system.store.ask(m.Sync())  # a queued one is not to start with the next engine either
         if remove:

@@ -154,7 +154,6 @@ class Attempts(NamedTuple):
 class Cancel(NamedTuple):
     """Cancel a record that no source has in hand (``add_record`` made it). Reply: whether it was cancelled."""
 
-    source: str | None
     download_id: str
 
 

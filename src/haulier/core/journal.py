@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from haulier import messages as m
 from haulier.core.entry import Entry, Held, is_past
 from haulier.core.ledger import End, Ledger
+from haulier.events import Changed
 from haulier.policies import Retention
 from haulier.records import OPEN_PHASES, TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
@@ -207,9 +208,10 @@ class DurableLedger(Ledger):
                 self.journal.forget((source, download_id))
             else:
                 del new[source, download_id]
-        if refused and self.events:
+        if self.events:
             ids = {download_id for _, download_id in refused}
-            self.events = deque(event for event in self.events if getattr(event, "download_id", None) not in ids)
+            told = (event for event in self.events if not (isinstance(event, Changed) and event.download_id in ids))
+            self.events = deque(told)
 
     def _started(self, transfer: Transfer) -> None:
         super()._started(transfer)
@@ -285,7 +287,7 @@ class DurableLedger(Ledger):
             self.journal.touch((message.source, message.download_id), urgent=False)
 
     def _cancel(self, message: m.Cancel) -> bool:
-        found = self.find(message.source, message.download_id)
+        found = self.find(None, message.download_id)
         cancelled = super()._cancel(message)
         if cancelled and found is not None:
             self._touch(found[0], message.download_id)
