@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 from typing import Any
 
 import pytest
 
 from haulier import StoreLocked, StoreUnavailable
 from haulier.storage import Attempt, Batch, Change, Cursor, GateRow, Row, Storage
-from haulier.storage.codec import decode, encode
+from haulier.storage.codec import LONGEST, decode, encode
 from haulier.storage.memory import MemoryStorage
 
 ODD_NAMES = [
@@ -23,6 +25,7 @@ ODD_NAMES = [
     "Ünïcödé 🎵",
     "%s :id $1 ?1",
     "a\nb",
+    "".join(random.Random(0).choices(string.ascii_letters, k=LONGEST)),  # at random: PostgreSQL packs what is not
 ]
 
 
@@ -106,11 +109,13 @@ def test_rows_of_a_whole_number_of_pages_are_all_there(storage: Storage, make: A
 # ---- the parts of a batch --------------------------------------------------------------------------------------------
 
 
-def test_a_change_leaves_the_ticket_and_the_place(storage: Storage, make: Any) -> None:
+def test_a_change_leaves_the_place_and_until_it_is_over_the_ticket(storage: Storage, make: Any) -> None:
     storage.write(Batch(added=[make.row("tidal", "a", 1, ticket='["t"]'), make.row("tidal", "b", 2)]))
+    storage.write(Batch(changed=[Change("tidal", "a", "running", None, '{"x":0}', "[1]")]))
+    assert rows(storage)[0] == Row("tidal", "a", 1, "running", None, '{"x":0}', '["t"]', "[1]")
     storage.write(Batch(changed=[Change("tidal", "a", "failed", 9.5, '{"x":1}', "[1]")]))
     first, second = rows(storage)
-    assert first == Row("tidal", "a", 1, "failed", 9.5, '{"x":1}', '["t"]', "[1]")
+    assert first == Row("tidal", "a", 1, "failed", 9.5, '{"x":1}', None, "[1]")
     assert second == make.row("tidal", "b", 2)
 
 

@@ -264,6 +264,21 @@ def test_two_paths_to_one_file_are_one_place(tmp_path: Path, path: Path, make: A
     storage.close()
 
 
+def test_a_file_with_two_names_is_refused(tmp_path: Path, path: Path, make: Any) -> None:
+    """Its log and its lock would go by the name: whoever used the other one broke it."""
+    written(path, make, 1)
+    storage = open_storage(path)
+    (tmp_path / "other.db").hardlink_to(path)
+    with pytest.raises(StoreUnavailable, match="hard link"):
+        open_storage(tmp_path / "other.db")
+    assert ids(storage) == ["d0"]
+    storage.close()
+    with pytest.raises(StoreUnavailable, match="hard link"):
+        open_storage(path)
+    (tmp_path / "other.db").unlink()
+    open_storage(path).close()
+
+
 def test_a_lock_that_nobody_holds_is_no_lock(path: Path) -> None:
     """What a killed process leaves."""
     Path(f"{path}-lock").write_text("1\n")

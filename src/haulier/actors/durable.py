@@ -18,6 +18,7 @@ from haulier.core.ledger import ended_on
 from haulier.core.retry import call_state
 from haulier.errors import StoreUnavailable
 from haulier.policies import Retention
+from haulier.records import Phase
 from haulier.storage.protocol import Attempt, Batch, Change, GateRow, Row, Storage
 
 __all__ = ["DurableStore"]
@@ -53,12 +54,12 @@ class DurableStore(Store):
         self._durable = ledger
         self._retention = retention
         self._resumes = resumes
-        self._closed = False
+        self._ended = self._closed = False
         self._failures = 0
         self._retry_at = 0.0
         self._progress_at: float | None = None
         """When the progress that waits is to be written at the latest."""
-        self._prune_at = monotonic() + PRUNE_S
+        self._prune_at = monotonic()  # at once: a program that never runs for so long would never do it
         ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
         ledger.handlers[m.Attempts] = self._attempts
 
@@ -167,6 +168,10 @@ class DurableStore(Store):
         """Write what could not be written, or need not be at once; and keep the history short."""
         if self._closed:
             return
+        if self._ended:
+            if not self._awaits:
+                self._finish()
+            return
         at = self._write_at()
         if at is not None and monotonic() >= at:
             self._write()
@@ -208,14 +213,29 @@ class DurableStore(Store):
         """Write what is left, and close the storage."""
         try:
             super().end()
-            with self._writing:
-                self._retry_at = 0.0
-                failure = self._write()
-                if failure is not None and not self._closed:
-                    logger.critical("the last changes could not be written: %s", failure)
         finally:  # also where even that dies: it is not tried for ever
-            self._closed = True
-            self.storage.close()
+            with self._writing:
+                self._ended = True
+                self._finish()
+
+    @property
+    def _awaits(self) -> bool:
+        """Whether something is to be written yet, though the actor has ended."""
+        held = None if self.awaited is None else self.ledger.buckets.get(self.awaited[0], {}).get(self.awaited[1])
+        return held is not None and phase_of(held) == Phase.RUNNING
+
+    def _finish(self) -> None:
+        """The actor has ended: write what is left, and close the storage unless something is to come yet."""
+        failure: StoreUnavailable | None = None
+        try:
+            self._retry_at = 0.0
+            failure = self._write()
+        finally:
+            if not self._awaits and not self._closed:
+                if failure is not None:
+                    logger.critical("the last changes could not be written: %s", failure)
+                self._closed = True
+                self.storage.close()
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:
@@ -231,7 +251,9 @@ def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) ->
     for key, (seq, ticket) in page.new.items():
         held = _held(ledger, page, key)
         if held is not None:
-            added.append(Row(*key, seq, phase_of(held), ended_on(held), record_text(held), ticket, standing_text(held)))
+            over_on = ended_on(held)
+            kept = ticket if over_on is None else None  # nobody runs it again
+            added.append(Row(*key, seq, phase_of(held), over_on, record_text(held), kept, standing_text(held)))
     for key in page.touched:
         held = _held(ledger, page, key)
         if held is not None:

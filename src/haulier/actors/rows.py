@@ -1,7 +1,7 @@
 """Downloads as rows of a storage: what is written of one, and what that is read as.
 
-A row says in its record what its ticket does not: nothing while it waits for its first attempt, and little where that
-one landed, as nearly all do. Their records follow from the two, and are worth neither the time nor the room.
+Of one that waits for its first attempt the ticket says all. Of one that landed at its first, as nearly all do, a few
+values do, from which the record and the attempt follow: the whole record would be half of what a download costs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from typing import Any, Final
 
 from haulier import messages as m
-from haulier.actors.tickets import ticket_of
+from haulier.actors.tickets import fields_of
 from haulier.core.entry import Entry, Held, Past, is_past, record_of, view
 from haulier.core.journal import standing_of
 from haulier.errors import StoreUnavailable
@@ -26,19 +26,30 @@ UNTOUCHED: Final = "{}"
 """The record of a download that says no more than its ticket does."""
 
 _LANDED: Final = "["
-"""How the text of one begins that landed at its first attempt: ``[attempt, started_on, path, progress]``."""
+"""How the text of one begins that landed at its first attempt: ``[attempt, started_on, queued_at, filename, username,
+path, the caller's fields, progress]``."""
 
 
 def record_text(held: Held) -> str:
     """What is written of a record. What a plugin wrote past the checks, and cannot be written down, is left out."""
     if is_past(held):
-        _, attempt, started_on, path, _, cell = held
-        return f"[{attempt},{started_on!r},{_path_text(path)},{'null' if cell is None else _text(cell)}]"
+        return _landed_text(held)
     if type(held) is tuple:
         return UNTOUCHED
     if isinstance(held, Entry):
         held.stirred = False  # first: what is written to it from here on is told anew
     return _text(view(held))
+
+
+def _landed_text(held: Past) -> str:
+    ticket, attempt, started_on, path, _, cell = held
+    about: list[Any] = [attempt, started_on, ticket[9], ticket[4], ticket[5]]
+    extras = fields_of(ticket)
+    try:
+        return encode("record", [*about, path, extras, cell])
+    except Exception:
+        paths = _storable({"file_path": path})
+        return encode("record", [*about, paths.get("file_path"), _storable(extras or {}), _storable(cell or {})])
 
 
 def standing_text(held: Held) -> str | None:
@@ -77,10 +88,12 @@ def _has_landed(row: Row) -> bool:
 
 def _past(row: Row) -> Past:
     told = _decoded(row)
-    if len(told) != 4 or row.ticket is None or row.ended_on is None:
+    if len(told) != 8 or row.ended_on is None:
         raise StoreUnavailable(f"the database is damaged: what it has of {row.id} at {row.source} makes no sense")
-    attempt, started_on, path, cell = told
-    return (ticket_of(row.id, row.source, row.ticket, lambda _: None), attempt, started_on, path, row.ended_on, cell)
+    attempt, started_on, queued_at, filename, username, path, fields, cell = told
+    extras = (*fields, *fields.values()) if fields else None
+    ticket = (row.id, row.source, None, "", filename, username, None, None, extras, queued_at)
+    return (ticket, attempt, started_on, path, row.ended_on, cell or None)
 
 
 def _decoded(row: Row) -> Any:
@@ -90,19 +103,15 @@ def _decoded(row: Row) -> Any:
         raise StoreUnavailable(f"{error}, that of {row.id} at {row.source}") from error
 
 
-def _path_text(path: str) -> str:
-    try:
-        return encode("file_path", path)
-    except Exception as error:
-        logger.warning("a path is not stored: %s", error)
-        return "null"
-
-
 def _text(record: Record) -> str:
     try:
         return encode("record", record)
     except Exception:
-        return encode("record", {key: value for key, value in record.items() if _is_storable(key, value)})
+        return encode("record", _storable(record))
+
+
+def _storable(record: Record) -> Record:
+    return {key: value for key, value in record.items() if _is_storable(key, value)}
 
 
 def _is_storable(key: Any, value: Any) -> bool:

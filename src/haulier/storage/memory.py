@@ -105,7 +105,10 @@ class MemoryStorage:
 
 
 def _changed(row: Row, change: Change) -> Row:
-    return row._replace(phase=change.phase, ended_on=change.ended_on, record=change.record, tried=change.tried)
+    ticket = row.ticket if change.ended_on is None else None
+    return row._replace(
+        phase=change.phase, ended_on=change.ended_on, record=change.record, ticket=ticket, tried=change.tried
+    )
 
 
 def _drop(keys: Iterable[Key], rows: dict[Key, Row], attempts: dict[Key, dict[int, Attempt]]) -> None:

@@ -48,7 +48,10 @@ class Row(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is new of a row that is there; its ticket and its place in the order stay. No such row: nothing happens."""
+    """What is new of a row that is there; its place in the order stays. No such row: nothing happens.
+
+    Its ticket stays until it is over: nobody runs it again, and there may be a password in it.
+    """
 
     source: str
     id: str

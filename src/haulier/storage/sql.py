@@ -125,7 +125,8 @@ ADD: Final = Statement(
 
 CHANGE: Final = Statement(
     """
-    UPDATE downloads SET phase = :phase, ended_on = :ended_on, record = :record, tried = :tried
+    UPDATE downloads SET phase = :phase, ended_on = :ended_on, record = :record, tried = :tried,
+        ticket = CASE WHEN CAST(:ended_on AS DOUBLE PRECISION) IS NULL THEN ticket END
     WHERE source = :source AND id = :id
     """,
     Change._fields,
