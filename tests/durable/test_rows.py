@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from haulier import StoreUnavailable
 from haulier import messages as m
-from haulier.actors.rows import attempt_in, held_in, history_row, record_text
+from haulier.actors.rows import attempt_in, held_in, history_row, written
 from haulier.core.entry import Past, view
 from haulier.records import Record
 from haulier.storage.protocol import Attempt, Row
@@ -40,7 +40,8 @@ def past(path: str = "/x", cell: Record | None = None, extras: Any = None) -> Pa
 
 
 def row_of(held: Past, **changes: Any) -> Row:
-    return Row("tidal", "an-id", 7, "succeeded", held[4], record_text(held), None, None)._replace(**changes)
+    phase, ended_on, record, tried = written(held)
+    return Row("tidal", "an-id", 7, phase, ended_on, record, None, tried)._replace(**changes)
 
 
 @given(TEXT, CELLS, MOMENTS, MOMENTS, st.none() | st.just(("title", "artist", "A", "B")))
@@ -50,7 +51,7 @@ def test_what_landed_is_read_as_it_was(path: str, cell: Any, started_on: float, 
     row = row_of(held)
     assert "hunter2" not in row.record
     assert view(held_in(row, None)) == view(held)
-    assert record_text(held_in(row, None)) == row.record
+    assert written(held_in(row, None)).record == row.record
     assert history_row(row).record == view(held)
     assert attempt_in(row) == Attempt("tidal", "an-id", 3, started_on, on, "succeed", None, None)
 

@@ -10,11 +10,10 @@ from typing import Any, Final
 import tenacity
 
 from haulier import messages as m
-from haulier.actors.rows import attempt_in, history_row, record_text, standing_text
+from haulier.actors.rows import attempt_in, history_row, written
 from haulier.actors.store import Store, _Ask
 from haulier.core.entry import Held, phase_of
 from haulier.core.journal import DurableLedger, Key, Page
-from haulier.core.ledger import ended_on
 from haulier.core.retry import call_state
 from haulier.errors import StoreUnavailable
 from haulier.policies import Retention
@@ -251,13 +250,14 @@ def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) ->
     for key, (seq, ticket) in page.new.items():
         held = _held(ledger, page, key)
         if held is not None:
-            over_on = ended_on(held)
+            phase, over_on, record, tried = written(held)
             kept = ticket if over_on is None else None  # nobody runs it again
-            added.append(Row(*key, seq, phase_of(held), over_on, record_text(held), kept, standing_text(held)))
+            added.append(Row(*key, seq, phase, over_on, record, kept, tried))
     for key in page.touched:
         held = _held(ledger, page, key)
         if held is not None:
-            changed.append(Change(*key, phase_of(held), ended_on(held), record_text(held), standing_text(held)))
+            phase, over_on, record, tried = written(held)
+            changed.append(Change(*key, phase, over_on, record, tried))
     return Batch(
         added=added,
         changed=changed,

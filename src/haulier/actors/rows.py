@@ -7,18 +7,19 @@ values do, from which the record and the attempt follow: the whole record would 
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from haulier import messages as m
 from haulier.actors.tickets import fields_of
-from haulier.core.entry import Entry, Held, Past, is_past, record_of, view
+from haulier.core.entry import Entry, Held, Past, is_past, phase_of, record_of, view
 from haulier.core.journal import standing_of
+from haulier.core.ledger import ended_on
 from haulier.errors import StoreUnavailable
 from haulier.records import Phase, Record
-from haulier.storage.codec import decode, encode
+from haulier.storage.codec import decode, encode, encode_text
 from haulier.storage.protocol import Attempt, HistoryRow, Row
 
-__all__ = ["attempt_in", "held_in", "history_row", "record_text", "standing_text"]
+__all__ = ["attempt_in", "held_in", "history_row", "written"]
 
 logger = logging.getLogger("haulier.store")
 
@@ -30,32 +31,44 @@ _LANDED: Final = "["
 path, the caller's fields, progress]``."""
 
 
-def record_text(held: Held) -> str:
-    """What is written of a record. What a plugin wrote past the checks, and cannot be written down, is left out."""
+class Written(NamedTuple):
+    """What is written of a download, its ticket and its place aside."""
+
+    phase: str | None
+    ended_on: float | None
+    record: str
+    tried: str | None
+
+
+_QUEUED: Final = Written(Phase.QUEUED, None, UNTOUCHED, None)
+
+
+def written(held: Held) -> Written:
+    """What is to be written. What a plugin put there past the checks, and cannot be written down, is left out."""
     if is_past(held):
-        return _landed_text(held)
+        return Written(Phase.SUCCEEDED, held[4], _landed_text(held), None)
     if type(held) is tuple:
-        return UNTOUCHED
+        return _QUEUED
     if isinstance(held, Entry):
         held.stirred = False  # first: what is written to it from here on is told anew
-    return _text(view(held))
+    standing = standing_of(held)
+    tried = None if standing is None else str(list(standing))
+    return Written(phase_of(held), ended_on(held), _text(view(held)), tried)
 
 
 def _landed_text(held: Past) -> str:
     ticket, attempt, started_on, path, _, cell = held
-    about: list[Any] = [attempt, started_on, ticket[9], ticket[4], ticket[5]]
-    extras = fields_of(ticket)
+    _, _, _, _, filename, username, _, _, _, queued_at = ticket
+    fields = fields_of(ticket)
     try:
-        return encode("record", [*about, path, extras, cell])
+        texts = f"{encode_text('filename', filename)},{encode_text('username', username)},{encode_text('path', path)}"
+        more = (
+            "null,null" if fields is None and cell is None else f"{encode('field', fields)},{encode('progress', cell)}"
+        )
+        return f"[{attempt},{started_on!r},{queued_at!r},{texts},{more}]"
     except Exception:
-        paths = _storable({"file_path": path})
-        return encode("record", [*about, paths.get("file_path"), _storable(extras or {}), _storable(cell or {})])
-
-
-def standing_text(held: Held) -> str | None:
-    """How far it has come, where it is not over."""
-    standing = None if type(held) is tuple else standing_of(held)
-    return None if standing is None else str(list(standing))
+        about = [attempt, started_on, queued_at, filename, username, _storable({"file_path": path}).get("file_path")]
+        return encode("record", [*about, _storable(fields or {}), _storable(cell or {})])
 
 
 def held_in(row: Row, ticket: m.Ticket | None) -> Held:

@@ -78,8 +78,9 @@ class Journal:
     def add(self, key: Key, ticket: str | None) -> None:
         """Something new."""
         page = self.page
-        for each in (page.gone, page.forgotten, page.touched):
-            each.pop(key, None)
+        if page.gone or page.forgotten or page.touched:
+            for each in (page.gone, page.forgotten, page.touched):
+                each.pop(key, None)
         page.new[key] = (self.next_seq, ticket)
         page.is_urgent = True
         self.next_seq += 1
