@@ -11,7 +11,7 @@ from typing import Any
 from haulier import messages as m
 from haulier.actors.calling import LateImpl
 from haulier.records import Record
-from haulier.storage.codec import decode, encode
+from haulier.storage.codec import decode, encode, encode_text
 
 __all__ = ["NamedImpl", "fields_of", "name_of", "text_of_ticket", "ticket_of"]
 
@@ -69,12 +69,12 @@ def text_of_ticket(ticket: m.Ticket, impl_name: str | None) -> str:
     _, _, target_id, display_name, filename, username, _, thread_name, _, queued_at = ticket
     fields = fields_of(ticket)
     told = (
-        encode("target_id", target_id),
-        encode("display_name", display_name),
-        encode("original_filename", filename),
-        "null" if username == ticket[1] else encode("username_override", username),
+        encode_text("target_id", target_id),
+        encode_text("display_name", display_name),
+        encode_text("original_filename", filename),
+        "null" if username == ticket[1] else encode_text("username_override", username),
         "null" if impl_name is None else encode("impl", impl_name),
-        "null" if thread_name is None else encode("thread_name", thread_name),
+        "null" if thread_name is None else encode_text("thread_name", thread_name),
         "{}" if fields is None else encode("extra_record_fields", fields),
         repr(queued_at),
     )
