@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,12 +126,16 @@ def table(columns: Sequence[Column], medians: Mapping[str, Sample]) -> list[str]
     return markdown(rows)
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first row is the head; all columns but the first are aligned to the right."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return [lines[0], rule, *lines[1:]]
+def markdown(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """The first row is the head; columns are aligned to the right, but those in ``left``."""
+    columns = range(len(rows[0]))
+    widths = [max(len(row[index]) for row in rows) for index in columns]
+    aligned = [
+        [(str.ljust if index in left else str.rjust)(row[index], widths[index]) for index in columns] for row in rows
+    ]
+    rule = ["-" * (widths[index] + (2 if index in left else 1)) + ("" if index in left else ":") for index in columns]
+    lines = ["| " + " | ".join(row) + " |" for row in aligned]
+    return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
 
 
 def verdicts(
