@@ -245,6 +245,8 @@ class Ended(NamedTuple):
     transfer: Transfer | None
     cause: BaseException | None
     slot: Any = None
+    at: float | None = None
+    """When (monotonic), where it was seen: the back-off counts from then, not from when the supervisor hears of it."""
 
 
 class Retry(NamedTuple):
