@@ -20,7 +20,7 @@ help:
 	@echo "make test    all tests                                    make test ARGS='-k cancel'"
 	@echo "make chaos   everything goes wrong at once, 3 minutes     make chaos ARGS='--minutes 10 --seed 7'"
 	@echo "make lint    format, lint, types and the order of imports"
-	@echo "make bench   every workload of benchmarks/, some minutes  make bench ARGS=--smoke"
+	@echo "make bench   every workload, the curves, their pictures   make bench ARGS=--quick"
 	@echo "make soak    a million downloads: does anything grow?     make soak ARGS=--smoke"
 	@echo "make mutants break core/ on purpose: does a test notice?  make mutants ARGS='haulier.core.gate.*'"
 	@echo "make clean   remove .venv and what the tools leave behind"
@@ -40,8 +40,8 @@ lint: .venv/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.demo
-	@set -e; for workload in benchmarks/w[0-9]*.py; do $(BIN)/python "$$workload" $(ARGS); done
+bench: .venv/.bench
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: .venv/.demo
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
@@ -80,6 +80,10 @@ endif
 
 .venv/.demo: .venv/.made
 	@$(PIP) install --editable '.[cli]'
+	@touch $@
+
+.venv/.bench: .venv/.demo
+	@$(PIP) install --group bench
 	@touch $@
 
 .venv/.test: .venv/.demo

@@ -1,7 +1,7 @@
-"""What all workloads share: a fresh process per run, contenders in turn, medians, a table, a file of results.
+"""What all workloads share: a fresh process per run, contenders in turn, and who is held against the targets.
 
 A workload is a module with one function that measures one contender in this process and returns a ``Sample``; ``main``
-makes a command of it. The command starts itself again for each run (``--measure``) and reads one line of JSON.
+makes a command of it. The command starts its file again for each run (``--measure``) and reads one line of JSON.
 """
 
 from __future__ import annotations
@@ -10,79 +10,68 @@ import argparse
 import gc
 import json
 import os
-import platform
 import resource
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, Contender, hire
+from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, hire, is_here
+from benchmarks.figures import (
+    RESULTS,
+    Column,
+    Sample,
+    Target,
+    describe_machine,
+    describe_sizes,
+    dumps,
+    machine,
+    median,
+    spread,
+    table,
+    verdicts,
+)
 
-__all__ = [
-    "RESULTS", "Column", "Sample", "Stopwatch", "Target", "Workload", "describe_machine", "machine", "main", "positive",
-]  # fmt: skip
-
-RESULTS: Final = Path(__file__).resolve().parent / "results"
+__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main", "measure_fresh", "positive", "run", "write"]
 
 RUN_TIMEOUT_S: Final = 300.0
 
-Sample: TypeAlias = dict[str, float]
-"""What one run measured, by name; the unit is in the name (``wall_us``, ``downloads_per_s``)."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the table: the median of ``key``, or, with ``against``, its ratio to another contender's.
-
-    A ratio is above 1 where the contender of the row is better: less where ``less_is_better``, else more.
-    """
-
-    title: str
-    key: str
-    format: str = ".1f"
-    against: str | None = None
-    less_is_better: bool = True
-
-
-@dataclass(frozen=True)
-class Target:
-    """What haulier should reach: its cell in the column ``title`` is ``at_least`` or ``at_most``."""
-
-    title: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def met_by(self, value: float) -> bool:
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-    def __str__(self) -> str:
-        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+Measure: TypeAlias = Callable[[Any, Mapping[str, int]], Sample]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One file of benchmarks/. ``sizes``: its options and their defaults; ``smoke_sizes``: those of ``--smoke``.
+    """One file of benchmarks/, called ``name``. ``sizes``: its options and their defaults.
 
-    ``subject``: the contender that the targets are for, and whose trace is verified.
+    - ``smoke_sizes``, ``quick_sizes``, ``traced_sizes``: those of ``--smoke``, ``--quick`` and the verified run.
+    - ``contenders``: its rows. ``"durable:many"`` is the contender ``durable``, measured by ``modes["many"]``.
+    - ``subject``: the row that the targets are for, and whose trace is verified.
+    - ``bars``: the column to show as bars (its key). ``curves``: the distributions to show, by name, with a title.
     """
 
     name: str
     title: str
-    measure: Callable[[Contender, Mapping[str, int]], Sample]
+    measure: Measure
     columns: Sequence[Column]
     targets: Sequence[Target]
     sizes: Mapping[str, int]
     smoke_sizes: Mapping[str, int]
+    quick_sizes: Mapping[str, int] = field(default_factory=dict)
+    traced_sizes: Mapping[str, int] = field(default_factory=dict)
     contenders: Sequence[str] = IN_MEMORY
+    modes: Mapping[str, Measure] = field(default_factory=dict)
     subject: str = "haulier"
+    bars: str = ""
+    curves: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return Path(__file__).resolve().parent / f"{self.name}.py"
 
 
 class Stopwatch:
@@ -111,28 +100,81 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
     """The command of a workload. Returns the exit code: 0 unless a run failed. A missed target is not a failure."""
     options = _parser(workload).parse_args(arguments)
     sizes = {name: getattr(options, name) for name in workload.sizes}
-    if options.smoke:
-        sizes = {name: min(sizes[name], small) for name, small in workload.smoke_sizes.items()}
     if options.measure:
         _measure_here(workload, options.measure, sizes)
         return 0
-    runs = 1 if options.smoke else options.runs
-    samples: dict[str, list[Sample]] = {name: [] for name in options.contenders}
-    for number, name in _in_turn(options.contenders, runs):
-        try:
-            samples[name].append(_measure_fresh(name, sizes))
-        except RunError as exc:
-            print(f"{workload.name}: {name}, run {number}: {exc}", file=sys.stderr)
-            return 1
-        if options.smoke:
-            print(f"{workload.name}: {name}: ok ({_describe(sizes)})")
-        else:
-            print(f"{workload.name}: run {number} of {runs}: {name}", file=sys.stderr)
-    if workload.subject in options.contenders:
-        _verify_traced(workload, sizes)
+    try:
+        results = run(workload, options.contenders, sizes, options.runs, smoke=options.smoke)
+    except RunError as exc:
+        print(exc, file=sys.stderr)
+        return 1
     if not options.smoke:
-        _report(workload, sizes, samples)
+        results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
+        print(write(workload, results, RESULTS))
     return 0
+
+
+def run(
+    workload: Workload, rows: Sequence[str], sizes: Mapping[str, int], runs: int, *, smoke: bool = False
+) -> dict[str, Any]:
+    """Measure all rows, in turn; then hold the subject's trace against its promises. The results, as they are filed.
+
+    Raises ``RunError`` where a contender fails, ``haulier.verify.Violation`` for a broken promise. With ``smoke`` it
+    runs small, once, and prints what works.
+    """
+    if smoke:
+        sizes, runs = {name: min(sizes[name], small) for name, small in workload.smoke_sizes.items()}, 1
+    here = machine()
+    missing = [row for row in rows if not is_here(row.partition(":")[0])]
+    if missing:
+        print(f"{workload.name}: not installed: {', '.join(missing)}", file=sys.stderr)
+        rows = [row for row in rows if row not in missing]
+    samples: dict[str, list[Sample]] = {row: [] for row in rows}
+    for number, row in _in_turn(rows, runs):
+        try:
+            samples[row].append(measure_row(workload, row, sizes))
+        except RunError as exc:
+            raise RunError(f"{workload.name}: {row}, run {number}: {exc}") from None
+        if smoke:
+            print(f"{workload.name}: {row}: ok ({describe_sizes(sizes)})")
+        else:
+            print(f"{workload.name}: run {number} of {runs}: {row}", file=sys.stderr)
+    if workload.subject in rows:
+        few = {name: min(size, workload.traced_sizes.get(name, size)) for name, size in sizes.items()}
+        _verify_traced(workload, few)
+    return {
+        "workload": workload.name,
+        "title": workload.title,
+        "command": "",
+        "machine": here,
+        "sizes": dict(sizes),
+        "medians": {row: median(of_one) for row, of_one in samples.items()},
+        "spread": {row: spread(of_one) for row, of_one in samples.items()},
+        "runs": samples,
+    }
+
+
+def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
+    """The files of results of one workload. Returns the page."""
+    medians = results["medians"]
+    runs = len(next(iter(results["runs"].values())))
+    said = [f"- {line}" for line in verdicts(workload.columns, workload.targets, workload.subject, medians)]
+    page = "\n".join(
+        [
+            f"# {workload.name.upper()}: {workload.title}",
+            "",
+            f"{describe_sizes(results['sizes'])}; medians of {runs} runs each, every run in a fresh process.",
+            f"{describe_machine(results['machine'])}; `{results['command']}`.",
+            "",
+            *table(workload.columns, medians),
+            "",
+            *said,
+        ]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{workload.name}.md").write_text(page.rstrip() + "\n", encoding="utf-8")
+    (folder / f"{workload.name}.json").write_text(dumps(results), encoding="utf-8")
+    return page
 
 
 def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
@@ -141,7 +183,7 @@ def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace"
-        _measure_fresh(workload.subject, sizes, {**os.environ, TRACE: str(path)})
+        measure_row(workload, workload.subject, sizes, {**os.environ, TRACE: str(path)})
         with path.open(encoding="utf-8") as lines:
             report = verify(lines)
     print(
@@ -157,13 +199,16 @@ class RunError(Exception):
 def _parser(workload: Workload) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=f"{workload.name}: {workload.title}")
     for name, default in workload.sizes.items():
-        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"default: {default:,}")
+        parser.add_argument(
+            f"--{name}", dest=name, type=positive, default=default, metavar="N", help=f"default: {default:,}"
+        )
     parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each contender; default: 5")
+    rows = ",".join(workload.contenders)
     parser.add_argument(
-        "--contenders", type=_names, default=list(workload.contenders), metavar="A,B", help=f"of {','.join(CONTENDERS)}"
+        "--contenders", type=_names, default=list(workload.contenders), metavar="A,B", help=f"default: {rows}"
     )
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing timed and nothing written")
-    parser.add_argument("--measure", choices=list(CONTENDERS), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser
 
 
@@ -177,7 +222,7 @@ def positive(text: str) -> int:
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in CONTENDERS:
+        if name.partition(":")[0] not in CONTENDERS:
             raise argparse.ArgumentTypeError(f"no contender {name!r}: there are {', '.join(CONTENDERS)}")
     return names
 
@@ -190,16 +235,25 @@ def _in_turn(names: Sequence[str], runs: int) -> Iterator[tuple[int, str]]:
             yield number + 1, name
 
 
-def _measure_here(workload: Workload, name: str, sizes: Mapping[str, int]) -> None:
+def _measure_here(workload: Workload, row: str, sizes: Mapping[str, int]) -> None:
+    name, _, mode = row.partition(":")
     contender = hire(name)
-    sample = workload.measure(contender, sizes)
+    sample = (workload.modes[mode] if mode else workload.measure)(contender, sizes)
     contender.close()
     print(json.dumps(sample))
 
 
-def _measure_fresh(name: str, sizes: Mapping[str, int], environment: Mapping[str, str] | None = None) -> Sample:
-    command = [sys.executable, sys.argv[0], "--measure", name]
-    command += [f"--{option}={value}" for option, value in sizes.items()]
+def measure_row(
+    workload: Workload, row: str, sizes: Mapping[str, int], environment: Mapping[str, str] | None = None
+) -> Sample:
+    """One run, in a process of its own."""
+    options = [f"--{option}={value}" for option, value in sizes.items()]
+    return measure_fresh(workload.file, ["--measure", row, *options], environment)
+
+
+def measure_fresh(file: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Sample:
+    """What ``python file …`` prints: a sample as JSON. Raises ``RunError``."""
+    command = [sys.executable, str(file), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:
@@ -208,120 +262,3 @@ def _measure_fresh(name: str, sizes: Mapping[str, int], environment: Mapping[str
         raise RunError(f"exit code {done.returncode}\n{done.stderr.rstrip()}")
     sample: Sample = json.loads(done.stdout)
     return sample
-
-
-def _report(workload: Workload, sizes: Mapping[str, int], samples: Mapping[str, Sequence[Sample]]) -> None:
-    medians = {name: _median(of_one) for name, of_one in samples.items()}
-    table = _table(workload.columns, medians)
-    verdicts = [f"- {line}" for line in _verdicts(workload, medians)]
-    runs = len(next(iter(samples.values())))
-    command = shlex.join(["python", f"benchmarks/{workload.name}.py", *sys.argv[1:]])
-    here = machine()
-    page = [
-        f"# {workload.name.upper()}: {workload.title}",
-        "",
-        f"{_describe(sizes)}; medians of {runs} runs each, every run in a fresh process.",
-        f"{describe_machine(here)}; `{command}`.",
-        "",
-        *table,
-        "",
-        *verdicts,
-    ]
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{workload.name}.md").write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
-    results = {
-        "workload": workload.name,
-        "title": workload.title,
-        "command": command,
-        "machine": here,
-        "sizes": dict(sizes),
-        "medians": medians,
-        "spread": {name: _spread(of_one) for name, of_one in samples.items()},
-        "runs": {name: list(of_one) for name, of_one in samples.items()},
-    }
-    (RESULTS / f"{workload.name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(page))
-
-
-def _median(samples: Sequence[Sample]) -> Sample:
-    return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
-
-
-def _spread(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
-    """The least and the most of each value."""
-    return {key: (min(sample[key] for sample in samples), max(sample[key] for sample in samples)) for key in samples[0]}
-
-
-def _cell(column: Column, name: str, medians: Mapping[str, Sample]) -> float | None:
-    value = medians[name][column.key]
-    if column.against is None:
-        return value
-    if column.against not in medians:
-        return None
-    other = medians[column.against][column.key]
-    return other / value if column.less_is_better else value / other
-
-
-def _table(columns: Sequence[Column], medians: Mapping[str, Sample]) -> list[str]:
-    """The lines of a Markdown table, its columns aligned."""
-    rows = [["contender", *(column.title for column in columns)]]
-    for name in medians:
-        cells = [_cell(column, name, medians) for column in columns]
-        rows.append(
-            [
-                name,
-                *(
-                    "-" if cell is None else format(cell, column.format)
-                    for cell, column in zip(cells, columns, strict=True)
-                ),
-            ]
-        )
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return [lines[0], rule, *lines[1:]]
-
-
-def _verdicts(workload: Workload, medians: Mapping[str, Sample]) -> Iterator[str]:
-    if workload.subject not in medians:
-        return
-    columns = {column.title: column for column in workload.columns}
-    for target in workload.targets:
-        column = columns[target.title]
-        value = _cell(column, workload.subject, medians)
-        if value is not None:
-            verdict = "met" if target.met_by(value) else "missed"
-            yield f"{workload.subject}, {target.title}: {value:{column.format}}, target {target}: {verdict}"
-
-
-def _describe(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{value:,} {name}" for name, value in sizes.items())
-
-
-def describe_machine(here: Mapping[str, Any]) -> str:
-    """One line of a page of results."""
-    return (
-        f"{here['cpu_count']} CPUs ({here['cpu']}), {here['implementation']} {here['python']}, "
-        f"{here['system']}; {here['date']}"
-    )
-
-
-def machine() -> dict[str, Any]:
-    """Where and when, and how busy it is: for the file of results."""
-    return {
-        "cpu_count": os.cpu_count(),
-        "cpu": _cpu_model(),
-        "implementation": platform.python_implementation(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "load_1min": round(os.getloadavg()[0], 2),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -24,7 +24,8 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.daemon import GUARD_S, Daemon, lands, pause
-from benchmarks.harness import RESULTS, describe_machine, machine, positive
+from benchmarks.figures import RESULTS, describe_machine, machine
+from benchmarks.harness import positive
 from haulier import DownloadEngine, Retention
 from haulier.verify import verify
 

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import RESULTS, describe_machine, machine
+from benchmarks.figures import RESULTS, describe_machine, machine
 from haulier.records import first_record
 from haulier.storage import Attempt, Batch, Change, Row, open_storage
 from haulier.storage.codec import encode

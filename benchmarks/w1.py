@@ -125,6 +125,7 @@ W1: Final = Workload(
     ],
     sizes={"downloads": 10_000, "sources": 8},
     smoke_sizes={"downloads": 200, "sources": 8},
+    bars="wall_us",
 )
 
 if __name__ == "__main__":

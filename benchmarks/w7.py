@@ -1,32 +1,54 @@
 """W7: W1 on disk: many instant downloads over a few sources, until all are terminal. See README.md for the rules.
 
-A durable contender takes them with one commit for each source, and has each end on disk before anybody hears of it.
+A dispatch is over once its download is on disk, so it counts how they are handed over: from one thread, from eight, or
+all of a source at once (``dispatch_many``: one commit). Each end is on disk before anybody hears of it.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import Contender
 from benchmarks.harness import Column, Sample, Target, Workload, main
-from benchmarks.w1 import Run
+from benchmarks.w1 import Run, measure
+
+THREADS: Final = 8
 
 
-def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
-    """As W1 does it, with ``dispatch_many`` where there is one."""
+def measure_eight(contender: Contender, sizes: Mapping[str, int]) -> Sample:
+    """Dispatch one by one, from eight threads at once."""
     run = Run(contender, sizes)
-    many = getattr(contender, "dispatch_many", None)
-    if many is None:
-        return run.measure(run.dispatch_each)
+
+    def dispatch_some(first: int) -> None:
+        every = itertools.islice(itertools.cycle(run.sources), run.downloads)
+        for number, source in itertools.islice(enumerate(every), first, None, THREADS):
+            contender.dispatch(source, number, source, run.filename, run.impl)
+
+    def dispatch() -> None:
+        threads = [threading.Thread(target=dispatch_some, args=(number,)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return run.measure(dispatch)
+
+
+def measure_many(contender: Any, sizes: Mapping[str, int]) -> Sample:
+    """Dispatch all downloads of a source at once."""
+    run = Run(contender, sizes)
 
     def dispatch() -> None:
         for place, source in enumerate(run.sources):
-            many(source, range(place, run.downloads, len(run.sources)), run.filename, run.impl)
+            targets = range(place, run.downloads, len(run.sources))
+            contender.dispatch_many(source, targets, run.filename, run.impl)
 
     return run.measure(dispatch)
 
@@ -35,6 +57,7 @@ W7: Final = Workload(
     name="w7",
     title="instant downloads on disk, until all are terminal",
     measure=measure,
+    modes={"eight": measure_eight, "many": measure_many},
     columns=[
         Column("µs/download", "wall_us"),
         Column("downloads/s", "downloads_per_s", ",.0f"),
@@ -42,12 +65,16 @@ W7: Final = Workload(
         Column("dispatch µs", "dispatch_us"),
         Column("peak MiB", "peak_rss_mib", ".0f"),
         Column("x threads", "wall_us", ".2f", against="threads"),
+        Column("x huey", "wall_us", ".1f", against="huey-sqlite"),
+        Column("x huey, 8 threads", "wall_us", ".1f", against="huey-sqlite:eight"),
     ],
-    targets=[Target("x threads", at_least=6)],
+    targets=[Target("x threads", at_least=6), Target("x huey", at_least=20)],
     sizes={"downloads": 10_000, "sources": 8},
     smoke_sizes={"downloads": 200, "sources": 8},
-    contenders=("threads", "durable"),
-    subject="durable",
+    quick_sizes={"downloads": 2_000},
+    contenders=("threads", "huey-sqlite", "huey-sqlite:eight", "durable", "durable:eight", "durable:many"),
+    subject="durable:many",
+    bars="wall_us",
 )
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final, Protocol, TypeAlias
 
-__all__ = ["CONTENDERS", "IN_MEMORY", "TERMINAL_STATES", "TRACE", "Contender", "Impl", "Record", "hire"]
+__all__ = [
+    "CONTENDERS", "IN_MEMORY", "TERMINAL_STATES", "TRACE", "WITH_CANCEL",
+    "Contender", "Impl", "Manageable", "Record", "hire", "is_here",
+]  # fmt: skip
 
 Record: TypeAlias = dict[str, Any]
 Impl: TypeAlias = Callable[[str, Any, str], str | None]
@@ -39,19 +43,51 @@ class Contender(Protocol):
         """Let go of all threads. Called when nothing runs any more."""
 
 
+class Manageable(Contender, Protocol):
+    """What those in ``WITH_CANCEL`` can do besides."""
+
+    def set_delay(self, source: str, seconds: float) -> None: ...
+
+    def update_record(self, source: str, download_id: str, patch: Record) -> None: ...
+
+    def cancel_download(self, source: str, download_id: str) -> bool: ...
+
+
 CONTENDERS: Final = {
     "threads": "one thread per queued download, blocked on its source's semaphore",
     "pool": "a ThreadPoolExecutor per source, a dict and a lock",
+    "asyncio": "a task per download, a semaphore per source, impls in a thread pool",
+    "dramatiq": "dramatiq with its StubBroker, a worker per source",
+    "huey": "huey in memory, a consumer per source",
     "haulier": "haulier.DownloadEngine, records in memory",
     "floor": "a plain thread per source, a queue and a dict: no lock, no promise",
+    "huey-sqlite": "huey on SQLite files with fsync, a consumer per source",
     "durable": "haulier.DownloadEngine, records in an SQLite file, synchronous=FULL",
 }
 """Name and description of each contender, in the order of the tables."""
 
-IN_MEMORY: Final = ("threads", "pool", "haulier", "floor")
+IN_MEMORY: Final = ("threads", "pool", "asyncio", "dramatiq", "huey", "haulier", "floor")
 """Those that lose everything with their process."""
 
-_MODULES: Final = {"haulier": "haulier_engine", "durable": "haulier_durable"}
+WITH_CANCEL: Final = ("threads", "pool", "asyncio", "haulier")
+"""Those that can cancel, delay and patch a record, with what a good user builds around them."""
+
+_MODULES: Final = {
+    "asyncio": "asyncio_loop",
+    "dramatiq": "dramatiq_stub",
+    "huey": "huey_memory",
+    "haulier": "haulier_engine",
+    "huey-sqlite": "huey_sqlite",
+    "durable": "haulier_durable",
+}
+
+_NEEDS: Final = {"dramatiq": "dramatiq", "huey": "huey", "huey-sqlite": "huey"}
+"""What is not haulier's own: the dependency group ``bench`` brings it."""
+
+
+def is_here(name: str) -> bool:
+    """Whether what a contender needs is installed."""
+    return name not in _NEEDS or find_spec(_NEEDS[name]) is not None
 
 
 def hire(name: str) -> Contender:

@@ -30,6 +30,16 @@ class HaulierEngine:
     def records(self) -> list[Record]:
         return self.engine.get_all_downloads()
 
+    def set_delay(self, source: str, seconds: float) -> None:
+        self.engine.worker.set_delay(source, seconds)
+
+    @property
+    def update_record(self) -> Callable[[str, str, Record], None]:
+        return self.engine.update_record
+
+    def cancel_download(self, source: str, download_id: str) -> bool:
+        return self.engine.cancel_download(download_id, source)
+
     def close(self) -> None:
         self.engine.close()
 

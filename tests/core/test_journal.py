@@ -82,15 +82,32 @@ def test_a_start_and_an_end_are_changes_of_what_was_written(ledger: DurableLedge
     ledger.apply(m.Landed(transfer, "/x", ON + 9.0))
     page = write(ledger)
     assert (page.touched, page.is_urgent) == ({A: None}, True)
-    assert page.attempts == [Attempted(*A, 1, ON, ON + 9.0, "succeed", None, None)]
+    assert page.attempts == ([] if ledger.events is None else [LANDED])
     assert (page.paced, ledger.journal.pacing) == ({"tidal"}, {"tidal": Pacing(ON + 9.0, None)})
+
+
+LANDED = Attempted(*A, 1, ON, ON + 9.0, "succeed", None, None)
+
+
+@pytest.mark.parametrize(
+    "touch", [m.Patch(*A, {"note": 1}), m.PatchUnless(*A, {}, ()), m.Put(*A, {"state": "Errored"})]
+)
+def test_an_attempt_that_its_row_tells_of_is_noted_once_the_record_says_more(touch: Any) -> None:
+    ledger = make()
+    ledger.apply(m.Landed(running(ledger), "/x", ON + 9.0))
+    assert write(ledger).attempts == []
+    ledger.apply(touch)
+    assert write(ledger).attempts == [LANDED]
+    ledger.apply(touch)
+    assert write(ledger).attempts == []
 
 
 def test_what_is_new_is_written_once_as_it_is_by_then(ledger: DurableLedger) -> None:
     (made,) = add(ledger, A)
-    ledger.apply(m.Landed(start(ledger, made), "/x", ON))
+    ledger.apply(m.Landed(start(ledger, made), "/x", ON + 9.0))
     page = write(ledger)
-    assert (list(page.new), page.touched, len(page.attempts)) == ([A], {}, 1)
+    assert (list(page.new), page.touched) == ([A], {})
+    assert page.attempts == ([] if ledger.events is None else [LANDED])
 
 
 def test_the_next_start_comes_with_the_end_before_it(ledger: DurableLedger) -> None:
@@ -306,7 +323,7 @@ def test_what_leaves_before_it_was_written_is_written_as_it_was() -> None:
     ledger = make(max_terminal=0)
     ledger.apply(m.Landed(running(ledger), "/x", ON))
     page = write(ledger)
-    assert (list(page.touched), list(page.gone), len(page.attempts)) == ([A], [A], 1)
+    assert (list(page.touched), list(page.gone)) == ([A], [A])
     assert view(page.gone[A])["file_path"] == "/x"
     (made,) = add(ledger, B)
     ledger.apply(m.Moved("fail", *B, start(ledger, made), {"error": "gone"}, ON))
@@ -374,11 +391,11 @@ def test_what_is_new_and_cannot_be_written_is_refused(tried: bool, forgotten: li
 def test_a_page_that_could_not_be_written_comes_again_with_what_happened_since(ledger: DurableLedger) -> None:
     one, other = running(ledger), running(ledger, B)
     add(ledger, C)
-    ledger.apply(m.Landed(one, "/x", ON))
+    ledger.apply(moved("succeed", one, patch={"file_path": "/x"}))
     ledger.apply(m.Put("tidal", "own", {"state": "InProgress"}))
     page = write(ledger)
     ledger.apply(m.Remove(*A))  # a finalizer that came in the middle of the writing, say
-    ledger.apply(m.Landed(other, "/y", ON))
+    ledger.apply(moved("succeed", other, B, patch={"file_path": "/y"}))
     ledger.apply(m.Forget(*C))
     ledger.apply(m.Put("tidal", "late", {"state": "InProgress"}))
     ledger.journal.put_back(page)
@@ -465,6 +482,8 @@ def test_a_landing_of_what_is_not_to_survive_is_not_written() -> None:
     made = ticket(("volatile", "a"))
     ledger.apply(made)
     ledger.apply(m.Landed(start(ledger, made), "/x", ON))
+    assert not write(ledger)
+    ledger.apply(m.Patch("volatile", "a", {"note": 1}))
     assert not write(ledger)
 
 

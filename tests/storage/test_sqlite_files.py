@@ -113,14 +113,6 @@ def test_damage_in_a_file_too_large_to_be_checked_shows_when_it_is_read(
     storage.close()
 
 
-def test_a_record_that_is_no_json_is_damage_too(path: Path, make: Any) -> None:
-    storage = open_storage(path)
-    storage.write(Batch(added=[make.ended("tidal", "a", 1, 1.0)._replace(record='{"a"')]))
-    with pytest.raises(StoreUnavailable, match=r"haulier\.db: .*damaged"):
-        storage.history()
-    storage.close()
-
-
 def test_a_text_that_is_damaged_is_not_shown(path: Path, make: Any) -> None:
     written(path, make, 1)
     other = sqlite3.connect(path)

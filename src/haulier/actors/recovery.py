@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.calling import LateImpl
-from haulier.actors.durable import UNTOUCHED
 from haulier.actors.mailbox import Mailbox
+from haulier.actors.rows import held_in
 from haulier.actors.tickets import NamedImpl, ticket_of
-from haulier.core.entry import Entry, Held, record_of
+from haulier.core.entry import Entry
 from haulier.core.journal import Attempted, DurableLedger, Pacing
 from haulier.core.line import Tried
 from haulier.records import TERMINAL_PHASES, Phase
@@ -95,12 +95,7 @@ class Recovery:
         ticket = None
         if row.ticket is not None and row.phase is not None and row.phase not in TERMINAL_PHASES:
             ticket = ticket_of(row.id, row.source, row.ticket, lambda name: self._impl(row.source, name))
-        held: Held
-        if ticket is not None and row.record == UNTOUCHED and row.phase == Phase.QUEUED:
-            held = ticket
-        else:
-            record = record_of(ticket) if ticket is not None and row.record == UNTOUCHED else decode(row.record)
-            held = Entry(record, row.phase, {} if row.phase is None else None)
+        held = held_in(row, ticket)
         self._ledger.restore(row.source, row.id, held, row.ended_on)
         if ticket is None:
             return

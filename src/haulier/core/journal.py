@@ -78,8 +78,9 @@ class Journal:
     def add(self, key: Key, ticket: str | None) -> None:
         """Something new."""
         page = self.page
-        for each in (page.gone, page.forgotten, page.touched):
-            each.pop(key, None)
+        if page.gone or page.forgotten or page.touched:
+            for each in (page.gone, page.forgotten, page.touched):
+                each.pop(key, None)
         page.new[key] = (self.next_seq, ticket)
         page.is_urgent = True
         self.next_seq += 1
@@ -239,10 +240,16 @@ class DurableLedger(Ledger):
 
     def _over(self, source: str, download_id: str, phase: str, end: End) -> None:
         if len(end) == 6 and self._keeps(source):  # it landed at its first attempt: no ``_moved`` tells of that
-            _, attempt, started_on, _, on, _ = end
-            self.journal.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
-            self.journal.pace(source, on, None)
+            self.journal.pace(source, end[4], None)
         super()._over(source, download_id, phase, end)
+
+    def _entry(self, source: str, download_id: str) -> Entry | None:
+        held = self.buckets.get(source, {}).get(download_id)
+        if is_past(held) and self._keeps(source):
+            # A row that it still is says so itself; from now on it is a record like others.
+            _, attempt, started_on, _, on, _ = held
+            self.journal.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
+        return super()._entry(source, download_id)
 
     def _paced(self, message: m.Paced) -> None:
         self.journal.loosen(message.source, -1)

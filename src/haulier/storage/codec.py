@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from json.encoder import encode_basestring_ascii as _quote
 from math import isfinite
 from os import PathLike
 from typing import Any, Final
 
 from haulier.errors import StoreUnavailable
 
-__all__ = ["check_name", "decode", "encode", "escape", "unescape"]
+__all__ = ["check_name", "decode", "encode", "encode_text", "escape", "unescape"]
 
 DEEPEST: Final = 100
 """Lists and dicts within one another. The C code of ``json`` gives up at a depth that depends on who calls it."""
@@ -38,6 +39,11 @@ def encode(key: str, value: object) -> str:
         return _dumps(value)
     except ValueError as error:  # sys.get_int_max_str_digits()
         raise TypeError(f"{key}: cannot be stored: {error}; give such an int as a str") from None
+
+
+def encode_text(key: str, text: object) -> str:
+    """The same, five times as fast for what it mostly is."""
+    return _quote(text) if type(text) is str and text.isascii() else encode(key, text)
 
 
 def decode(text: str) -> Any:

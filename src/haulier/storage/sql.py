@@ -182,9 +182,17 @@ ATTEMPTS: Final = Statement(
     Key._fields,
 )
 
+FIND: Final = Statement(
+    """
+    SELECT source, id, seq, phase, ended_on, record, ticket, tried
+    FROM downloads WHERE source = :source AND id = :id
+    """,
+    Key._fields,
+)
+
 HISTORY: Final = Statement(
     """
-    SELECT source, id, seq, phase, ended_on, record
+    SELECT source, id, seq, phase, ended_on, record, ticket, tried
     FROM downloads
     WHERE ended_on IS NOT NULL AND (ended_on, seq) < (:ended_on, :seq)
         AND (CAST(:source AS TEXT) IS NULL OR source = :source)

@@ -1,0 +1,85 @@
+"""What several workloads do: hold a source up, wait for the world, look at the process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["PATH", "TIMEOUT_S", "Held", "Ticker", "cpu_s_of", "rss_bytes", "wait_until"]
+
+PATH: Final = "downloads/instant.bin"
+
+TIMEOUT_S: Final = 240.0
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Held:
+    """An impl that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self._started, self._go = threading.Event(), threading.Event()
+
+    def __call__(self, download_id: str, target_id: Any, display_name: str) -> str:
+        self._started.set()
+        if not self._go.wait(TIMEOUT_S):
+            raise TimeoutError("nobody let it go")
+        return PATH
+
+    def await_start(self) -> None:
+        if not self._started.wait(TIMEOUT_S):
+            raise TimeoutError("it was never started")
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
+class Ticker:
+    """A thread that only wants to wake up every millisecond, as an event loop or a player does: its worst delay."""
+
+    PERIOD_S: Final = 0.001
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="ticker", daemon=True)
+        self._thread.start()
+
+    def _tick(self) -> None:
+        last = time.perf_counter()
+        while not self._end.is_set():
+            time.sleep(self.PERIOD_S)
+            now = time.perf_counter()
+            self.worst_s = max(self.worst_s, now - last - self.PERIOD_S)
+            last = now
+
+    def stop(self) -> float:
+        """Its worst delay so far, in seconds."""
+        self._end.set()
+        self._thread.join()
+        return self.worst_s
+
+
+def wait_until(done: Callable[[], bool], every_s: float = 0.001) -> None:
+    """Raises ``TimeoutError`` where it does not come."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not after {TIMEOUT_S:g} s")
+        time.sleep(every_s)
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+def cpu_s_of(seconds: float) -> float:
+    """CPU seconds that this process takes while its main thread sleeps ``seconds``, per second."""
+    before = time.process_time()
+    time.sleep(seconds)
+    return (time.process_time() - before) / seconds

@@ -1,0 +1,148 @@
+"""Growth curves: what a download costs as there are more of them, more sources, slots, records or subscribers.
+
+A cost per download that stays the same is what is wanted: the slope of its curve with both axes logarithmic is then 0.
+A slope of 1 would be a total cost that grows with the square. What each curve measures is in ``growth_curves.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.contenders import hire, is_here
+from benchmarks.figures import RESULTS, describe_machine, dumps, machine, markdown, median, spread
+from benchmarks.growth_curves import CURVES, Curve
+from benchmarks.harness import measure_fresh, positive
+
+__all__ = ["STEEP", "main", "run", "slope", "steep", "write"]
+
+STEEP: Final = 0.15
+"""The slope from which a curve is named: ten times as many make each 1.4 times as dear."""
+
+DEARER: Final = 1.5
+"""And only where the last point is so many times as dear as the cheapest: flat curves have slopes too, of noise."""
+
+
+def slope(points: Mapping[int, float]) -> float:
+    """Of the straight line that fits best when both axes are logarithmic; 0 where there are too few points."""
+    pairs = [(math.log(x), math.log(y)) for x, y in points.items() if x > 0 and y > 0]
+    if len(pairs) < 2:
+        return 0.0
+    mean_x, mean_y = sum(x for x, _ in pairs) / len(pairs), sum(y for _, y in pairs) / len(pairs)
+    square = sum((x - mean_x) ** 2 for x, _ in pairs)
+    return sum((x - mean_x) * (y - mean_y) for x, y in pairs) / square if square else 0.0
+
+
+def line(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int, float]:
+    """One line of a picture, from the file of results."""
+    points = results["points"].get(curve, {}).get(row, {})
+    return {int(x): sample[key] for x, sample in points.items() if key in sample}
+
+
+def steep(results: Mapping[str, Any], row: str = "haulier") -> Iterator[tuple[Curve, str, float]]:
+    """The lines of haulier that are steeper than they should be: the curve, the title of the line, its slope."""
+    for curve in CURVES:
+        for key, title in curve.lines.items():
+            points = line(results, curve.name, row, key)
+            if not points or key not in curve.judged:
+                continue
+            least = min(value for value in points.values())
+            found = slope(points)
+            if found > STEEP and list(points.values())[-1] > DEARER * least:
+                yield curve, title, found
+
+
+def run(runs: int, *, size: str = "full") -> dict[str, Any]:
+    """Measure every curve, each point in fresh processes. ``size``: full, quick or smoke."""
+    here = machine()
+    points: dict[str, dict[str, dict[int, Any]]] = {}
+    ranges: dict[str, dict[str, dict[int, Any]]] = {}
+    for curve in CURVES:
+        for row, most in curve.rows.items():
+            if not is_here(row) or (size != "full" and row != "haulier"):
+                continue
+            for x in curve.points_of(size):
+                if x > most:
+                    continue
+                arguments = ["--measure", f"{curve.name}:{row}:{x}"]
+                samples = [measure_fresh(Path(__file__).resolve(), arguments) for _ in range(runs)]
+                points.setdefault(curve.name, {}).setdefault(row, {})[x] = median(samples)
+                ranges.setdefault(curve.name, {}).setdefault(row, {})[x] = spread(samples)
+                if size == "smoke":
+                    print(f"growth: {curve.name}, {row}: ok ({x:,})")
+                else:
+                    print(f"growth: {curve.name}, {row}: {x:,}", file=sys.stderr)
+    return {"workload": "growth", "command": "", "machine": here, "runs_each": runs, "points": points, "spread": ranges}
+
+
+def write(results: Mapping[str, Any], folder: Path) -> str:
+    """The files of results. Returns the page."""
+    page = [
+        "# Growth: what does a download cost as there are more of everything?",
+        "",
+        f"Medians of {results['runs_each']} runs, every point in a fresh process.",
+        f"{describe_machine(results['machine'])}; `{results['command']}`.",
+        "",
+        "A slope of 0: each costs the same however many there are. 1: twice as many make each twice as dear.",
+    ]
+    for curve in CURVES:
+        if curve.name in results["points"]:
+            page += ["", f"## {curve.title}", "", *_table(results, curve)]
+    found = [
+        f"- {curve.title}: {title}: slope {value:.2f}. {curve.why.get(title, '')}".rstrip()
+        for curve, title, value in steep(results)
+    ]
+    page += ["", "## Steeper than flat", "", *(found or ["None."])]
+    text = "\n".join(page) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "growth.md").write_text(text, encoding="utf-8")
+    (folder / "growth.json").write_text(dumps(results), encoding="utf-8")
+    return text
+
+
+def _table(results: Mapping[str, Any], curve: Curve) -> list[str]:
+    rows = [[curve.x, *(f"{x:,}" for x in curve.points), "slope"]]
+    for row in results["points"][curve.name]:
+        for key, title in curve.lines.items():
+            values = line(results, curve.name, row, key)
+            if values:
+                cells = [_short(values[x]) if x in values else "" for x in curve.points]
+                rows.append([f"{row}, {title}", *cells, f"{slope(values):+.2f}"])
+    kept = [index for index in range(len(rows[0])) if any(row[index] for row in rows[1:])]
+    return markdown([[row[index] for index in kept] for row in rows])
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="growth: what a download costs as there are more of everything")
+    parser.add_argument("--runs", type=positive, default=3, metavar="N", help="of each point; default: 3")
+    parser.add_argument("--smoke", action="store_true", help="the least point of each curve; nothing is written")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.measure:
+        name, row, x = options.measure.split(":")
+        contender = hire(row)
+        curve = next(curve for curve in CURVES if curve.name == name)
+        sample = curve.measure(contender, int(x))
+        contender.close()
+        print(json.dumps(sample))
+        return 0
+    results = run(1 if options.smoke else options.runs, size="smoke" if options.smoke else "full")
+    if not options.smoke:
+        results["command"] = " ".join(["python", "benchmarks/growth.py", *sys.argv[1:]])
+        print(write(results, RESULTS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""W2 with a million queued: does it survive, and for how long does it hold everybody else up? See README.md.
+
+One thread per queued download ends where the system gives no more: at some 22,000 on a common Linux. ``threads`` is
+given ``at-threads`` only, which it survives, so that no machine is brought down; it is a lower bound of its pauses.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.clients import PATH, Held, Ticker, rss_bytes, wait_until
+from benchmarks.contenders import Contender
+from benchmarks.harness import Column, Sample, Target, Workload, main
+
+ROOM_FOR_THREADS: Final = 2_000
+"""Threads of this user that other programs have."""
+
+
+def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
+    """Dispatch all behind a blocked impl, then let go of it and have them all run; a ticker looks on."""
+    return _measure(contender, sizes["queued"])
+
+
+def measure_threads(contender: Contender, sizes: Mapping[str, int]) -> Sample:
+    most = min(sizes["queued"], sizes["at-threads"])
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit != resource.RLIM_INFINITY:
+        most = max(1, min(most, limit - ROOM_FOR_THREADS))
+    threading.stack_size(256 * 1024)  # as small as it may be: kinder than the default
+    return _measure(contender, most)
+
+
+def _measure(contender: Contender, queued: int) -> Sample:
+    done = itertools.count(1).__next__
+    counted = [0]
+
+    def impl(download_id: str, target_id: Any, display_name: str) -> str:
+        counted[0] = done()
+        return PATH
+
+    held, dispatch = Held(), contender.dispatch
+    dispatch("source", 0, "held", "held.bin", held)
+    held.await_start()
+    memory, began = rss_bytes(), time.perf_counter()
+    ticker = Ticker()
+    for number in range(queued):
+        dispatch("source", number, "A song", "song.bin", impl)
+    dispatch_s, filling_s, grown = time.perf_counter() - began, ticker.stop(), rss_bytes() - memory
+
+    ticker, began = Ticker(), time.perf_counter()
+    held.let_go()
+    wait_until(lambda: counted[0] >= queued, every_s=0.01)
+    drain_s, draining_s = time.perf_counter() - began, ticker.stop()
+    return {
+        "queued": queued,
+        "worst_pause_ms": 1e3 * max(filling_s, draining_s),
+        "filling_pause_ms": 1e3 * filling_s,
+        "draining_pause_ms": 1e3 * draining_s,
+        "dispatch_us": 1e6 * dispatch_s / queued,
+        "run_us": 1e6 * drain_s / queued,
+        "bytes_per_queued": grown / queued,
+    }
+
+
+MILLION: Final = Workload(
+    name="million",
+    title="a million queued behind a blocked impl, then all of them run",
+    measure=measure,
+    modes={"few": measure_threads},
+    columns=[
+        Column("queued", "queued", ",.0f"),
+        Column("worst pause ms", "worst_pause_ms", ",.1f"),
+        Column("while queueing", "filling_pause_ms", ",.1f"),
+        Column("while they run", "draining_pause_ms", ",.1f"),
+        Column("µs/dispatch", "dispatch_us", ".1f"),
+        Column("µs/run", "run_us", ".1f"),
+        Column("bytes/queued", "bytes_per_queued", ",.0f"),
+    ],
+    targets=[Target("queued", at_least=1_000_000), Target("worst pause ms", at_most=50)],
+    sizes={"queued": 1_000_000, "at-threads": 10_000},
+    smoke_sizes={"queued": 500, "at-threads": 100},
+    quick_sizes={"queued": 200_000, "at-threads": 5_000},
+    traced_sizes={"queued": 50_000},
+    contenders=("threads:few", "pool", "asyncio", "haulier", "floor"),
+    bars="worst_pause_ms",
+)
+
+if __name__ == "__main__":
+    sys.exit(main(MILLION))

@@ -1,0 +1,173 @@
+"""The page that has every target, and the table in the project's README: both made of the files of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import growth
+from benchmarks.figures import RESULTS, Verdict, describe_machine, markdown, verdicts
+from benchmarks.growth_curves import CURVES
+from benchmarks.harness import Workload
+from benchmarks.million import MILLION
+from benchmarks.restart import RESTART
+from benchmarks.w1 import W1
+from benchmarks.w2 import W2
+from benchmarks.w3 import W3
+from benchmarks.w4 import W4
+from benchmarks.w5 import W5
+from benchmarks.w6 import W6
+from benchmarks.w7 import W7
+
+__all__ = ["README", "WORKLOADS", "load", "readme_table", "table_in", "write_page", "write_readme"]
+
+WORKLOADS: Final = (W1, W2, MILLION, W3, W4, W5, W6, W7, RESTART)
+
+README: Final = RESULTS.parents[1] / "README.md"
+
+BEGIN: Final = "<!-- benchmarks: this table is made by `make bench` -->"
+END: Final = "<!-- benchmarks: end -->"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One line of the table in README.md. ``rows``: where a contender's row is not called as its column is."""
+
+    label: str
+    workload: Workload
+    key: str
+    format: str = ",.0f"
+    rows: Mapping[str, str] | None = None
+
+
+COLUMNS: Final = ("threads", "pool", "asyncio", "dramatiq", "huey", "haulier")
+
+HEADLINES: Final = (
+    Headline("an instant download, all in all, µs", W1, "wall_us", ",.1f"),
+    Headline("CPU for it, µs", W1, "cpu_us", ",.1f"),
+    Headline("dispatch with 10,000 queued, p50 µs", W2, "dispatch_us@50", ",.1f"),
+    Headline("memory for one that is queued, bytes", W2, "bytes_per_queued"),
+    Headline("a million queued: worst pause of others, ms", MILLION, "worst_pause_ms"),
+    Headline("how late a delay ends, p50 µs", W3, "late_us@50"),
+    Headline("dispatch to start, 32 others busy, p50 µs", W4, "start_us@50"),
+    Headline("the same, p99 µs", W4, "start_us@99"),
+    Headline("progress patches per second", W5, "patches_per_s"),
+    Headline("reading all meanwhile, p99 µs", W5, "read_us@99"),
+    Headline("cancel one of 10,000 queued, p50 µs", W6, "visible_us@50", ",.1f"),
+    Headline("an instant download on disk, µs", W7, "wall_us", rows={"haulier": "durable:many", "huey": "huey-sqlite"}),
+    Headline("crash to the next start, p50 µs", RESTART, "start_us@50"),
+)
+
+
+def load(folder: Path = RESULTS) -> dict[str, Any]:
+    """The files of results that there are, by the name of their workload; ``growth`` is one of them."""
+    found = {}
+    for name in [*(workload.name for workload in WORKLOADS), "growth"]:
+        file = folder / f"{name}.json"
+        if file.exists():
+            found[name] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def readme_table(results: Mapping[str, Any]) -> str:
+    """The lines between the two comments: the best value of each line is bold."""
+    rows = [["", *COLUMNS]]
+    for line in HEADLINES:
+        medians = results.get(line.workload.name, {}).get("medians", {})
+        names = [(line.rows or {}).get(column, column if line.rows is None else "") for column in COLUMNS]
+        values = [medians.get(name, {}).get(line.key) for name in names]
+        if all(value is None for value in values):
+            continue
+        there = [value for value in values if value is not None]
+        best = format(max(there) if line.key.endswith("_per_s") else min(there), line.format)
+        cells = ["" if value is None else format(value, line.format) for value in values]
+        rows.append([line.label, *(f"**{text}**" if text == best else text for text in cells)])
+    return "\n".join(markdown(rows))
+
+
+def table_in(page: str) -> str:
+    """What a page has between the two comments. Raises ``ValueError`` where they are not there."""
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    return page[start:end].strip()
+
+
+def write_readme(results: Mapping[str, Any], file: Path = README) -> None:
+    page = file.read_text(encoding="utf-8")
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    file.write_text(f"{page[:start]}\n{readme_table(results)}\n{page[end:]}", encoding="utf-8")
+
+
+def write_page(results: Mapping[str, Any], folder: Path) -> str:
+    """``README.md`` of the folder of results. Returns it."""
+    text = "\n".join([*_head(results), *_targets(results), *_workloads(results, folder), *_growth(results, folder)])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+    return text
+
+
+def _head(results: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("# Results", "")
+    yield "Made by `make bench` from the JSON beside it; how it is measured is in [the other README](../README.md)."
+    for here in sorted({describe_machine(each["machine"]) for each in results.values()}):
+        yield f"{here}."
+    loads = [each["machine"]["load_1min"] for each in results.values()]
+    if loads:
+        yield f"Load before each workload: {min(loads):g} to {max(loads):g}."
+    yield ""
+
+
+def _targets(results: Mapping[str, Any]) -> Iterator[str]:
+    found = list(_verdicts(results))
+    met = sum(verdict.is_met for _, verdict in found)
+    yield from ("## Targets", "", f"{met} of {len(found)} are met.", "")
+    rows = [["workload", "what", "measured", "target", "verdict"]]
+    for workload, verdict in found:
+        said = "met" if verdict.is_met else f"**missed**, {verdict.target.missed_by(verdict.value)}"
+        rows.append([workload.name, verdict.target.title, verdict.text, str(verdict.target), said])
+    yield from markdown(rows, left=(0, 1, 4))
+    yield ""
+    for workload, verdict in found:
+        if verdict.target.why and not verdict.is_met:
+            yield f"- {workload.name}, {verdict.target.title}: {verdict.target.why}"
+    yield ""
+
+
+def _verdicts(results: Mapping[str, Any]) -> Iterator[tuple[Workload, Verdict]]:
+    for workload in WORKLOADS:
+        if workload.name in results:
+            medians = results[workload.name]["medians"]
+            for verdict in verdicts(workload.columns, workload.targets, workload.subject, medians):
+                yield workload, verdict
+
+
+def _workloads(results: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    for workload in WORKLOADS:
+        if workload.name not in results:
+            continue
+        yield from (f"## {workload.name.upper()}: {workload.title}", "", f"[Table]({workload.name}.md)", "")
+        pictures = [workload.name] if workload.bars else []
+        pictures += [f"{workload.name}-{name.rpartition('_')[0]}" for name in workload.curves]
+        yield from _pictures(pictures, folder)
+
+
+def _growth(results: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    if "growth" not in results:
+        return
+    yield from ("## Growth", "", "[Tables](growth.md)", "")
+    found = list(growth.steep(results["growth"]))
+    for curve, title, slope in found:
+        yield f"- {curve.title}: {title} has a slope of {slope:.2f}. {curve.why.get(title, '')}".rstrip()
+    if not found:
+        yield "No curve of haulier is steeper than flat."
+    yield ""
+    names = ["cost", "memory", *(curve.name for curve in CURVES[1:])]
+    yield from _pictures([f"growth-{name}" for name in names], folder)
+
+
+def _pictures(names: Sequence[str], folder: Path) -> Iterator[str]:
+    for name in names:
+        if (folder / f"{name}.svg").exists():
+            yield from (f"![{name}]({name}.svg)", "")

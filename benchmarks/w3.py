@@ -1,0 +1,68 @@
+"""W3: the delay between two downloads of a source: how late is the next one, and is it ever early? See README.md."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.clients import PATH, wait_until
+from benchmarks.contenders import WITH_CANCEL, Manageable
+from benchmarks.figures import quantiles
+from benchmarks.harness import Column, Sample, Target, Workload, main
+
+
+def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
+    """Impls note when they begin and, last of all, when they return; no source ever waits for work."""
+    delay_s = sizes["delay-ms"] / 1000
+    names = [f"source-{number}" for number in range(sizes["sources"])]
+    spans: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    done = itertools.count(1).__next__
+    counted = [0]
+
+    def impl(download_id: str, target_id: Any, display_name: str) -> str:
+        began = monotonic()
+        counted[0] = done()
+        spans[display_name].append((began, monotonic()))
+        return PATH
+
+    for name in names:
+        contender.set_delay(name, delay_s)
+    for _, name in itertools.product(range(sizes["downloads"]), names):
+        contender.dispatch(name, None, name, "song.bin", impl)
+    wait_until(lambda: sum(map(len, spans.values())) >= sizes["downloads"] * len(names), every_s=0.01)
+    late_us = [
+        1e6 * (begins - ended - delay_s)
+        for of_source in spans.values()
+        for (_, ended), (begins, _) in itertools.pairwise(of_source)
+    ]
+    return {**quantiles("late_us", late_us), "early": sum(late < 0 for late in late_us)}
+
+
+W3: Final = Workload(
+    name="w3",
+    title="how late a delay ends, with eight busy sources",
+    measure=measure,
+    columns=[
+        Column("late p50 µs", "late_us@50", ",.0f"),
+        Column("p99 µs", "late_us@99", ",.0f"),
+        Column("least µs", "late_us@0", ",.0f"),
+        Column("early", "early", ".0f"),
+        Column("x threads", "late_us@50", ".2f", against="threads"),
+        Column("x pool", "late_us@50", ".2f", against="pool"),
+    ],
+    targets=[Target("late p50 µs", at_most=50), Target("early", at_most=0)],
+    sizes={"downloads": 200, "sources": 8, "delay-ms": 10},
+    smoke_sizes={"downloads": 5, "sources": 8, "delay-ms": 10},
+    contenders=WITH_CANCEL,
+    bars="late_us@50",
+    curves={"late_us": "how much later than its delay a download starts, µs"},
+)
+
+if __name__ == "__main__":
+    sys.exit(main(W3))
