@@ -24,7 +24,7 @@ from haulier.log import Log
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import WAITING_PHASES, Phase, Record, State
 from haulier.storage import open_storage
-from haulier.storage.codec import encode
+from haulier.storage.codec import check_name, encode
 from haulier.storage.protocol import Attempt, HistoryRow
 from haulier.trace import Trace
 from haulier.worker import BackgroundDownloadWorker, check_impl
@@ -100,6 +100,9 @@ class DownloadEngine:
         if system.is_durable:
             if not isinstance(download_id, str):
                 raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+            check_name("source_name", source)
+            check_name("download_id", download_id)
+        if system.keeps(source):
             _check_storable("record", copy)
         if self.get_record(source, download_id) is not None:
             _logger.warning("record %s of %s is replaced", download_id, source)
@@ -122,7 +125,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         if not isinstance(patch, Mapping):
             raise TypeError(f"patch must be a mapping, not {patch!r}")
-        if system.is_durable:
+        if system.keeps(source):
             _check_storable("patch", patch)
         if not system.store.backlog and self._write_through(source, download_id, patch):
             return False
@@ -171,7 +174,7 @@ class DownloadEngine:
         source = system.name_of(source_name)
         states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
         copy = _copied("patch", patch)
-        if system.is_durable:
+        if system.keeps(source):
             _check_storable("patch", copy)
         if copy.get("state") == State.CANCELLED and source in system.mailboxes:
             mailbox = system.mailboxes[source]
@@ -286,7 +289,7 @@ class DownloadEngine:
         if first is not None:
             mailboxes.insert(0, first)
         found = next((mailbox for mailbox in mailboxes if mailbox.cancel(download_id)), None)
-        cancelled = found is not None or bool(system.store.ask(m.Cancel(None, download_id)))
+        cancelled = found is not None or bool(system.store.ask(m.Cancel(download_id)))
         if found is not None and found.is_kept:
             system.store.ask(m.Sync())  # a queued one is not to start with the next engine either
         if remove:

@@ -154,7 +154,6 @@ class Attempts(NamedTuple):
 class Cancel(NamedTuple):
     """Cancel a record that no source has in hand (``add_record`` made it). Reply: whether it was cancelled."""
 
-    source: str | None
     download_id: str
 
 
@@ -246,6 +245,8 @@ class Ended(NamedTuple):
     transfer: Transfer | None
     cause: BaseException | None
     slot: Any = None
+    at: float | None = None
+    """When (monotonic), where it was seen: the back-off counts from then, not from when the supervisor hears of it."""
 
 
 class Retry(NamedTuple):

@@ -227,3 +227,43 @@ def test_never_early(steps: list[tuple[str, float, float]]) -> None:
         assert it.opens_at() == max(last + delay, until)
         assert it.is_free <= (it.opens_at() <= now)
         assert (it.closed_by(now) is None) == (now >= it.opens_at())
+
+
+# ---- where records outlive the process -------------------------------------------------------------------------------
+
+
+def test_what_is_held_does_not_open_before_nothing_holds_it() -> None:
+    it = gate()
+    it.hold("unregistered", held=True)
+    it.hold("store", held=True)
+    assert (it.closed_by(1e9), it.opens_at(), it.is_closed, it.is_free) == ("unregistered", inf, True, False)
+    it.hold("unregistered", held=False)
+    assert (it.closed_by(1e9), it.opens_at(), it.is_closed, it.is_free) == ("store", inf, True, False)
+    it.hold("store", held=False)
+    it.hold("store", held=False)
+    assert (it.closed_by(1e9), it.opens_at(), it.is_closed, it.is_free) == (None, -inf, False, True)
+
+
+def test_a_pause_and_a_hold_do_not_lift_one_another() -> None:
+    it = gate()
+    it.set_paused(True)
+    it.hold("store", held=True)
+    it.set_paused(False)
+    assert it.is_closed
+    it.hold("store", held=False)
+    assert not it.is_closed
+
+
+def test_a_delay_goes_on_after_a_restart() -> None:
+    it = gate(SourcePolicy(delay=3.0))
+    it.resume_at(10.0)
+    assert (it.opens_at(), it.probing, it.suspended_until) == (13.0, False, -inf)
+    it = gate(SourcePolicy(delay=3.0, delay_from="start"))
+    it.resume_at(10.0)
+    assert it.opens_at() == 13.0
+
+
+def test_a_suspension_goes_on_after_a_restart() -> None:
+    it = gate()
+    it.resume_at(-inf, 60.0)
+    assert (it.opens_at(), it.probing, it.is_free) == (60.0, True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -81,15 +82,32 @@ def test_a_start_and_an_end_are_changes_of_what_was_written(ledger: DurableLedge
     ledger.apply(m.Landed(transfer, "/x", ON + 9.0))
     page = write(ledger)
     assert (page.touched, page.is_urgent) == ({A: None}, True)
-    assert page.attempts == [Attempted(*A, 1, ON, ON + 9.0, "succeed", None, None)]
+    assert page.attempts == ([] if ledger.events is None else [LANDED])
     assert (page.paced, ledger.journal.pacing) == ({"tidal"}, {"tidal": Pacing(ON + 9.0, None)})
+
+
+LANDED = Attempted(*A, 1, ON, ON + 9.0, "succeed", None, None)
+
+
+@pytest.mark.parametrize(
+    "touch", [m.Patch(*A, {"note": 1}), m.PatchUnless(*A, {}, ()), m.Put(*A, {"state": "Errored"})]
+)
+def test_an_attempt_that_its_row_tells_of_is_noted_once_the_record_says_more(touch: Any) -> None:
+    ledger = make()
+    ledger.apply(m.Landed(running(ledger), "/x", ON + 9.0))
+    assert write(ledger).attempts == []
+    ledger.apply(touch)
+    assert write(ledger).attempts == [LANDED]
+    ledger.apply(touch)
+    assert write(ledger).attempts == []
 
 
 def test_what_is_new_is_written_once_as_it_is_by_then(ledger: DurableLedger) -> None:
     (made,) = add(ledger, A)
-    ledger.apply(m.Landed(start(ledger, made), "/x", ON))
+    ledger.apply(m.Landed(start(ledger, made), "/x", ON + 9.0))
     page = write(ledger)
-    assert (list(page.new), page.touched, len(page.attempts)) == ([A], {}, 1)
+    assert (list(page.new), page.touched) == ([A], {})
+    assert page.attempts == ([] if ledger.events is None else [LANDED])
 
 
 def test_the_next_start_comes_with_the_end_before_it(ledger: DurableLedger) -> None:
@@ -105,7 +123,9 @@ def test_each_attempt_is_noted_with_its_outcome(ledger: DurableLedger) -> None:
     (made,) = add(ledger, A)
     first = start(ledger, made)
     again = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 12.0}
+    write(ledger)
     ledger.apply(moved("back_off", first, patch=again, standing=m.Standing(1, ON, 3.0, ON + 12.0)))
+    assert list(ledger.journal.page.touched) == [A]
     second = start(ledger, made, attempt=2, on=ON + 12.0)
     ledger.apply(moved("fail", second, patch={"error": "gone", "error_type": "PermanentError"}))
     assert write(ledger).attempts == [
@@ -141,6 +161,7 @@ def test_the_standing_of_a_download(ledger: DurableLedger) -> None:
     (made,) = add(ledger, A)
     assert standing_of(held(ledger)) is None
     transfer = start(ledger, made)
+    assert standing_of(held(ledger)) == m.Standing(1, ON, 0.0, ON)
     transfer.first_start, transfer.idle_s = 2.0, 1.5  # three seconds before this one
     assert standing_of(held(ledger)) == m.Standing(1, ON - 3.0, 1.5, ON)
     standing = m.Standing(1, ON - 3.0, 4.5, ON + 20.0)
@@ -150,6 +171,13 @@ def test_the_standing_of_a_download(ledger: DurableLedger) -> None:
     assert standing_of(held(ledger)) == standing, "it is nobody's to change"
     ledger.apply(moved("cancel", None))
     assert standing_of(held(ledger)) is None
+
+
+def test_what_never_ran_has_no_standing_either_once_it_was_written_to(ledger: DurableLedger) -> None:
+    add(ledger, A)
+    ledger.apply(m.Patch(*A, {"note": 1}))
+    assert standing_of(held(ledger)) is None
+    assert not held(ledger).stirred
 
 
 def test_an_end_has_no_standing(ledger: DurableLedger) -> None:
@@ -183,6 +211,15 @@ def test_what_was_cancelled_ends_when_its_impl_has_noticed(ledger: DurableLedger
     assert ledger.journal.pacing_of("tidal") == Pacing(ON + 11.0, ON + 70.0)
     page = write(ledger)
     assert (page.paced, page.is_urgent) == ({"tidal"}, True)
+
+
+def test_each_of_them_ends_for_itself(ledger: DurableLedger) -> None:
+    for transfer in (running(ledger), running(ledger, B)):
+        ledger.apply(moved("cancel", transfer, (transfer.source, transfer.download_id)))
+    ledger.apply(m.Paced("tidal", ON + 11.0, None))
+    assert ledger.journal.pacing_of("tidal") == Pacing(inf, None)
+    ledger.apply(m.Paced("tidal", ON + 12.0, None))
+    assert ledger.journal.pacing_of("tidal") == Pacing(ON + 12.0, None)
 
 
 def test_a_source_is_known_from_its_first_download_and_whenever_its_manners_change(ledger: DurableLedger) -> None:
@@ -239,12 +276,23 @@ def test_a_record_of_its_callers_own(ledger: DurableLedger) -> None:
     ledger.apply(m.Put(*A, {"state": "InProgress"}))
     page = write(ledger)
     assert (page.new, list(page.touched)) == ({}, [A])
-    ledger.apply(m.Cancel(None, "a"))
+    ledger.apply(m.Cancel("a"))
     assert list(write(ledger).touched) == [A]
 
 
+def test_a_cancel_of_what_its_callers_went_on_with(ledger: DurableLedger) -> None:
+    ledger.apply(m.Put(*A, {"state": "Errored"}))
+    ledger.apply(m.Patch(*A, {"state": "InProgress"}))
+    write(ledger)
+    ledger.apply(m.Cancel("a"))
+    page = write(ledger)
+    assert (list(page.touched), page.is_urgent) == ([A], True)
+    ledger.apply(m.Cancel("a"))
+    assert not write(ledger)
+
+
 def test_a_patch_of_nothing_is_none(ledger: DurableLedger) -> None:
-    for message in (m.Patch(*A, {"x": 1}), m.Stirred(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel(None, "a")):
+    for message in (m.Patch(*A, {"x": 1}), m.Stirred(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel("a")):
         ledger.apply(message)
     assert not write(ledger)
 
@@ -275,7 +323,7 @@ def test_what_leaves_before_it_was_written_is_written_as_it_was() -> None:
     ledger = make(max_terminal=0)
     ledger.apply(m.Landed(running(ledger), "/x", ON))
     page = write(ledger)
-    assert (list(page.touched), list(page.gone), len(page.attempts)) == ([A], [A], 1)
+    assert (list(page.touched), list(page.gone)) == ([A], [A])
     assert view(page.gone[A])["file_path"] == "/x"
     (made,) = add(ledger, B)
     ledger.apply(m.Moved("fail", *B, start(ledger, made), {"error": "gone"}, ON))
@@ -313,6 +361,9 @@ def test_a_dispatch_that_is_taken_back_is_forgotten(ledger: DurableLedger) -> No
     ledger.apply(m.Forget(*A))
     page = write(ledger)
     assert (list(page.new), list(page.forgotten), list(ledger.buckets["tidal"])) == ([B], [A], ["b"])
+    ledger.apply(m.Forget(*B))
+    page = write(ledger)
+    assert (list(page.forgotten), page.is_urgent) == ([B], True)
 
 
 # ---- what cannot be written ------------------------------------------------------------------------------------------
@@ -340,11 +391,11 @@ def test_what_is_new_and_cannot_be_written_is_refused(tried: bool, forgotten: li
 def test_a_page_that_could_not_be_written_comes_again_with_what_happened_since(ledger: DurableLedger) -> None:
     one, other = running(ledger), running(ledger, B)
     add(ledger, C)
-    ledger.apply(m.Landed(one, "/x", ON))
+    ledger.apply(moved("succeed", one, patch={"file_path": "/x"}))
     ledger.apply(m.Put("tidal", "own", {"state": "InProgress"}))
     page = write(ledger)
     ledger.apply(m.Remove(*A))  # a finalizer that came in the middle of the writing, say
-    ledger.apply(m.Landed(other, "/y", ON))
+    ledger.apply(moved("succeed", other, B, patch={"file_path": "/y"}))
     ledger.apply(m.Forget(*C))
     ledger.apply(m.Put("tidal", "late", {"state": "InProgress"}))
     ledger.journal.put_back(page)
@@ -367,6 +418,53 @@ def test_what_came_back_while_a_page_was_written_is_not_gone(ledger: DurableLedg
     assert (list(page.new), page.gone, page.forgotten, page.touched) == ([A, B], {}, {}, {})
 
 
+@pytest.mark.parametrize("urgent", [(True, False), (False, True)])
+def test_what_of_two_pages_was_urgent_still_is(urgent: tuple[bool, bool]) -> None:
+    journal = Journal()
+    journal.touch(A, urgent[0])
+    journal.known("tidal")
+    page = journal.turn()
+    journal.touch(B, urgent[1])
+    journal.known("qobuz")
+    journal.put_back(page)
+    assert (list(journal.page.touched), journal.page.is_urgent) == ([A, B], True)
+    assert journal.page.paced == {"tidal", "qobuz"}
+
+
+def test_what_is_forgotten_meanwhile_need_not_have_been_new() -> None:
+    journal = Journal()
+    page = journal.turn()
+    journal.forget(A)
+    journal.put_back(page)
+    assert list(journal.page.forgotten) == [A]
+
+
+@pytest.mark.parametrize(
+    "write_one",
+    [
+        lambda page: page.new.update({A: (1, None)}),
+        lambda page: page.touched.update({A: None}),
+        lambda page: page.gone.update({A: ticket()}),
+        lambda page: page.forgotten.update({A: None}),
+        lambda page: page.attempts.append(Attempted(*A, 1, ON, ON, "fail", None, None)),
+        lambda page: page.paced.add("tidal"),
+    ],
+)
+def test_one_line_makes_a_page(write_one: Callable[[Page], None]) -> None:
+    page = Page()
+    write_one(page)
+    assert page
+
+
+def test_who_watches_hears_of_the_end(ledger: DurableLedger) -> None:
+    one, other = running(ledger), running(ledger, B)
+    heard: list[Any] = []
+    ledger.apply(m.Watch(["a", "b"], heard.append))
+    ledger.apply(m.Landed(one, "/x", ON))
+    ledger.apply(moved("cancel", other, B))
+    assert [record["id"] for _, record in ledger.calls] == ["a", "b"]
+
+
 def test_an_empty_page_is_none() -> None:
     journal = Journal()
     assert not journal.page
@@ -377,6 +475,22 @@ def test_an_empty_page_is_none() -> None:
 
 
 # ---- what is not to survive ------------------------------------------------------------------------------------------
+
+
+def test_a_landing_of_what_is_not_to_survive_is_not_written() -> None:
+    ledger = make()
+    made = ticket(("volatile", "a"))
+    ledger.apply(made)
+    ledger.apply(m.Landed(start(ledger, made), "/x", ON))
+    assert not write(ledger)
+    ledger.apply(m.Patch("volatile", "a", {"note": 1}))
+    assert not write(ledger)
+
+
+def test_a_source_that_is_not_to_survive_and_was_never_used() -> None:
+    ledger = make(keeps=False)
+    ledger.apply(m.Registered("unused"))
+    assert not write(ledger)
 
 
 def test_nothing_is_written_of_a_source_that_is_not_to_survive() -> None:

@@ -175,9 +175,8 @@ def test_a_start_does_not_take_over_a_callers_record(ledger: Ledger) -> None:
 
 def test_a_callers_record_is_cancelled_for_good(ledger: Ledger) -> None:
     ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
-    assert ledger.apply(m.Cancel("youtube", ID)) is False
-    assert ledger.apply(m.Cancel(None, ID)) is True
-    assert ledger.apply(m.Cancel("tidal", ID)) is False
+    assert ledger.apply(m.Cancel(ID)) is True
+    assert ledger.apply(m.Cancel(ID)) is False
     patch(ledger, state="InProgress", progress=5.0)
     assert record(ledger) == {"state": "Cancelled", "progress": 5.0}
 
@@ -191,8 +190,8 @@ def test_a_callers_record_that_is_patched_to_cancelled_stays_so(ledger: Ledger) 
 
 def test_what_the_engine_runs_is_not_cancelled_here(ledger: Ledger) -> None:
     ledger.apply(TICKET)
-    assert ledger.apply(m.Cancel(None, ID)) is False
-    assert ledger.apply(m.Cancel(None, "unknown")) is False
+    assert ledger.apply(m.Cancel(ID)) is False
+    assert ledger.apply(m.Cancel("unknown")) is False
     assert record(ledger)["phase"] == "queued"
 
 
@@ -273,7 +272,7 @@ def test_a_watch_of_a_callers_record_hears_of_its_state(ledger: Ledger) -> None:
 def test_a_watch_of_a_callers_record_hears_of_its_cancel(ledger: Ledger) -> None:
     ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
     ledger.apply(m.Watch([ID], hear))
-    ledger.apply(m.Cancel(None, ID))
+    ledger.apply(m.Cancel(ID))
     assert called(ledger) == [(hear, "Cancelled")]
 
 
@@ -300,3 +299,44 @@ def test_a_watch_of_a_dispatch_that_is_taken_back_does_not_hang(ledger: Ledger) 
     ledger.apply(m.Forget("tidal", ID))
     assert called(ledger) == [(hear, "queued")]
     assert not ledger.is_watched
+
+
+# ---- what goes on with the next engine -------------------------------------------------------------------------------
+
+
+def test_who_waits_for_what_waits_hears_when_the_engine_closes(ledger: Ledger) -> None:
+    transfer = running(ledger)
+    other: m.Ticket = ("another", *TICKET[1:])
+    ledger.apply(other)
+    ledger.apply(m.Watch([ID, "another"], hear))
+    ledger.apply(m.Closed())
+    assert [(callback, told["id"]) for callback, told in ledger.calls] == [(hear, "another")]
+    ledger.apply(m.Landed(transfer, "/x", 30.0))
+    assert [told["id"] for _, told in ledger.calls] == ["another", ID]
+
+
+def test_who_asks_later_hears_at_once(ledger: Ledger) -> None:
+    transfer = running(ledger)
+    ledger.apply(moved("back_off", transfer))
+    ledger.apply(m.Closed())
+    assert [told["id"] for told in ledger.apply(m.Watch([ID], hear)).over] == [ID]
+    assert not ledger.calls
+
+
+def test_what_still_runs_is_waited_for(ledger: Ledger) -> None:
+    running(ledger)
+    ledger.apply(m.Closed())
+    assert not ledger.apply(m.Watch([ID], hear)).over
+
+
+def test_before_the_engine_closes_what_waits_is_waited_for(ledger: Ledger) -> None:
+    ledger.apply(TICKET)
+    assert not ledger.apply(m.Watch([ID], hear)).over
+
+
+def test_the_end_of_the_engine_is_nothing_to_who_waits_for_what_was_removed(ledger: Ledger) -> None:
+    ledger.apply(TICKET)
+    ledger.apply(m.Watch([ID], hear))
+    ledger.buckets["tidal"].clear()
+    ledger.apply(m.Closed())
+    assert not ledger.calls

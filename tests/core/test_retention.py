@@ -101,7 +101,7 @@ def test_a_record_that_has_anothers_place_is_not_counted_as_over() -> None:
 def test_a_callers_record_that_was_cancelled_leaves_in_its_turn() -> None:
     ledger = Ledger(Retention(max_terminal=1))
     ledger.apply(m.Put("tidal", "a", {"state": "InProgress"}))
-    ledger.apply(m.Cancel(None, "a"))
+    ledger.apply(m.Cancel("a"))
     end(ledger, "b")
     assert ids(ledger) == ["b"]
 

@@ -320,3 +320,12 @@ def test_a_run_that_ends_before_its_call_was_told_keeps_nobody_waiting(make: Mak
     it.source.confirm(transfer, 12.0)  # from a thread that did not hear of it
     assert it.start(11.0) == 13.0
     assert it.start(13.0).download_id == "b"
+
+
+def test_the_back_off_counts_from_the_crash_not_from_the_burial(make: Make) -> None:
+    it = make(restart=RestartPolicy(wait=tenacity.wait_fixed(3.0)))
+    (transfer,) = running(it, "a")
+    it.source.fell(transfer, 10.0)
+    it.source.crashed(transfer, SystemExit("gone"), 12.0, ON, at=10.0)
+    assert it.supervisor[-1] == m.Wake(it.source, 13.0, restart=True)
+    assert it.source.resting_until == 13.0

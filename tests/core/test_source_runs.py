@@ -39,7 +39,7 @@ def test_an_end_is_told(make: Make, outcome: Outcome, told: Any) -> None:
     (transfer,) = running(it, "a")
     assert it.source.settle(transfer, outcome, 1.0, ON) is True
     assert it.store[-1] == m.Moved(told[0], "tidal", "a", transfer, told[1], ON)
-    assert (it.source.in_flight, it.source.live) == ({}, 1)
+    assert (it.source.in_flight, it.source.live, transfer.over) == ({}, 1, True)
 
 
 def test_a_landing_is_told_with_its_moment(make: Make) -> None:
@@ -193,7 +193,7 @@ def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
     assert second.cell == {}
     assert it.store[told:] == [landed]
     assert (landed.on, landed.following) == (ON, second)
-    assert it.source.in_flight == {"b": second}
+    assert (it.source.in_flight, first.over) == ({"b": second}, True)
     it.source.gate.set_delay(5.0)
     assert it.source.gate.opens_at() == 7.0  # from the end of the one and the start of the other
 

@@ -22,6 +22,7 @@ from haulier import (
     EngineClosed,
     RetryPolicy,
     SourcePolicy,
+    StoreLocked,
     StoreUnavailable,
     Throttled,
     Transfer,
@@ -29,6 +30,7 @@ from haulier import (
 )
 
 GUARD_S = 10.0
+ONE_DAY = 86_400.0
 
 
 def fetch(download_id: str, target_id: Any, display_name: str) -> str:
@@ -165,13 +167,61 @@ def test_nothing_goes_on_after_the_close(engine: DownloadEngine, durable: Any, m
     assert durable.open().get_record("s", "x") is None
 
 
-def test_a_run_that_closes_its_own_engine_was_interrupted(engine: DownloadEngine, durable: Any) -> None:
-    """The store is closed by the time it ends: only this process hears of it."""
-    engine.register_source("s", impl=lambda *_: engine.close() or "/x")  # type: ignore[func-returns-value]
+def path() -> str:
+    return "/x"
+
+
+def fails() -> str:
+    raise OSError("it breaks")
+
+
+def crashes() -> str:
+    raise SystemExit
+
+
+@pytest.mark.expect_errors("^Failed: ", "crashed", "died", "Unhandled exception")
+@pytest.mark.parametrize("resumes", [False, True], ids=["", "resumes"])
+@pytest.mark.parametrize(
+    ("end", "retries", "phase"),
+    [
+        (path, 1, "succeeded"),
+        (fails, 1, "failed"),
+        (crashes, 1, "failed"),
+        (fails, 2, "backing_off"),
+    ],
+)
+def test_what_comes_of_a_run_that_closes_its_own_engine_is_written_down(
+    engine: DownloadEngine, durable: Any, end: Any, retries: int, phase: str, resumes: bool, gatekeeper: Any
+) -> None:
+    def impl(*target: Any) -> str:
+        engine.close()
+        gatekeeper(*target)
+        return str(end())
+
+    retry = RetryPolicy(stop=tenacity.stop_after_attempt(retries), wait=tenacity.wait_fixed(ONE_DAY))
+    engine.register_source("s", SourcePolicy(retry=retry, resume_interrupted=resumes), impl=impl)
     (download_id,) = many(engine, 1, None)
-    wait_until(lambda: phases(engine, [download_id]) == ["succeeded"], "it goes on")
+    gatekeeper.wait_inside()
+    with pytest.raises(StoreLocked):  # it runs still, and is not to run twice at once
+        durable.open()
+    gatekeeper.open()
+    wait_until(lambda: phases(engine, [download_id]) == [phase], "it ends")
+    with engine._system.store._writing:  # in one step with that the store is closed
+        pass
     again = durable.open()
-    assert (again.get_download_status(download_id) or {})["error_type"] == "Interrupted"
+    assert phases(again, [download_id]) == [phase]
+    assert len(again.attempts("s", download_id)) == 1
+
+
+def test_a_run_that_is_cancelled_after_it_closed_its_own_engine_is_waited_for_no_longer(
+    engine: DownloadEngine, durable: Any, gatekeeper: Any
+) -> None:
+    engine.register_source("s", impl=lambda *target: engine.close() or gatekeeper(*target))  # type: ignore[func-returns-value]
+    (download_id,) = many(engine, 1, None)
+    gatekeeper.wait_inside()
+    assert engine.cancel_download(download_id)
+    assert phases(durable.open(), [download_id]) == ["cancelled"]
+    gatekeeper.open()
 
 
 def test_a_store_that_is_dropped_with_its_engine_is_free_for_another(durable: Any) -> None:

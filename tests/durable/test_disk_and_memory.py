@@ -14,10 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from haulier import Retention, StoreUnavailable
 from haulier import messages as m
-from haulier.actors.durable import UNTOUCHED, DurableStore
+from haulier.actors.durable import DurableStore
 from haulier.actors.mailbox import Mailbox
 from haulier.actors.recovery import INTERRUPTED, Recovery
-from haulier.core.entry import is_terminal, phase_of, record_of, view
+from haulier.actors.rows import held_in
+from haulier.actors.tickets import ticket_of
+from haulier.core.entry import is_terminal, phase_of, view
 from haulier.core.journal import DurableLedger, standing_of
 from haulier.policies import SourcePolicy
 from haulier.records import TERMINAL_PHASES
@@ -215,8 +217,8 @@ class DiskAndMemory(RuleBasedStateMachine):
         assert {row.id for row in rows} == set(self.bucket)
         for row in rows:
             held = self.bucket[row.id]
-            record = record_of(held) if row.record == UNTOUCHED and type(held) is tuple else json.loads(row.record)
-            assert record == view(held)
+            ticket = None if row.ticket is None else ticket_of(row.id, row.source, row.ticket, lambda _: None)
+            assert view(held_in(row, ticket)) == view(held)
             standing = standing_of(held)
             assert (row.phase, row.tried) == (phase_of(held), None if standing is None else str(list(standing)))
             assert (row.ended_on is not None) == is_terminal(held)

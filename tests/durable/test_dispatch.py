@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -360,6 +361,20 @@ def test_a_cancel_that_races_a_dispatch(engine: DownloadEngine, durable: Any, at
     assert dict(rows) == phases
 
 
+def test_what_is_over_is_not_known_by_what_it_was_asked_for(engine: DownloadEngine, durable: Any) -> None:
+    """There may be a password in it."""
+    engine.pause("cancelled")
+    url = "https://joe:hunter2@example.org/a"
+    ids = [engine.worker.dispatch(each, url, "n", "f", fetch) for each in ("s", "cancelled")]
+    engine.resume("s")
+    assert engine.wait(ids[0], GUARD_S)["phase"] == "succeeded"
+    tickets = "SELECT ticket FROM downloads ORDER BY seq"
+    durable.settle()
+    assert [bool(ticket) for ticket in on_disk(durable, tickets)] == [False, True]
+    assert engine.cancel_download(ids[1])
+    assert on_disk(durable, tickets) == [None, None]
+
+
 # ---- what is not to survive ------------------------------------------------------------------------------------------
 
 
@@ -367,7 +382,10 @@ def test_a_source_may_live_in_memory_alone(engine: DownloadEngine, durable: Any)
     engine.register_source("s", SourcePolicy(durable=False))
     ids = [engine.worker.dispatch("s", object(), "n", "f", lambda *_: "/x", extra_record_fields={"cover": b"x"})]
     ids += engine.worker.dispatch_many("s", wanted(2), lambda *_: "/x")
-    engine.add_record("s", "mine", {"state": "InProgress"})
+    engine.add_record("s", "mine", {"state": "InProgress", "cover": b"x"})
+    engine.update_record("s", "mine", {"path": Path("/x")})
+    assert engine.update_record_unless_state("s", ids[0], {"path": Path("/x")})
+    assert (engine.get_record("s", "mine") or {})["path"] == Path("/x")
     durable.settle()
     assert on_disk(durable) == []
     engine.resume("s")

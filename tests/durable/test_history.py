@@ -164,6 +164,21 @@ def test_the_newest_stay_and_what_is_in_memory(durable: Any) -> None:
     assert ids(engine.history()) == over[:4:-1]
 
 
+def test_short_lives_keep_it_short(durable: Any) -> None:
+    retention = Retention(max_terminal=0, max_history=1)
+    over = end(durable.open(retention=retention), *range(5))
+    engine = durable.open(retention=retention)
+    durable.settle()
+    assert ids(engine.history()) == [over[-1]]
+
+
+def test_a_smaller_memory_holds_from_the_start(durable: Any) -> None:
+    over = end(durable.open(), *range(5))
+    engine = durable.open(retention=Retention(max_terminal=2))
+    assert [record["id"] for record in engine.get_all_downloads()] == over[3:]
+    assert ids(engine.history()) == over[::-1]
+
+
 def test_what_is_too_old_goes(durable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = durable.open(retention=Retention(history_age=100.0))
     over = end(engine, 1, 2)

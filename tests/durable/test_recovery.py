@@ -441,6 +441,28 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever(
     assert next_start(again) <= time() + ONE_DAY
 
 
+@pytest.mark.parametrize("what", ["suspension", "back-off"])
+def test_what_is_to_be_waited_out_is_no_longer_when_the_clock_was_set_back(
+    engine: DownloadEngine, durable: Any, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    fate = Throttled(retry_after=ONE_DAY) if what == "suspension" else OSError("it breaks")
+    policy, impl = SourcePolicy(retry=retry(2, ONE_DAY)), Impl(**{"0": fate})
+    engine.register_source("s", policy, impl=impl)
+    (download_id,) = many(engine, 1, impl=None)
+    while engine.explain(download_id)["reason"] != what:
+        durable.settle()
+    on = time()
+    for clock in (on - 400 * ONE_DAY, on - 400 * ONE_DAY + 1):  # what was found out is written down
+        durable.kill()
+        monkeypatch.setattr("haulier.actors.recovery.time", lambda clock=clock: clock)
+        again = durable.open()
+        again.register_source("s", policy, impl=impl)
+        explained = again.explain(download_id)
+        assert explained["reason"] == what
+        assert ONE_DAY / 2 < explained["earliest_start"] - time() <= ONE_DAY
+        again.update_record("s", download_id, {"note": clock})
+
+
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
@@ -557,6 +579,14 @@ def test_a_key_or_an_id_that_cannot_be_written_is_refused(engine: DownloadEngine
         engine.update_record("peer", "mine", bad)
     with pytest.raises(TypeError, match="download_id"):
         engine.add_record("peer", 5, {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="source_name must not be longer than 1000 bytes"):
+        many(engine, 1, source="ü" * 501)
+    with pytest.raises(ValueError, match="source_name must not be longer than 1000 bytes"):
+        engine.add_record("x" * 1001, "mine", {})
+    with pytest.raises(ValueError, match="download_id must not be longer than 1000 bytes"):
+        engine.add_record("peer", "\0" * 201, {})
+    engine.add_record("x" * 1000, "\0" * 200, {})
+    assert engine.remove_record("x" * 1000, "\0" * 200) == {}
     assert engine.get_all_downloads() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -123,6 +124,7 @@ def test_what_is_no_way_to_overwrite_is_refused(overwrite: object, dest: Path) -
 
 def test_a_request_can_be_kept_compared_and_shown() -> None:
     request = Request(url="http://joe:hunter2@h/a?token=geheim", headers={"X": "geheim"})
+    assert Request.of(json.loads(json.dumps(request.as_dict()))) == request
     assert {request: 1}[Request(url=request.url, headers={"X": "geheim"})] == 1
     assert pickle.loads(pickle.dumps(request)) == request
     assert not any(secret in f"{request} {request!r}" for secret in SECRETS)

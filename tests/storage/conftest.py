@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 import pytest
 
-from haulier.storage import Attempt, GateRow, HistoryRow, Row, Storage, open_storage
+from haulier.storage import Attempt, GateRow, Row, Storage, open_storage
 from haulier.storage.memory import MemoryStorage
 
 Open: TypeAlias = Callable[[], Storage]
@@ -109,7 +109,7 @@ def words() -> type[Words]:
     return Words
 
 
-def everything(storage: Storage) -> tuple[list[Row], list[GateRow], int, list[HistoryRow], list[list[Attempt]]]:
+def everything(storage: Storage) -> tuple[list[Row], list[GateRow], int, list[Row], list[list[Attempt]]]:
     """All that can be read of a storage."""
     rows, gates, next_seq = storage.load()
     listed, over = list(rows), storage.history(limit=1_000_000)

@@ -25,9 +25,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("a\0b", "NUL"),
         ("sqlite:///haulier.db", "postgresql:// URL, not sqlite://…"),
         ("mysql://user:secret@host/db", "postgresql:// URL, not mysql://…"),
+        (" postgresql://user:secret@host/db", "postgresql:// URL, not postgresql://…"),
+        ("postgresql:/user:secret@host/db", "begins with postgresql://"),
+        (Path("postgresql://user:secret@host/db"), "begins with postgresql://"),
+        ("host=host user=user password=secret", "begins with postgresql://"),
     ],
 )
-def test_a_place_that_makes_no_sense(where: str, message: str, tmp_path: Path) -> None:
+def test_a_place_that_makes_no_sense(where: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         open_storage(where)
     assert "secret" not in str(raised.value)

@@ -164,6 +164,48 @@ def test_a_file_that_is_damaged_while_it_is_in_use(
     assert {row.phase for row in storage.load().rows} == {"failed"}
 
 
+def test_a_file_that_is_emptied_while_it_is_in_use_does_not_become_a_new_one(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "haulier.db"
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", f"d{n}", n, record=FILLER) for n in range(300)]))
+    storage.close()
+    good = path.read_bytes()
+    storage = opened()
+    os.truncate(path, 0)
+    held = []  # by whoever was told, and with it all that its traceback has
+    for message in ("damaged", "emptied", "emptied"):
+        with pytest.raises(StoreUnavailable, match=message) as raised:
+            storage.write(Batch(added=[make.row("tidal", "new", 300)]))
+        held.append(raised.value)
+        assert path.read_bytes() == b""
+    path.write_bytes(good)
+    storage.write(Batch(added=[make.row("tidal", "new", 300)]))
+    assert ids(storage) == [*(f"d{n}" for n in range(300)), "new"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nobody says here which files are open")
+def test_a_connection_that_is_dropped_lets_go_of_the_file(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path
+) -> None:
+    """Else its locks stay for as long as somebody has the exception."""
+    path = tmp_path / "haulier.db"
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", f"d{n}", n, record=FILLER) for n in range(300)]))
+    storage.close()
+    for use in (ids, lambda storage: storage.write(Batch(added=[make.row("tidal", "new", 300)]))):
+        good = path.read_bytes()
+        storage = opened()
+        os.truncate(path, 4096)
+        with pytest.raises(StoreUnavailable, match="damaged") as raised:
+            use(storage)
+        assert not [fd for fd in Path("/proc/self/fd").iterdir() if os.path.realpath(fd) == str(path)], raised
+        path.write_bytes(good)
+        assert len(ids(storage)) == 300
+        storage.close()
+
+
 def test_a_file_that_is_removed_or_replaced_is_not_written_to(
     opened: Callable[..., Storage], make: Any, tmp_path: Path
 ) -> None:

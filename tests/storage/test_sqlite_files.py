@@ -113,14 +113,6 @@ def test_damage_in_a_file_too_large_to_be_checked_shows_when_it_is_read(
     storage.close()
 
 
-def test_a_record_that_is_no_json_is_damage_too(path: Path, make: Any) -> None:
-    storage = open_storage(path)
-    storage.write(Batch(added=[make.ended("tidal", "a", 1, 1.0)._replace(record='{"a"')]))
-    with pytest.raises(StoreUnavailable, match=r"haulier\.db: .*damaged"):
-        storage.history()
-    storage.close()
-
-
 def test_a_text_that_is_damaged_is_not_shown(path: Path, make: Any) -> None:
     written(path, make, 1)
     other = sqlite3.connect(path)
@@ -270,6 +262,21 @@ def test_two_paths_to_one_file_are_one_place(tmp_path: Path, path: Path, make: A
     storage = open_storage(tmp_path / "link.db")
     assert ids(storage) == ["d0"]
     storage.close()
+
+
+def test_a_file_with_two_names_is_refused(tmp_path: Path, path: Path, make: Any) -> None:
+    """Its log and its lock would go by the name: whoever used the other one broke it."""
+    written(path, make, 1)
+    storage = open_storage(path)
+    (tmp_path / "other.db").hardlink_to(path)
+    with pytest.raises(StoreUnavailable, match="hard link"):
+        open_storage(tmp_path / "other.db")
+    assert ids(storage) == ["d0"]
+    storage.close()
+    with pytest.raises(StoreUnavailable, match="hard link"):
+        open_storage(path)
+    (tmp_path / "other.db").unlink()
+    open_storage(path).close()
 
 
 def test_a_lock_that_nobody_holds_is_no_lock(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from haulier.messages import Impl
 from haulier.transfer import Transfer
 
-__all__ = ["Caller", "LateImpl", "caller_of"]
+__all__ = ["Caller", "LateImpl", "call_plainly", "caller_of"]
 
 Caller = Callable[[Impl, Transfer], Any]
 
@@ -25,7 +25,8 @@ class LateImpl(ABC):
         """The impl. Raises, in the attempt, what goes wrong with that."""
 
 
-def _plain(impl: Impl, transfer: Transfer) -> Any:
+def call_plainly(impl: Impl, transfer: Transfer) -> Any:
+    """With its three arguments."""
     ticket = transfer.ticket
     return impl(ticket[0], ticket[2], ticket[3])
 
@@ -51,19 +52,19 @@ def caller_of(impl: Impl) -> Caller:
         code = function.__code__
         named = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
         if "transfer" not in named:
-            return _plain
+            return call_plainly
     return _caller(impl)
 
 
 def _caller(impl: Impl) -> Caller:
     if isinstance(impl, partial) and "transfer" in impl.keywords:
-        return _plain  # its owner has given one
+        return call_plainly  # its owner has given one
     try:
         parameters = signature(impl).parameters.values()
     except (TypeError, ValueError):
-        return _plain
+        return call_plainly
     if not any(each.name == "transfer" and each.kind in _BY_NAME for each in parameters):
-        return _plain
+        return call_plainly
     needed = [each.name for each in parameters if each.default is Parameter.empty and each.kind in _BY_PLACE]
     return _transfer_alone if needed == ["transfer"] else _with_transfer
 

@@ -10,17 +10,17 @@ from typing import Any, Final
 import tenacity
 
 from haulier import messages as m
+from haulier.actors.rows import attempt_in, history_row, written
 from haulier.actors.store import Store, _Ask
-from haulier.core.entry import Entry, Held, phase_of, view
-from haulier.core.journal import DurableLedger, Key, Page, standing_of
-from haulier.core.ledger import ended_on
+from haulier.core.entry import Held, phase_of
+from haulier.core.journal import DurableLedger, Key, Page
 from haulier.core.retry import call_state
 from haulier.errors import StoreUnavailable
 from haulier.policies import Retention
-from haulier.storage.codec import encode
+from haulier.records import Phase
 from haulier.storage.protocol import Attempt, Batch, Change, GateRow, Row, Storage
 
-__all__ = ["UNTOUCHED", "DurableStore"]
+__all__ = ["DurableStore"]
 
 logger = logging.getLogger("haulier.store")
 
@@ -38,9 +38,6 @@ _OF_THE_DISK: Final = (m.History, m.Attempts)
 
 _DIED: Final = StoreUnavailable("the record store died while it wrote")
 
-UNTOUCHED: Final = "{}"
-"""The record of a download that says no more than its ticket does."""
-
 
 class DurableStore(Store):
     """The store of an engine whose records outlive it."""
@@ -56,14 +53,21 @@ class DurableStore(Store):
         self._durable = ledger
         self._retention = retention
         self._resumes = resumes
-        self._closed = False
+        self._ended = self._closed = False
         self._failures = 0
         self._retry_at = 0.0
         self._progress_at: float | None = None
         """When the progress that waits is to be written at the latest."""
-        self._prune_at = monotonic() + PRUNE_S
-        ledger.handlers[m.History] = lambda wanted: storage.history(*wanted)
-        ledger.handlers[m.Attempts] = lambda wanted: storage.attempts(*wanted)
+        self._prune_at = monotonic()  # at once: a program that never runs for so long would never do it
+        ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
+        ledger.handlers[m.Attempts] = self._attempts
+
+    def _attempts(self, wanted: m.Attempts) -> list[Attempt]:
+        row = self.storage.find(*wanted)
+        landed = None if row is None else attempt_in(row)
+        attempts = {} if landed is None else {landed.attempt: landed}
+        attempts.update((each.attempt, each) for each in self.storage.attempts(*wanted))
+        return list(attempts.values())
 
     def _listen(self) -> None:
         """Whatever happens is news for the disk."""
@@ -163,6 +167,10 @@ class DurableStore(Store):
         """Write what could not be written, or need not be at once; and keep the history short."""
         if self._closed:
             return
+        if self._ended:
+            if not self._awaits:
+                self._finish()
+            return
         at = self._write_at()
         if at is not None and monotonic() >= at:
             self._write()
@@ -204,14 +212,29 @@ class DurableStore(Store):
         """Write what is left, and close the storage."""
         try:
             super().end()
-            with self._writing:
-                self._retry_at = 0.0
-                failure = self._write()
-                if failure is not None and not self._closed:
-                    logger.critical("the last changes could not be written: %s", failure)
         finally:  # also where even that dies: it is not tried for ever
-            self._closed = True
-            self.storage.close()
+            with self._writing:
+                self._ended = True
+                self._finish()
+
+    @property
+    def _awaits(self) -> bool:
+        """Whether something is to be written yet, though the actor has ended."""
+        held = None if self.awaited is None else self.ledger.buckets.get(self.awaited[0], {}).get(self.awaited[1])
+        return held is not None and phase_of(held) == Phase.RUNNING
+
+    def _finish(self) -> None:
+        """The actor has ended: write what is left, and close the storage unless something is to come yet."""
+        failure: StoreUnavailable | None = None
+        try:
+            self._retry_at = 0.0
+            failure = self._write()
+        finally:
+            if not self._awaits and not self._closed:
+                if failure is not None:
+                    logger.critical("the last changes could not be written: %s", failure)
+                self._closed = True
+                self.storage.close()
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:
@@ -227,11 +250,14 @@ def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) ->
     for key, (seq, ticket) in page.new.items():
         held = _held(ledger, page, key)
         if held is not None:
-            added.append(Row(*key, seq, phase_of(held), ended_on(held), _record(held), ticket, _standing(held)))
+            phase, over_on, record, tried = written(held)
+            kept = ticket if over_on is None else None  # nobody runs it again
+            added.append(Row(*key, seq, phase, over_on, record, kept, tried))
     for key in page.touched:
         held = _held(ledger, page, key)
         if held is not None:
-            changed.append(Change(*key, phase_of(held), ended_on(held), _record(held), _standing(held)))
+            phase, over_on, record, tried = written(held)
+            changed.append(Change(*key, phase, over_on, record, tried))
     return Batch(
         added=added,
         changed=changed,
@@ -244,30 +270,3 @@ def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) ->
 
 def _held(ledger: DurableLedger, page: Page, key: Key) -> Held | None:
     return page.gone.get(key) or ledger.buckets.get(key[0], {}).get(key[1])
-
-
-def _record(held: Held) -> str:
-    """What a plugin wrote past the checks, and cannot be written down, is left out."""
-    if type(held) is tuple and phase_of(held) == "queued":
-        return UNTOUCHED
-    if isinstance(held, Entry):
-        held.stirred = False  # first: what is written to it from here on is told anew
-    record = view(held)
-    try:
-        return encode("record", record)
-    except Exception:
-        return encode("record", {key: value for key, value in record.items() if _is_storable(key, value)})
-
-
-def _is_storable(key: Any, value: Any) -> bool:
-    try:
-        encode("record", {key: value})
-    except Exception as error:
-        logger.warning("a part of a record is not stored: %s", error)
-        return False
-    return True
-
-
-def _standing(held: Held) -> str | None:
-    standing = standing_of(held)
-    return None if standing is None else str(list(standing))

@@ -320,7 +320,8 @@ class Mailbox:
                 return False
             if not ended.slot.is_reported and ended.transfer is not None:
                 self.source.fell(ended.transfer, monotonic())
-            self.source.crashed(ended.transfer, ended.cause or RuntimeError("it ended"), monotonic(), time())
+            cause = ended.cause or RuntimeError("it ended")
+            self.source.crashed(ended.transfer, cause, monotonic(), time(), ended.at)
             self.slots.discard(ended.slot)
             self.hiring = False  # it may have died as it was about to have somebody hired
         return True

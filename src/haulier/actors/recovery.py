@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.calling import LateImpl
-from haulier.actors.durable import UNTOUCHED
 from haulier.actors.mailbox import Mailbox
+from haulier.actors.rows import held_in
 from haulier.actors.tickets import NamedImpl, ticket_of
-from haulier.core.entry import Entry, Held, record_of
+from haulier.core.entry import Entry
 from haulier.core.journal import Attempted, DurableLedger, Pacing
 from haulier.core.line import Tried
 from haulier.records import TERMINAL_PHASES, Phase
@@ -46,6 +46,8 @@ class Recovery:
 
     def __init__(self, storage: Storage, ledger: DurableLedger, mailbox_of: Callable[[str], Mailbox]) -> None:
         self._ledger, self._mailbox_of = ledger, mailbox_of
+        self._set_back: dict[str, float] = {}
+        """Seconds by which the clock was set back since, as far as a source knows: it had an end later than now."""
         self._loaded = storage.load()
         self._resumes = {gate.source for gate in self._loaded.gates if gate.resume_interrupted}
         self._impls: dict[tuple[str, str | None], LateImpl] = {}
@@ -55,10 +57,13 @@ class Recovery:
         self._now, self._on = monotonic(), time()
         ledger.now = self._on
         ledger.journal.next_seq = self._loaded.next_seq
-        ledger.journal.pacing = {
-            gate.source: Pacing(_earlier(gate.last_end_on, self._on), gate.suspended_until_on)
-            for gate in self._loaded.gates
-        }
+        for source, last_end_on, suspended_until_on, _ in self._loaded.gates:
+            if last_end_on is not None and self._on < last_end_on < inf:
+                self._set_back[source] = last_end_on - self._on
+                ledger.journal.page.paced.add(source)
+            if suspended_until_on is not None:
+                suspended_until_on -= self._set_back.get(source, 0.0)
+            ledger.journal.pacing[source] = Pacing(_earlier(last_end_on, self._on), suspended_until_on)
 
     def run(self) -> None:
         """What ran is over, or waits again; what waited waits. Raises ``StoreUnavailable``."""
@@ -67,6 +72,7 @@ class Recovery:
         self._ledger.restored()
         for moved in self._lost:  # now that the ledger knows the order of all ends, by which the oldest leave
             self._ledger.apply(moved)
+        self._ledger.expire()  # this engine may keep fewer than the one before
         for source, count in self._interrupted.items():
             logger.warning("%s: %d downloads were interrupted", source, count)
             self._mailbox_of(source).source.gate.resume_at(self._now)  # it ended some time before: nobody saw when
@@ -89,16 +95,15 @@ class Recovery:
         ticket = None
         if row.ticket is not None and row.phase is not None and row.phase not in TERMINAL_PHASES:
             ticket = ticket_of(row.id, row.source, row.ticket, lambda name: self._impl(row.source, name))
-        held: Held
-        if ticket is not None and row.record == UNTOUCHED and row.phase == Phase.QUEUED:
-            held = ticket
-        else:
-            record = record_of(ticket) if ticket is not None and row.record == UNTOUCHED else decode(row.record)
-            held = Entry(record, row.phase, {} if row.phase is None else None)
+        held = held_in(row, ticket)
         self._ledger.restore(row.source, row.id, held, row.ended_on)
         if ticket is None:
             return
         standing = None if row.tried is None else m.Standing(*decode(row.tried))
+        if standing is not None and row.source in self._set_back:
+            set_back = self._set_back[row.source]
+            standing = standing._replace(first_on=standing.first_on - set_back, on=standing.on - set_back)
+            self._ledger.journal.touch((row.source, row.id), urgent=False)
         if row.phase == Phase.RUNNING:
             standing = self._interrupt(row, standing or m.Standing(1, self._on, 0.0, self._on))
         if standing is not None and isinstance(held, Entry):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from haulier import messages as m
 from haulier.actors.actor import ActorCrashed, EngineActor, Inbox, Mail
-from haulier.actors.calling import Caller, LateImpl, caller_of
+from haulier.actors.calling import Caller, LateImpl, call_plainly, caller_of
 from haulier.actors.mailbox import Mailbox
 from haulier.core.outcome import Again, Failed, Outcome, judge, text_of
 from haulier.errors import SourceCrashed
@@ -58,7 +58,7 @@ class SourceActor(EngineActor):
         self._busy_since = 0.0
         self._verbose = False
         self._impl: Any = None
-        self._call: Caller = caller_of(len)
+        self._call: Caller = call_plainly
         self.in_hand: Transfer | None = None
         """The download that it runs, until its end is reported."""
 
@@ -162,7 +162,7 @@ class SourceActor(EngineActor):
 
     def on_end(self) -> None:
         """Tell the supervisor of an end that is none of the mailbox's doing."""
-        mailbox = self._mailbox
+        mailbox, at = self._mailbox, monotonic()
         mailbox.let_go()
         if self.left:
             mailbox.slots.discard(self)
@@ -172,5 +172,5 @@ class SourceActor(EngineActor):
         cause = self.failure
         if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
             cause = cause.__cause__
-        mailbox.tell_supervisor(m.Ended(mailbox, self.in_hand, cause or SlotCrashed("it ended"), self))
+        mailbox.tell_supervisor(m.Ended(mailbox, self.in_hand, cause or SlotCrashed("it ended"), self, at))
         self.is_reported = True

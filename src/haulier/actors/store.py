@@ -80,6 +80,8 @@ class Store(Inbox):
         """Called when a message could not be applied: what it told of may be lost."""
         self.failure: StoreUnavailable | None = None
         """Why nothing can be written just now, where that is to be."""
+        self.awaited: tuple[str, str] | None = None
+        """Source and id of a run that closes its own engine, and so ends after it: the news of that are yet to come."""
         self.restarts = Restarts(RestartPolicy())
         self.running = False
         """Whether the actor is there; while it is not, whoever asks applies."""

@@ -21,6 +21,7 @@ from haulier.errors import EngineClosed, StoreUnavailable
 from haulier.events import Changed, Event, Removed
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import TERMINAL_PHASES
+from haulier.storage.codec import check_name
 from haulier.storage.protocol import Storage
 from haulier.trace import Trace
 
@@ -39,6 +40,7 @@ class System:
     def __init__(
         self, retention: Retention, patience_s: float, trace: Trace | None = None, storage: Storage | None = None
     ) -> None:
+        self.is_durable = storage is not None
         self.ledger: Ledger
         self.store: Store
         self._recovery: Recovery | None = None
@@ -46,11 +48,10 @@ class System:
             self.ledger = Ledger(retention)
             self.store = Store(self.ledger)
         else:
-            self.ledger = ledger = DurableLedger(retention, self._keeps)
+            self.ledger = ledger = DurableLedger(retention, self.keeps)
             self.store = store = DurableStore(ledger, storage, retention, self._resumes)
             store.turned = self._store_turned
             self._recovery = Recovery(storage, ledger, self.mailbox)
-        self.is_durable = storage is not None
         self.supervisor = Supervisor()
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
@@ -96,6 +97,8 @@ class System:
         mailbox = self.mailboxes.get(name)
         if mailbox is not None:
             return mailbox
+        if self.is_durable:
+            check_name("source_name", name)
         with self._lock:
             self.check_open()
             if name not in self.mailboxes:
@@ -140,9 +143,10 @@ class System:
     def _store_turned(self) -> None:
         self.supervisor.tell(m.Turned())
 
-    def _keeps(self, source: str) -> bool:
+    def keeps(self, source: str) -> bool:
+        """Whether the records of ``source`` outlive the process."""
         mailbox = self.mailboxes.get(source)
-        return mailbox is None or mailbox.is_kept
+        return self.is_durable if mailbox is None else mailbox.is_kept
 
     def _resumes(self, source: str) -> bool:
         mailbox = self.mailboxes.get(source)
@@ -237,13 +241,15 @@ class System:
         if lost:
             self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
 
-    @staticmethod
-    def _give_up(mailbox: Mailbox, mine: threading.Thread) -> None:
+    def _give_up(self, mailbox: Mailbox, mine: threading.Thread) -> None:
         """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
         own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
         with mailbox.lock:
             for transfer in list(mailbox.source.in_flight.values()):
-                if transfer not in own:
+                if transfer in own:
+                    if mailbox.is_kept:
+                        self.store.awaited = (transfer.source, transfer.download_id)
+                else:
                     mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
 
     def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:

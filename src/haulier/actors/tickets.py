@@ -10,9 +10,10 @@ from typing import Any
 
 from haulier import messages as m
 from haulier.actors.calling import LateImpl
-from haulier.storage.codec import decode, encode
+from haulier.records import Record
+from haulier.storage.codec import decode, encode, encode_text
 
-__all__ = ["NamedImpl", "name_of", "text_of_ticket", "ticket_of"]
+__all__ = ["NamedImpl", "fields_of", "name_of", "text_of_ticket", "ticket_of"]
 
 
 class NamedImpl(LateImpl):
@@ -54,22 +55,27 @@ def name_of(impl: m.Impl) -> str | None:
     return f"{module}:{path}" if same else None
 
 
+def fields_of(ticket: m.Ticket) -> Record | None:
+    """The fields that its caller gave it for its record."""
+    extras = ticket[8]
+    if extras is None:
+        return None
+    half = len(extras) // 2
+    return dict(zip(extras[:half], extras[half:], strict=True))
+
+
 def text_of_ticket(ticket: m.Ticket, impl_name: str | None) -> str:
     """Raises ``TypeError``, naming the key, for what would not come back as it is."""
-    _, _, target_id, display_name, filename, username, _, thread_name, extras, queued_at = ticket
-    fields = "{}"
-    if extras is not None:
-        half = len(extras) // 2
-        pairs = zip(extras[:half], extras[half:], strict=True)
-        fields = encode("extra_record_fields", dict(pairs))
+    _, _, target_id, display_name, filename, username, _, thread_name, _, queued_at = ticket
+    fields = fields_of(ticket)
     told = (
-        encode("target_id", target_id),
-        encode("display_name", display_name),
-        encode("original_filename", filename),
-        "null" if username == ticket[1] else encode("username_override", username),
+        encode_text("target_id", target_id),
+        encode_text("display_name", display_name),
+        encode_text("original_filename", filename),
+        "null" if username == ticket[1] else encode_text("username_override", username),
         "null" if impl_name is None else encode("impl", impl_name),
-        "null" if thread_name is None else encode("thread_name", thread_name),
-        fields,
+        "null" if thread_name is None else encode_text("thread_name", thread_name),
+        "{}" if fields is None else encode("extra_record_fields", fields),
         repr(queued_at),
     )
     return f"[{','.join(told)}]"

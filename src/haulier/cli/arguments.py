@@ -148,6 +148,10 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
     files.add_argument("--checksum", metavar="ALGO:HEX", help="what the one URL must have, e.g. sha256:9f86d0…")
     files.add_argument("--checksums", metavar="FILE", help="a list as sha256sum writes it, for files of these names")
     files.add_argument("--max-size", type=_typed(values.byte_count), metavar="BYTES", help="refuse what is larger")
+    files.add_argument(
+        "--store", metavar="FILE",
+        help="keep what is not finished in FILE; with no URL: go on with what is in it",
+    )  # fmt: skip
 
 
 def _add_manners(manners: argparse._ArgumentGroup) -> None:

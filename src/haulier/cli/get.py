@@ -11,6 +11,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -25,6 +26,7 @@ from haulier.cli.outlet import Outlet, stderr_line
 from haulier.cli.places import Place, place_of
 from haulier.cli.plan import dry_run, raise_file_limit
 from haulier.cli.signals import Stop
+from haulier.cli.stored import Kept, impl_of, kept_in, leave_kept, to_store
 from haulier.cli.tally import Tally
 from haulier.cli.turns import Turns
 from haulier.cli.views import view_for
@@ -36,10 +38,14 @@ from haulier.fetchers.checksums import Checksum, read_sums
 from haulier.fetchers.http import HttpFetcher
 from haulier.messages import Impl
 from haulier.policies import Retention
+from haulier.worker import Wanted as Dispatched
 
 __all__ = ["run"]
 
 _T = TypeVar("_T")
+
+MOST_KEPT: Final = 100_000
+"""How many that are over a store keeps, as history."""
 
 MOST_UNFINISHED: Final = 20
 """How many are named after Ctrl-C: the first of thousands say it all."""
@@ -48,7 +54,7 @@ MOST_UNFINISHED: Final = 20
 def run(args: argparse.Namespace) -> int:
     """Download, and return the exit status."""
     place = place_of(args.dest)
-    wanted = read_wanted(args.urls, args.input, place, _sums(args, place), args.via)
+    wanted = read_wanted(args.urls, args.input, place, _sums(args, place), args.via, may_be_none=args.store is not None)
     wanted = _with_checksum(wanted, args.checksum)
     config = _checked(lambda: read_config(args.config))
     manners = {source: manners_of(source, args, config) for source in {each.source for each in wanted}}
@@ -59,34 +65,58 @@ def run(args: argparse.Namespace) -> int:
         return dry_run(wanted, place, manners, outlet, as_json=args.json)
     with ExitStack() as exits:
         stop = exits.enter_context(Stop())
-        impls = _impls(args, place, wanted, manners, exits)
+        kept: list[Kept] = []
+        engine = None
+        if args.store is not None:
+            engine = exits.enter_context(_checked(lambda: _engine(args, MOST_KEPT)))
+            kept = kept_in(engine)
+            manners |= {each.source: manners_of(each.source, args, config) for each in kept}
+        kinds = {(each.source, each.is_medium) for each in wanted} | {(each.source, each.is_medium) for each in kept}
+        impls = _impls(args, place, kinds, manners, exits)
         _check_folder(place.folder)
         raise_file_limit()
-        return _download(args, wanted, manners, impls, place, outlet, stop)
+        if engine is None:
+            engine = exits.enter_context(_checked(lambda: _engine(args, len(wanted))))
+        return _download(args, engine, wanted, kept, manners, impls, place, outlet, stop)
+
+
+def _engine(args: argparse.Namespace, count: int) -> DownloadEngine:
+    retention = Retention(max_terminal=max(10_000, count), max_history=MOST_KEPT)
+    return DownloadEngine(retention=retention, trace=args.trace, store=args.store)
 
 
 def _download(
     args: argparse.Namespace,
+    engine: DownloadEngine,
     wanted: list[Wanted],
+    kept: list[Kept],
     manners: Mapping[str, Manners],
     impls: Mapping[tuple[str, bool], Impl],
     place: Place,
     outlet: Outlet,
     stop: Stop,
 ) -> int:
-    tally, started_at = Tally(len(wanted)), monotonic()
+    stored = None if args.store is None else to_store(wanted, kept)
+    sources = [each.source for each in kept]
+    sources += [each.source for each in wanted] if stored is None else [s for s, new in stored.items() for _ in new]
+    tally, started_at = Tally(len(sources)), monotonic()
     lines = JsonLines(outlet)
     quiet = view_for(outlet, quiet=args.quiet or args.json, verbose=args.verbose)
     view = lines if args.json else quiet
-    retention = Retention(max_terminal=max(10_000, len(wanted)))
-    engine = _checked(lambda: DownloadEngine(retention=retention, trace=args.trace))
     heard = engine.subscribe(lines.hear, capacity=sys.maxsize) if args.json else nullcontext()
-    for source, each in manners.items():
-        engine.register_source(source, policy=each.policy)
-    turns = Turns(engine, Counter(each.source for each in wanted), args.hosts)
+    turns = Turns(engine, Counter(sources), args.hosts)
     with heard, Follower(engine, tally, view, stop, turns.ended) as follower:
-        _dispatch(engine, wanted, impls, follower, stop)
+        for source, each in manners.items():  # from here on what was kept goes on
+            impl = None if stored is None else impl_of(source, impls)
+            policy = replace(each.policy, resume_interrupted=True)
+            engine.register_source(source, policy=policy, impl=impl)
+        if stored is None:
+            _dispatch(engine, wanted, impls, follower, stop)
+        else:
+            _dispatch_stored(engine, stored, follower, stop)
         follower.wait(Explainer(view).look if args.explain else None)
+    if stored is not None:
+        leave_kept(engine, tally)
     took_s = monotonic() - started_at
     if args.json:
         lines.summary(
@@ -100,7 +130,8 @@ def _download(
         )
     elif not args.quiet:
         outlet.line(_summary(tally, place.folder, took_s))
-    for line in _not_here(tally):
+    again = "the same command again" if stored is None else f"haulier get --store {quote(args.store)}"
+    for line in _not_here(tally, again):
         stderr_line(plain(line))
     if tally.unfinished:
         return stop.exit_status or 1
@@ -110,14 +141,14 @@ def _download(
 def _impls(
     args: argparse.Namespace,
     place: Place,
-    wanted: Iterable[Wanted],
+    kinds: Iterable[tuple[str, bool]],
     manners: Mapping[str, Manners],
     exits: ExitStack,
 ) -> dict[tuple[str, bool], Impl]:
     """A fetcher for each source, and whether yt-dlp is in it. Those with the same settings share one, and its pace."""
     shared: dict[Any, Any] = {}
     impls: dict[tuple[str, bool], Impl] = {}
-    for source, is_medium in {(each.source, each.is_medium) for each in wanted}:
+    for source, is_medium in kinds:
         settings = manners[source].fetching
         key = is_medium, *settings.items()
         if key not in shared:
@@ -148,7 +179,7 @@ def _checked(make: Callable[[], _T]) -> _T:
     except OSError as error:
         name = f" {str(error.filename)!r}" if error.filename else ""
         raise UsageError(f"cannot read{name}: {(error.strerror or 'it failed').lower()}") from None
-    except (ValueError, TypeError, ConfigError) as error:
+    except (ValueError, TypeError, ConfigError, HaulierError, ImportError) as error:
         raise UsageError(str(error)) from None
 
 
@@ -204,6 +235,28 @@ def _dispatch(
         follower.glance()
 
 
+def _dispatch_stored(
+    engine: DownloadEngine, stored: Mapping[str, list[Dispatched]], follower: Follower, stop: Stop
+) -> None:
+    """One transaction for each source."""
+    for source, new in stored.items():
+        why = "not stored"
+        if stop.signum is None:
+            try:
+                engine.worker.dispatch_many(source, new)
+                continue
+            except HaulierError as error:
+                why = str(error)
+        for each in new:
+            shown = (each.extra_record_fields or {})["shown"]
+            if stop.signum is not None:
+                follower.tally.leave(source, shown)
+            else:
+                follower.tally.refuse(source, shown, why)
+                follower.ended(source)
+        follower.glance()
+
+
 def _summary(tally: Tally, dest: str, took_s: float) -> str:
     parts = [f"{tally.done:,} done"]
     if tally.already:
@@ -216,7 +269,7 @@ def _summary(tally: Tally, dest: str, took_s: float) -> str:
     return f"{counted(tally.total, 'download')}: {', '.join(parts)}; {amount}, into {dest}"
 
 
-def _not_here(tally: Tally) -> Iterator[str]:
+def _not_here(tally: Tally, again: str) -> Iterator[str]:
     """What failed, all of it with the reason, and what was not finished."""
     if tally.failed:
         yield f"{len(tally.failed):,} failed:"
@@ -224,7 +277,7 @@ def _not_here(tally: Tally) -> Iterator[str]:
         tries = f" ({ended.attempts} attempts)" if ended.attempts > 1 else ""
         yield f"  {ended.shown}: {ended.reason}{tries}"
     if tally.unfinished:
-        yield f"stopped, {len(tally.unfinished):,} not finished (the same command again goes on with them):"
+        yield f"stopped, {len(tally.unfinished):,} not finished ({again} goes on with them):"
     begun_first = sorted(tally.unfinished, key=lambda ended: ended.attempts == 0)
     for ended in begun_first[:MOST_UNFINISHED]:
         yield f"  {ended.shown}" + (f" (at {ended.progress:.0f} %)" if ended.attempts else "")

@@ -51,6 +51,8 @@ class Tally:
         """By source: attempts that ended with the source asking for a pause."""
         self.over = threading.Event()
         """Set once all are over."""
+        if not total:
+            self.over.set()
         self._lock = threading.Lock()
 
     def hear(self, event: Changed) -> bool:
@@ -95,10 +97,10 @@ class Tally:
             if self.ended >= self.total:
                 self.over.set()
 
-    def leave(self, source: str, shown: str) -> None:
-        """Count a download that was not even handed to the engine, since all is being stopped."""
+    def leave(self, source: str, shown: str, attempts: int = 0, progress: float = 0.0) -> None:
+        """Count a download that was not handed to the engine, since all is being stopped, or is kept for another."""
         with self._lock:
-            self.unfinished.append(Ended(source, shown, "not started", 0, 0.0))
+            self.unfinished.append(Ended(source, shown, "not finished", attempts, progress))
 
     @property
     def ended(self) -> int:

@@ -39,9 +39,15 @@ class Wanted(NamedTuple):
 
 
 def read_wanted(
-    arguments: Iterable[str], files: Iterable[str], place: Place, sums: Mapping[str, Checksum], via: str
+    arguments: Iterable[str],
+    files: Iterable[str],
+    place: Place,
+    sums: Mapping[str, Checksum],
+    via: str,
+    *,
+    may_be_none: bool = False,
 ) -> list[Wanted]:
-    """Everything that is wanted, in order, and each URL once.
+    """Everything that is wanted, in order, and each URL once. ``may_be_none``: no URL at all is fine.
 
     Raises ``UsageError`` that says what is wrong, for each bad line where.
     """
@@ -65,7 +71,7 @@ def read_wanted(
         more = len(wrong) - _MOST_COMPLAINTS
         shown = [*wrong[:_MOST_COMPLAINTS], *([f"… and {more} more"] if more > 0 else [])]
         raise UsageError("\n  ".join(["nothing was downloaded:", *shown]) if len(wrong) > 1 else wrong[0])
-    if not wanted:
+    if not wanted and not may_be_none:
         raise UsageError("no URL: name one, or a file of them (-i FILE), or '-' for standard input")
     return wanted
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from haulier import messages as m
 from haulier.core.entry import Entry, Held, is_past
 from haulier.core.ledger import End, Ledger
+from haulier.events import Changed
 from haulier.policies import Retention
 from haulier.records import OPEN_PHASES, TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
@@ -77,8 +78,9 @@ class Journal:
     def add(self, key: Key, ticket: str | None) -> None:
         """Something new."""
         page = self.page
-        for each in (page.gone, page.forgotten, page.touched):
-            each.pop(key, None)
+        if page.gone or page.forgotten or page.touched:
+            for each in (page.gone, page.forgotten, page.touched):
+                each.pop(key, None)
         page.new[key] = (self.next_seq, ticket)
         page.is_urgent = True
         self.next_seq += 1
@@ -207,9 +209,10 @@ class DurableLedger(Ledger):
                 self.journal.forget((source, download_id))
             else:
                 del new[source, download_id]
-        if refused and self.events:
+        if self.events:
             ids = {download_id for _, download_id in refused}
-            self.events = deque(event for event in self.events if getattr(event, "download_id", None) not in ids)
+            told = (event for event in self.events if not (isinstance(event, Changed) and event.download_id in ids))
+            self.events = deque(told)
 
     def _started(self, transfer: Transfer) -> None:
         super()._started(transfer)
@@ -237,10 +240,16 @@ class DurableLedger(Ledger):
 
     def _over(self, source: str, download_id: str, phase: str, end: End) -> None:
         if len(end) == 6 and self._keeps(source):  # it landed at its first attempt: no ``_moved`` tells of that
-            _, attempt, started_on, _, on, _ = end
-            self.journal.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
-            self.journal.pace(source, on, None)
+            self.journal.pace(source, end[4], None)
         super()._over(source, download_id, phase, end)
+
+    def _entry(self, source: str, download_id: str) -> Entry | None:
+        held = self.buckets.get(source, {}).get(download_id)
+        if is_past(held) and self._keeps(source):
+            # A row that it still is says so itself; from now on it is a record like others.
+            _, attempt, started_on, _, on, _ = held
+            self.journal.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
+        return super()._entry(source, download_id)
 
     def _paced(self, message: m.Paced) -> None:
         self.journal.loosen(message.source, -1)
@@ -285,7 +294,7 @@ class DurableLedger(Ledger):
             self.journal.touch((message.source, message.download_id), urgent=False)
 
     def _cancel(self, message: m.Cancel) -> bool:
-        found = self.find(message.source, message.download_id)
+        found = self.find(None, message.download_id)
         cancelled = super()._cancel(message)
         if cancelled and found is not None:
             self._touch(found[0], message.download_id)

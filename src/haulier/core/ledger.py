@@ -216,7 +216,7 @@ class Ledger:
         return True
 
     def _cancel(self, message: m.Cancel) -> bool:
-        found = self.find(message.source, message.download_id)
+        found = self.find(None, message.download_id)
         if found is None:
             return False
         source, _ = found

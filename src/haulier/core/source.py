@@ -291,8 +291,10 @@ class Source(Line):
             self.confirm(transfer, now)
             self.gate.ended(now)
 
-    def crashed(self, transfer: Transfer | None, cause: BaseException, now: float, on: float) -> None:
-        """A slot died, with ``transfer`` in hand (of which ``fell`` has been told) or between two."""
+    def crashed(
+        self, transfer: Transfer | None, cause: BaseException, now: float, on: float, at: float | None = None
+    ) -> None:
+        """A slot died ``at`` (None: now), with ``transfer`` in hand, of which ``fell`` has been told, or none."""
         reason = f"worker crash: {text_of(cause)}"
         patch = {"error": reason, "error_type": type(cause).__name__}
         if transfer is not None and transfer.given_up:
@@ -310,7 +312,7 @@ class Source(Line):
             return
         if self.policy.on_crash == "error_queued":
             self.sweep(reason, type(cause).__name__, on)
-        verdict = self.restarts.crashed(now, cause)
+        verdict = self.restarts.crashed(now if at is None else at, cause)
         if isinstance(verdict, GiveUp):
             self.go_down(verdict.reason, on)
         else:

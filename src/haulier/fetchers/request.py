@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from haulier.errors import PermanentError
 from haulier.fetchers.urls import redacted
@@ -14,6 +15,8 @@ __all__ = ["Request"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A ``target_id`` for ``HttpFetcher`` and ``YtDlpFetcher``, wherever a URL may be one.
+
+    With a durable store, which writes it down: a dict with these keys instead, such as ``request.as_dict()``.
 
     - ``name``: of the file; with '/' in it, in folders below ``dest``; with one at its end, only the folder. What is
       unsafe in it is replaced. '': the server's.
@@ -28,14 +31,27 @@ class Request:
 
     @classmethod
     def of(cls, target: object) -> Request:
-        """``target`` itself, or the request for the URL that it is. Raises ``PermanentError`` for anything else."""
+        """``target`` itself, or the request for the URL, or of the dict, that it is.
+
+        Raises ``PermanentError`` for anything else.
+        """
         if isinstance(target, cls):
             return target
         if isinstance(target, str):
             return cls(url=target)
+        if isinstance(target, Mapping) and "url" in target and target.keys() <= _KEYS:
+            return cls(**target)
         raise PermanentError(f"the target_id of an HTTP download is its URL or a Request, not {type(target).__name__}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for a durable store: what JSON can say. Its URL and headers are written down as they are."""
+        told: dict[str, Any] = {"url": self.url, "name": self.name, "checksum": self.checksum}
+        return {**told, "headers": dict(self.headers)}
 
     def __repr__(self) -> str:
         return f"Request(url={redacted(self.url)!r}, name={self.name!r}, checksum={self.checksum!r})"
 
     __str__ = __repr__
+
+
+_KEYS: Final = frozenset({"url", "name", "checksum", "headers"})

@@ -22,7 +22,9 @@ __all__ = [
 ]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_SCHEME: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_MISSPELT: Final = re.compile(r"\s*postgres(ql)?:/|.*\bpassword\s*=", re.IGNORECASE | re.DOTALL)
+"""What somebody meant for PostgreSQL. Taken for a path, the password in it would be shown, or be a file's name."""
 
 
 def open_storage(
@@ -51,7 +53,9 @@ def open_storage(
     if not place or "\0" in place:
         raise ValueError(f"the path of a store must not be empty or have a NUL in it: {place!r}")
     if isinstance(where, str) and (scheme := _SCHEME.match(place)):
-        raise ValueError(f"a store is the path of a file or a postgresql:// URL, not {scheme[0]}…")
+        raise ValueError(f"a store is the path of a file or a postgresql:// URL, not {scheme[0].strip()}…")
+    if _MISSPELT.match(place):
+        raise ValueError("a store in PostgreSQL is named by a str that begins with postgresql:// or postgres://")
     from haulier.storage.sqlite import SqliteStorage  # here: what is not used need not be there
 
     return SqliteStorage(place, synchronous)

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from haulier.errors import StoreUnavailable, forked
 from haulier.storage import sql
-from haulier.storage.codec import decode, escape, unescape
-from haulier.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, HistoryRow, Key, Loaded, Row
+from haulier.storage.codec import escape, unescape
+from haulier.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, Key, Loaded, Row
 
 __all__ = ["BEFORE_ALL", "BEYOND_ALL", "Database", "DatabaseCursor"]
 
@@ -87,10 +87,10 @@ class Database(ABC):
         while True:
             parameters = (seq, PAGE_ROWS)
             page = self._read(lambda cursor: self._all(cursor, sql.ROWS, parameters))  # noqa: B023 - called at once
-            for source, id_, seq, phase, *rest in page:
-                yield Row(unescape(source), unescape(id_), seq, _unescaped(phase), *rest)
+            yield from map(_row, page)
             if len(page) < PAGE_ROWS:
                 return
+            seq = page[-1][2]
 
     def write(self, batch: Batch) -> None:
         """Write all of it or nothing."""
@@ -116,14 +116,16 @@ class Database(ABC):
 
     def history(
         self, source: str | None = None, phase: str | None = None, before: Cursor | None = None, limit: int = 100
-    ) -> list[HistoryRow]:
+    ) -> list[Row]:
         """A page of what is over, newest first."""
         parameters = (*(before or BEYOND_ALL), _escaped(source), _escaped(phase), limit)
-        found = self._read(lambda cursor: self._all(cursor, sql.HISTORY, parameters))
-        return [
-            HistoryRow(unescape(source), unescape(id_), seq, _unescaped(phase), ended_on, self._decoded(record))
-            for source, id_, seq, phase, ended_on, record in found
-        ]
+        return list(map(_row, self._read(lambda cursor: self._all(cursor, sql.HISTORY, parameters))))
+
+    def find(self, source: str, id: str) -> Row | None:
+        """One row."""
+        key = Key(escape(source), escape(id))
+        found = self._read(lambda cursor: self._all(cursor, sql.FIND, key))
+        return _row(found[0]) if found else None
 
     def attempts(self, source: str, id: str) -> list[Attempt]:
         """The ended attempts of one download, in order."""
@@ -177,12 +179,6 @@ class Database(ABC):
             told = self._told[statement] = self._dialect.tell(statement)
         return told
 
-    def _decoded(self, record: str) -> Any:
-        try:
-            return decode(record)
-        except StoreUnavailable as error:
-            raise StoreUnavailable(f"{self._shown}: {error}") from error
-
     def _upgrade(self, cursor: DatabaseCursor, version: int) -> None:
         """Take the steps from ``version`` to this one. The caller writes down that they were taken."""
         for step in sql.STEPS[version:]:
@@ -202,6 +198,11 @@ def _escaped(text: str | None) -> str | None:
     return None if text is None else escape(text)
 
 
+def _row(found: Sequence[Any]) -> Row:
+    source, id_, seq, phase, *rest = found
+    return Row(unescape(source), unescape(id_), seq, _unescaped(phase), *rest)
+
+
 def _unescaped(text: str | None) -> str | None:
     return None if text is None else unescape(text)
 
@@ -217,6 +218,9 @@ def _escaped_row(row: R) -> R:
 
 
 def _escaped_attempt(attempt: Attempt) -> Attempt:
+    """The attempt, mostly itself."""
+    if all(text is None or text.isprintable() for text in attempt if not isinstance(text, int | float)):
+        return attempt
     return attempt._replace(
         source=escape(attempt.source),
         id=escape(attempt.id),

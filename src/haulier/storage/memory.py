@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from haulier.errors import StoreUnavailable
-from haulier.storage.codec import decode
-from haulier.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, HistoryRow, Key, Loaded, Row
+from haulier.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, Key, Loaded, Row
 
 __all__ = ["MemoryStorage"]
 
@@ -60,16 +59,21 @@ class MemoryStorage:
 
     def history(
         self, source: str | None = None, phase: str | None = None, before: Cursor | None = None, limit: int = 100
-    ) -> list[HistoryRow]:
+    ) -> list[Row]:
         """A page of what is over, newest first."""
         self._check_open()
         found = [
-            HistoryRow(row.source, row.id, row.seq, row.phase, row.ended_on, decode(row.record))
+            row
             for row in self._rows.values()
             if row.ended_on is not None and source in (None, row.source) and phase in (None, row.phase)
         ]
         found.sort(key=lambda row: row.cursor, reverse=True)
         return [row for row in found if before is None or row.cursor < before][:limit]
+
+    def find(self, source: str, id: str) -> Row | None:
+        """One row."""
+        self._check_open()
+        return self._rows.get(Key(source, id))
 
     def attempts(self, source: str, id: str) -> list[Attempt]:
         """The ended attempts of one download, in order."""
@@ -101,7 +105,10 @@ class MemoryStorage:
 
 
 def _changed(row: Row, change: Change) -> Row:
-    return row._replace(phase=change.phase, ended_on=change.ended_on, record=change.record, tried=change.tried)
+    ticket = row.ticket if change.ended_on is None else None
+    return row._replace(
+        phase=change.phase, ended_on=change.ended_on, record=change.record, ticket=ticket, tried=change.tried
+    )
 
 
 def _drop(keys: Iterable[Key], rows: dict[Key, Row], attempts: dict[Key, dict[int, Attempt]]) -> None:

@@ -40,9 +40,18 @@ class Row(NamedTuple):
     tried: str | None
     """JSON text: what is known of its attempts so far. None before the first."""
 
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in the history, where it is over: see ``Storage.history``."""
+        assert self.ended_on is not None
+        return Cursor(self.ended_on, self.seq)
+
 
 class Change(NamedTuple):
-    """What is new of a row that is there; its ticket and its place in the order stay. No such row: nothing happens."""
+    """What is new of a row that is there; its place in the order stays. No such row: nothing happens.
+
+    Its ticket stays until it is over: nobody runs it again, and there may be a password in it.
+    """
 
     source: str
     id: str
@@ -149,12 +158,15 @@ class Storage(Protocol):
 
     def history(
         self, source: str | None = None, phase: str | None = None, before: Cursor | None = None, limit: int = 100
-    ) -> list[HistoryRow]:
+    ) -> list[Row]:
         """At most ``limit`` rows that are over, listed or not, newest first by ``(ended_on, seq)``.
 
         Those of one ``source`` or ``phase`` only, where given. ``before``: the cursor of the last row seen; what ended
         in the meantime does not shift what follows.
         """
+
+    def find(self, source: str, id: str) -> Row | None:
+        """One row, listed or not."""
 
     def attempts(self, source: str, id: str) -> list[Attempt]:
         """The ended attempts of one download, in order."""

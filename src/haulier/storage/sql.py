@@ -125,7 +125,8 @@ ADD: Final = Statement(
 
 CHANGE: Final = Statement(
     """
-    UPDATE downloads SET phase = :phase, ended_on = :ended_on, record = :record, tried = :tried
+    UPDATE downloads SET phase = :phase, ended_on = :ended_on, record = :record, tried = :tried,
+        ticket = CASE WHEN CAST(:ended_on AS DOUBLE PRECISION) IS NULL THEN ticket END
     WHERE source = :source AND id = :id
     """,
     Change._fields,
@@ -181,9 +182,17 @@ ATTEMPTS: Final = Statement(
     Key._fields,
 )
 
+FIND: Final = Statement(
+    """
+    SELECT source, id, seq, phase, ended_on, record, ticket, tried
+    FROM downloads WHERE source = :source AND id = :id
+    """,
+    Key._fields,
+)
+
 HISTORY: Final = Statement(
     """
-    SELECT source, id, seq, phase, ended_on, record
+    SELECT source, id, seq, phase, ended_on, record, ticket, tried
     FROM downloads
     WHERE ended_on IS NOT NULL AND (ended_on, seq) < (:ended_on, :seq)
         AND (CAST(:source AS TEXT) IS NULL OR source = :source)

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
@@ -88,6 +88,8 @@ class SqliteStorage(Database):
             return 0
         if not stat.S_ISREG(there.st_mode):
             raise StoreUnavailable(f"{self._path} is no file")
+        if there.st_nlink > 1:  # its log and our lock go by the name: one that came by the other would break it
+            raise StoreUnavailable(f"{self._path} has another name (a hard link): remove that, or copy the file")
         if not os.access(self._path, os.R_OK | os.W_OK):
             raise StoreUnavailable(f"{self._path} cannot be read and written: it is read-only, or another user's")
         if 0 < there.st_size < SMALLEST_BYTES:
@@ -107,7 +109,8 @@ class SqliteStorage(Database):
             if _size(self._path) <= CHECKED_BYTES:
                 [(told,), *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
                 if told != "ok":
-                    raise StoreUnavailable(f"{self._path} is damaged: {told}. It was left as it is")
+                    why = " ".join(told.split())  # it has lines
+                    raise StoreUnavailable(f"{self._path} is damaged: {why}. It was left as it is")
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
         finally:
@@ -136,6 +139,9 @@ class SqliteStorage(Database):
         """A connection that can write to a database of this version."""
         connection = self._open(mode)
         try:
+            # An empty one would become a new database, in which everything before is missing without a word.
+            if mode == "rw" and not self._check(connection):
+                raise StoreUnavailable(f"{self._path} was emptied while it was in use: put it back")
             self._settle(connection)
             self._migrate(connection)
         except BaseException as error:
@@ -200,10 +206,13 @@ class SqliteStorage(Database):
 
     # ---- reading and writing -----------------------------------------------------------------------------------------
 
+    # A cursor that is not closed would keep the file, with its locks, after ``_disconnect``: the traceback has it.
+
     def _read(self, work: Callable[[DatabaseCursor], T]) -> T:
         connection = self._connected()
         try:
-            return work(connection.cursor())
+            with closing(connection.cursor()) as cursor:
+                return work(cursor)
         except sqlite3.Error as error:
             self._disconnect()
             raise self._unavailable(error) from None  # its text may be that of a damaged record
@@ -212,7 +221,8 @@ class SqliteStorage(Database):
         connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")  # so that a writer from outside is waited for here, and only here
-            result = work(connection.cursor())
+            with closing(connection.cursor()) as cursor:
+                result = work(cursor)
             connection.execute("COMMIT")
         except BaseException as error:
             self._take_back(connection, error)

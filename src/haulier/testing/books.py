@@ -106,19 +106,19 @@ class Books:
 
     # ---- the source --------------------------------------------------------------------------------------------------
 
-    def crashed(self, now: float, but_for: Container[str]) -> None:
-        """A slot that was not a zombie's is buried. ``but_for``: as in ``swept``."""
+    def crashed(self, at: float, but_for: Container[str]) -> None:
+        """A slot that was not a zombie's died ``at``, and is buried. ``but_for``: as in ``swept``."""
         self.version += 1
         if self.is_closed or self.is_down:
             return
         if self._policy.on_crash == "error_queued":
             self.swept(but_for)
         restart = self._policy.restart
-        if sum(at > now - restart.period for at in self._crashes) >= restart.intensity:
+        if sum(crash > at - restart.period for crash in self._crashes) >= restart.intensity:
             self.is_down = True
             self.swept(but_for)
         else:
-            self._crashes.append(now)
+            self._crashes.append(at)
             self.restarts += 1
 
     def rests(self, until: float) -> None:

@@ -118,8 +118,9 @@ class Shells(Slots):
                     self.source.fell(transfer, now)
                     self.witness.fell(transfer)
                 was_zombie = transfer is not None and self.source.in_flight.get(transfer.download_id) is not transfer
-                self.source.crashed(transfer, ended.cause or RuntimeError("it ended"), now, self.clock.time())
-                self.witness.crashed(transfer, was_zombie)
+                cause = ended.cause or RuntimeError("it ended")
+                self.source.crashed(transfer, cause, now, self.clock.time(), ended.at)
+                self.witness.crashed(transfer, was_zombie, now if ended.at is None else ended.at)
                 self.hired.remove(slot)
                 self._hiring = False
         yield from self._changed()

@@ -261,7 +261,7 @@ class Slots(Stage):
         if slot.left:
             self.hired.remove(slot)
             return
-        transfer = slot.in_hand
+        transfer, at = slot.in_hand, self.clock.monotonic()
         self.witness.died(transfer)
         if transfer is not None:
             if self.slots.get(transfer.download_id) is slot:
@@ -271,6 +271,6 @@ class Slots(Stage):
                 self.source.fell(transfer, self.clock.monotonic())
                 self.witness.fell(transfer)
         yield FREE
-        self.letters.append(m.Ended(self, transfer, cause, slot))
+        self.letters.append(m.Ended(self, transfer, cause, slot, at))
         yield FREE
         slot.is_reported = True

@@ -256,14 +256,14 @@ class Witness:
             self._last_end = self._now()
             self.answers.changed()
 
-    def crashed(self, transfer: Transfer | None, was_zombie: bool) -> None:
-        """The supervisor buried a slot."""
+    def crashed(self, transfer: Transfer | None, was_zombie: bool, at: float) -> None:
+        """The supervisor buried a slot that died ``at``."""
         self._unburied -= 1
         self.answers.changed()
         if transfer is not None and transfer.given_up:
             self.books.zombie_returned()
         else:
-            self.books.crashed(self._now(), self._source.pending)
+            self.books.crashed(at, self._source.pending)
         if transfer is not None and not was_zombie:
             self.books.let_go(transfer.download_id)
             self.fates.setdefault(transfer.download_id, Phase.FAILED)

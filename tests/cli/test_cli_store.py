@@ -1,0 +1,91 @@
+"""``haulier get --store FILE``: what is not finished is gone on with, without its URLs being given again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from haulier import DownloadEngine
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Haulier, Site, Start
+
+
+def ended_by(process: Any, signum: int) -> str:
+    """What it said on stderr."""
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=30)
+    return str(err)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_it_goes_on_where_it_was_interrupted(
+    signum: int, start: Start, run: Haulier, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    first, held, last = site.serve("/first.bin"), site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
+    process = start("get", "--store", "my list.db", first, held, last, "--dest", "into")
+    wait_until(lambda: list(tmp_path.glob("into/a*.part")), "a part on disk")
+    err = ended_by(process, signum)
+    if signum == signal.SIGINT:
+        assert process.returncode == 130
+        assert err.splitlines()[0] == "stopped, 2 not finished (haulier get --store 'my list.db' goes on with them):"
+        assert sorted(line.split(" (")[0] for line in err.splitlines()[1:]) == [
+            f"  {site.url('/a.bin')}?token=***",
+            f"  {last}",
+        ]
+    assert [path.name for path in (tmp_path / "into").glob("*.bin")] == ["first.bin"]
+    site.gate.set()
+    again = run("get", "--store", "my list.db", "--dest", "into", "--json")
+    assert (again.returncode, again.stderr) == (0, "")
+    done = [line for line in map(json.loads, again.stdout.splitlines()) if line["event"] == "done"]
+    assert [line["url"] for line in done] == [f"{site.url('/a.bin')}?token=***", last]
+    assert sorted(path.name for path in (tmp_path / "into").iterdir()) == ["a.bin", "b.bin", "first.bin"]
+    assert len(site.starts) == 4  # one of them twice
+    nothing = run("get", "--store", "my list.db", "--dest", "into")
+    assert nothing.stdout.startswith("0 downloads: 0 done"), nothing.stderr
+    assert nothing.returncode == 0
+
+
+def test_what_waits_already_is_not_added_twice(
+    start: Start, run: Haulier, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    held, waits, new = site.hold("/a.bin"), site.serve("/b.bin"), site.serve("/c.bin")
+    process = start("get", "--store", "q.db", held, waits)
+    wait_until(lambda: list(tmp_path.glob("*.part")), "a part on disk")
+    ended_by(process, signal.SIGKILL)
+    site.gate.set()
+    done = run("get", "--store", "q.db", new, waits, held)
+    assert done.stdout.splitlines()[-1].startswith("3 downloads: 3 done"), done.stderr
+    assert len(site.starts) == 4  # the one that was interrupted twice
+
+
+def test_a_store_that_is_in_use_or_no_store_is_a_usage_error(
+    start: Start, run: Haulier, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    process = start("get", "--store", "q.db", site.hold("/a.bin"))
+    wait_until(lambda: list(tmp_path.glob("*.part")), "a part on disk")
+    second = run("get", "--store", "q.db")
+    assert second.returncode == 2
+    assert f"in use by another engine, process {process.pid}" in second.stderr
+    (tmp_path / "text").write_text("no database")
+    wrong = run("get", "--store", "text")
+    assert (wrong.returncode, "no SQLite database" in wrong.stderr) == (2, True)
+    assert (tmp_path / "text").read_text() == "no database"
+    with DownloadEngine(store=tmp_path / "daemon.db") as engine:
+        engine.add_record("peer", "mine", {"state": "InProgress"})
+    others = run("get", "--store", "daemon.db", site.serve("/b.bin"))
+    assert (others.returncode, "other downloads than those of 'haulier get'" in others.stderr) == (2, True)
+
+
+def test_no_record_has_the_secrets_of_a_url(run: Haulier, site: Site, tmp_path: Path) -> None:
+    url = site.serve("/a.bin?token=geheim").replace("://", "://joe:hunter2@")
+    assert run("get", "--store", "q.db", url).returncode == 0
+    [(record,)] = sqlite3.connect(tmp_path / "q.db").execute("SELECT record FROM downloads").fetchall()
+    assert "geheim" not in record
+    assert "hunter2" not in record
