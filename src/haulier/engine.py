@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from haulier import messages as m
 from haulier.actors.draining import behind_own, drain_queues
+from haulier.actors.mailbox import Mailbox
 from haulier.actors.subscription import Subscription
 from haulier.actors.system import System
 from haulier.actors.waiting import arrivals
@@ -284,17 +285,32 @@ class DownloadEngine:
         out as well, also where it was over already. With a durable store it is on disk when this returns.
         """
         system = self._system
-        first = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
-        mailboxes = list(system.mailboxes.values())
-        if first is not None:
-            mailboxes.insert(0, first)
-        found = next((mailbox for mailbox in mailboxes if mailbox.cancel(download_id)), None)
-        cancelled = found is not None or bool(system.store.ask(m.Cancel(download_id)))
-        if found is not None and found.is_kept:
-            system.store.ask(m.Sync())  # a queued one is not to start with the next engine either
+        hinted = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
+        found = hinted if hinted is not None and hinted.has(download_id) else self._mailbox_of(download_id)
+        if found is not None and found.cancel(download_id):
+            cancelled = True
+            if found.is_kept:
+                system.store.ask(m.Sync())  # a queued one is not to start with the next engine either
+        else:
+            cancelled = bool(system.store.ask(m.Cancel(download_id)))
         if remove:
             system.store.ask(m.Remove(None, download_id))
         return cancelled
+
+    def _mailbox_of(self, download_id: str) -> Mailbox | None:
+        """The mailbox of a download that waits or runs."""
+        system = self._system
+        for mailbox in list(system.mailboxes.values()):
+            if mailbox.has(download_id):
+                return mailbox
+        # Nowhere, or it was in nobody's sight for a moment, as it was being taken: its record says where it is.
+        for catch_up in (False, True):
+            if catch_up:
+                self._catch_up()
+            held = system.ledger.find(None, download_id)
+            if held is not None:
+                return system.mailboxes.get(held[0])
+        return None
 
     def wait(self, download_id: str, timeout: float | None = None) -> Record:
         """Wait until a download is over; its record. One that is removed meanwhile is over, too.

@@ -241,6 +241,11 @@ class Mailbox:
             self.hiring = True
             self.tell_supervisor(m.Hire(self))
 
+    def has(self, download_id: str) -> bool:
+        """Whether a download waits or runs here; without the lock, so that one that is just being taken is not seen."""
+        source = self.source
+        return download_id in source.pending or download_id in source.in_flight
+
     def cancel(self, download_id: str) -> bool:
         """Cancel a download; False where it is not here, or over."""
         try:
