@@ -19,12 +19,12 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Held:
-    """An impl that waits until it is let go."""
+    """An impl that waits until it is let go; or what a source's only impl calls where it is to wait."""
 
     def __init__(self) -> None:
         self._started, self._go = threading.Event(), threading.Event()
 
-    def __call__(self, download_id: str, target_id: Any, display_name: str) -> str:
+    def __call__(self, download_id: str = "", target_id: Any = None, display_name: str = "") -> str:
         self._started.set()
         if not self._go.wait(TIMEOUT_S):
             raise TimeoutError("nobody let it go")

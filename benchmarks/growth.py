@@ -46,6 +46,12 @@ def line(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int
     return {int(x): sample[key] for x, sample in points.items() if key in sample}
 
 
+def ranges(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int, tuple[float, float]]:
+    """The least and the most run of each point of a line."""
+    points = results["spread"].get(curve, {}).get(row, {})
+    return {int(x): tuple(sample[key]) for x, sample in points.items() if key in sample}
+
+
 def steep(results: Mapping[str, Any], row: str = "haulier") -> Iterator[tuple[Curve, str, float]]:
     """The lines of haulier that are steeper than they should be: the curve, the title of the line, its slope."""
     for curve in CURVES:

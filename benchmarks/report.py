@@ -50,7 +50,12 @@ HEADLINES: Final = (
     Headline("CPU for it, µs", W1, "cpu_us", ",.1f"),
     Headline("dispatch with 10,000 queued, p50 µs", W2, "dispatch_us@50", ",.1f"),
     Headline("memory for one that is queued, bytes", W2, "bytes_per_queued"),
-    Headline("a million queued: worst pause of others, ms", MILLION, "worst_pause_ms"),
+    Headline(
+        "a million queued: worst pause of others, ms",
+        MILLION,
+        "worst_pause_ms",
+        rows={"pool": "pool", "haulier": "haulier"},
+    ),
     Headline("how late a delay ends, p50 µs", W3, "late_us@50"),
     Headline("dispatch to start, 32 others busy, p50 µs", W4, "start_us@50"),
     Headline("the same, p99 µs", W4, "start_us@99"),

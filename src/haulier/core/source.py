@@ -176,7 +176,8 @@ class Source(Line):
         del in_flight[transfer.ticket[0]]
         transfer.over = True
         gate.turned(now)
-        self._trace("end", transfer.ticket[0], stamped=now)
+        if self.note is not None:  # nobody is called for nothing here
+            self._trace("end", transfer.ticket[0], stamped=now)
         following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
         outcome.on, outcome.following = on, following
         self._tell_store(outcome)
