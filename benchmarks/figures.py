@@ -75,7 +75,7 @@ class Target:
         return "not 0"
 
     def __str__(self) -> str:
-        return f"≥ {self.at_least:,g}" if self.at_least is not None else f"≤ {self.at_most:,g}"
+        return f"≥ {self.at_least:,.10g}" if self.at_least is not None else f"≤ {self.at_most:,.10g}"
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ CURVES: Final = (
         "sources", "Sources in use", "sources", (1, 3, 10, 30, 100, 300, 1_000), (1, 10, 100, 1_000), sources,
         {"wall_us": "µs/download", "cpu_us": "CPU µs/download", "bytes_each": "bytes each"}, ("wall_us", "cpu_us"),
         {"haulier": NO_MORE, "pool": 1_000, "floor": 1_000},
-        dict.fromkeys(("µs/download", "CPU µs/download"), HAND_OVER),
+        {"µs/download": HAND_OVER, "CPU µs/download": "For the same reason."},
     ),
     Curve(
         "idle", "Idle sources beside ten that are in use", "idle sources", (1, 10, 100, 990), (10, 990), idle,

@@ -118,9 +118,11 @@ def _head(results: Mapping[str, Any]) -> Iterator[str]:
     yield "Made by `make bench` from the JSON beside it; how it is measured is in [the other README](../README.md)."
     for here in sorted({describe_machine(each["machine"]) for each in results.values()}):
         yield f"{here}."
+    if any(results[each.name]["sizes"] != each.sizes for each in WORKLOADS if each.name in results):
+        yield "Some of the workloads ran smaller than their targets are meant for: each table says how large."
     loads = [each["machine"]["load_1min"] for each in results.values()]
     if loads:
-        yield f"Load before each workload: {min(loads):g} to {max(loads):g}."
+        yield f"Load before each workload: {min(loads):g} to {max(loads):g}; a quiet machine has less than 1."
     yield ""
 
 
