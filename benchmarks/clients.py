@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["PATH", "TIMEOUT_S", "Held", "Ticker", "cpu_s_of", "rss_bytes", "wait_until"]
+__all__ = ["PATH", "TIMEOUT_S", "Held", "Ticker", "cpu_s_of", "peak_rss_kib", "rss_bytes", "wait_until"]
 
 PATH: Final = "downloads/instant.bin"
 
@@ -76,6 +76,12 @@ def wait_until(done: Callable[[], bool], every_s: float = 0.001) -> None:
 def rss_bytes() -> int:
     """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+def peak_rss_kib() -> int:
+    """The most that was resident. Not ``getrusage``: there a child begins with what its parent had, a fork ago."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def cpu_s_of(seconds: float) -> float:
