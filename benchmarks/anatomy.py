@@ -85,8 +85,8 @@ def _in_memory(count: int) -> list[Step]:
         )
         engine.close(timeout=0.0)
     mailbox = Mailbox(SOURCE, haulier.SourcePolicy(), posted.append, lambda _: None, 5.0)
-    mailbox.common = _impl
-    tickets = [(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, None, None, None, ON) for _ in range(count)]
+    mailbox.common.append(_impl)
+    tickets = [(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, 0, None, None, ON) for _ in range(count)]
     for ticket in tickets:
         mailbox.put(ticket)
     slot = SourceActor(mailbox, 1)

@@ -78,7 +78,7 @@ def _records_at_once() -> None:
 def _impls_in_tickets() -> None:
     from haulier import worker
 
-    worker._is_common = lambda mailbox, impl: False
+    worker._place_of = lambda mailbox, impl: impl  # type: ignore[assignment,return-value]
 
 
 def _back_to_the_inbox() -> None:
@@ -114,7 +114,10 @@ def _no_hand_off() -> None:
 
 
 def _always_hand_off() -> None:
+    from haulier import worker
     from haulier.actors.mailbox import Mailbox
+
+    worker.BETWEEN_S = -1.0  # type: ignore[misc]
 
     put = Mailbox.put
 
@@ -150,7 +153,7 @@ IDEAS: Final = (
     Idea("patience", "the store is not woken for what nobody waits for", _wake_the_store, W1, "wall_us"),
     Idea("news", "a record is made when somebody looks at it", _records_at_once, W1, "wall_us"),
     Idea("loop", "a slot that finds work goes on without its inbox", _back_to_the_inbox, W1, "wall_us"),
-    Idea("common", "the impl is on its source, not on each ticket", _impls_in_tickets, W2, "bytes_per_queued"),
+    Idea("common", "impls are on their source, not on each ticket", _impls_in_tickets, W2, "bytes_per_queued"),
     Idea("breath", "a slot gives way after 500 µs", _never_give_way, W4, "start_us@99"),
     Idea("hand-off", "a dispatch to an idle source hands over", _no_hand_off, W4, "start_us@50"),
     Idea("idle only", "it does so only where the source was idle", _always_hand_off, W1, "wall_us"),

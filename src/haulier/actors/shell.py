@@ -57,9 +57,9 @@ class SourceShell:
         """Whether its records say nothing from the start but what every record says."""
         self.impl: m.Impl | None = None
         """What ``register_source`` gave."""
-        self.common: m.Impl | None = None
-        """The first impl that was dispatched here. A ticket leaves it out: with a function in it, it would be one more
-        object for the cycle collector to visit."""
+        self.common: list[m.Impl] = []
+        """The first few impls that were dispatched here. A ticket has the place of one in this list: with a function in
+        it, it would be one more object for the cycle collector to visit."""
         self._tell_store = tell_store
         self._ask_store = ask_store
         self._needs_impl = False
