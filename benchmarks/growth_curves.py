@@ -221,12 +221,6 @@ def subscribers(contender: Any, x: int) -> Sample:
     return {**found, "cpu_per_subscriber_us": found["cpu_us"] / (x + 1)}
 
 
-HAND_OVER: Final = (
-    "In turn over so many sources, each dispatch finds its source idle, and waits until the source's thread has the "
-    "download: two switches each, and what makes a start at an idle source quick. Measured without that wait: half "
-    "of it or less with 100 sources, the rest being threads that take turns."
-)
-
 CURVES: Final = (
     Curve(
         "queued", "Downloads queued", "queued",
@@ -240,7 +234,6 @@ CURVES: Final = (
         "sources", "Sources in use", "sources", (1, 3, 10, 30, 100, 300, 1_000), (1, 10, 100, 1_000), sources,
         {"wall_us": "µs/download", "cpu_us": "CPU µs/download", "bytes_each": "bytes each"}, ("wall_us", "cpu_us"),
         {"haulier": NO_MORE, "pool": 1_000, "floor": 1_000},
-        {"µs/download": HAND_OVER, "CPU µs/download": "For the same reason."},
     ),
     Curve(
         "idle", "Idle sources beside ten that are in use", "idle sources", (1, 10, 100, 990), (10, 990), idle,
