@@ -1,4 +1,4 @@
-"""The course of a run, read from its trace: who ran when, in which lane, and why a lane was free while others waited."""
+"""The course of a run, read from its trace: who ran when, in which lane, and why a lane was free while some waited."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A lane was free, and its next download waited already: for the end of a ``delay``, or of a ``rest`` after a crash.
+    """A lane was free, and its next download waited: for the end of a ``delay``, or of a ``rest`` after a crash.
 
     Of a delay: in the lane in which that download then ran.
     """

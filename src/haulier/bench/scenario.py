@@ -15,6 +15,8 @@ __all__ = ["Attempt", "Job", "Scenario"]
 
 Ending = Literal["ok", "fail", "crash"]
 
+_SERVICE: Final = Service("exponential", 0.1)
+
 _EVERY_CRASH: Final = 1_000_000_000
 """Restarts that are allowed: a source that went down would answer nothing."""
 
@@ -42,8 +44,8 @@ class Scenario:
     - ``concurrency``, ``delay``: where there are several values, the sources take them in turn.
     - ``rate``: arrivals per second in all, a Poisson process; None: everything at once.
     - ``failures``, ``crashes``: the share of attempts that fail, or crash their slot (somewhere on their way).
-    - ``retries``: further attempts at a download that fails, each ``retry_s`` after the one before. One that crashes its
-      slot is over, as everywhere in haulier.
+    - ``retries``: further attempts at a download that fails, each ``retry_s`` after the one before. One that crashes
+      its slot is over, as everywhere in haulier.
     - ``restart_s``: rest before a crashed slot is started again. It always is: no source goes down.
 
     Raises ``ValueError`` or ``TypeError``, naming the field.
@@ -56,7 +58,7 @@ class Scenario:
     delay_from: Literal["end", "start"] = "end"
     jitter: tuple[float, float] | None = None
     rate: float | None = None
-    service: Service = Service("exponential", 0.1)
+    service: Service = _SERVICE
     failures: float = 0.1
     crashes: float = 0.03
     retries: int = 1
