@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from heapq import heappop, heappush
 from math import inf
 from typing import Any, Literal, NamedTuple
 
@@ -75,8 +75,8 @@ class _Attempt:
     """When the slot was free again: its next start may come before the end was told of, never before that."""
 
 
-def course(lines: Iterable[str], *, restart_s: float = 0.0) -> Course:
-    """Read the trace of one engine. ``restart_s``: how long its sources rest after a crash.
+def course(lines: Iterable[str], *, restart_s: float = 0.0, retry_s: float = 0.0) -> Course:
+    """Read the trace of one engine. ``restart_s``, ``retry_s``: the rest after a crash, and before another attempt.
 
     Raises ``ValueError`` for what is no trace.
     """
@@ -107,21 +107,27 @@ def course(lines: Iterable[str], *, restart_s: float = 0.0) -> Course:
             attempt.end = min(attempt.end, each["at"] - began)
             attempt.freed = each.get("stamped", each["at"]) - began
     attempts.sort(key=lambda attempt: attempt.start)
-    _lay(read, attempts, delays, restart_s)
+    _lay(read, attempts, restart_s)
+    for source, rules in delays.items():
+        if rules["delay"] > 0:
+            _lay_delays(read, source, restart_s, retry_s, from_end=rules["from"] == "end")
     return read
 
 
-def _lay(read: Course, attempts: list[_Attempt], delays: Mapping[str, Mapping[str, Any]], restart_s: float) -> None:
+def _lay(read: Course, attempts: list[_Attempt], restart_s: float) -> None:
     last_number = {attempt.download_id: attempt.number for attempt in attempts}
     over_at = max((attempt.end for attempt in attempts if attempt.end < inf), default=0.0)
     free: dict[str, list[float]] = {}
+    rested: dict[tuple[str, int], float] = {}
     for attempt in attempts:
         lanes = free.setdefault(attempt.source, [0.0] * read.slots.get(attempt.source, 1))
         fitting = [lane for lane, since in enumerate(lanes) if since <= attempt.start]
         if not fitting:  # a limit that was lowered, or raised, while it ran
             lanes.append(0.0)
             fitting = [len(lanes) - 1]
-        lane = fitting[0]
+        # Rather not where one crashed just now. That rest is a little longer here than it is: the crash came before.
+        well = [each for each in fitting if rested.get((attempt.source, each), 0.0) <= attempt.start]
+        lane = (well or fitting)[0]
         lanes[lane] = attempt.freed
         ending = _ending(attempt, last_number[attempt.download_id], read.phases.get(attempt.download_id))
         end = min(attempt.end, max(over_at, attempt.start))
@@ -129,10 +135,7 @@ def _lay(read: Course, attempts: list[_Attempt], delays: Mapping[str, Mapping[st
         read.bars.append(bar)
         if attempt.crashed and restart_s:
             read.gaps.append(Gap(bar.source, lane, end, end + restart_s, "rest"))
-            lanes[lane] = end + restart_s if len(lanes) == 1 else lanes[lane]
-    for source, rules in delays.items():
-        if rules["delay"] > 0:
-            _lay_delays(read, source, from_end=rules["from"] == "end")
+            rested[bar.source, lane] = end + restart_s
 
 
 def _ending(attempt: _Attempt, last: int, phase: str | None) -> BarEnding:
@@ -145,18 +148,21 @@ def _ending(attempt: _Attempt, last: int, phase: str | None) -> BarEnding:
     return "open" if phase is None or attempt.end == inf else "failed"
 
 
-def _lay_delays(read: Course, source: str, *, from_end: bool) -> None:
+def _lay_delays(read: Course, source: str, restart_s: float, retry_s: float, *, from_end: bool) -> None:
     """Where a start waited for the gate: from the end (or start) that the delay counts from, in its own lane."""
-    bars = sorted((bar for bar in read.bars if bar.source == source), key=lambda bar: bar.start)
-    for before, bar in pairwise(bars):
-        since = before.start
-        if from_end:
-            since = max([since, *(each.end for each in bars if each.end <= bar.start)])
-        lane_free = max((each.end for each in bars if each.lane == bar.lane and each.start < bar.start), default=0.0)
-        ready = read.arrivals.get(bar.download_id, 0.0)
-        rest = max(
-            (g.end for g in read.gaps if g.kind == "rest" and g[:2] == bar[:2] and g.start < bar.start), default=0.0
-        )
-        begins = max(since, lane_free, ready, rest)
-        if begins < bar.start:
+    since = -inf
+    ends: list[float] = []
+    """Of what has started so far, those that are not yet looked at: a heap."""
+    lane_free: dict[int, float] = {}
+    tried: dict[str, float] = {}
+    for bar in [bar for bar in read.bars if bar.source == source]:
+        while from_end and ends and ends[0] <= bar.start:
+            since = max(since, heappop(ends))
+        ready = tried.get(bar.download_id, read.arrivals.get(bar.download_id, 0.0))
+        begins = max(since, lane_free.get(bar.lane, 0.0), ready)
+        if -inf < since and begins < bar.start:
             read.gaps.append(Gap(source, bar.lane, begins, bar.start, "delay"))
+        since = max(since, bar.start)
+        heappush(ends, bar.end)
+        tried[bar.download_id] = bar.end + retry_s
+        lane_free[bar.lane] = bar.end + (restart_s if bar.ending == "crashed" else 0.0)

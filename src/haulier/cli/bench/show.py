@@ -73,7 +73,7 @@ def _check_files(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, scenario: Scenario, outlet: Outlet, stop: Stop, folder: Path) -> int:
     lines = list(simulate(scenario, f"simulated-{uuid4().hex[:8]}"))
-    simulated = course(_verified(lines), restart_s=scenario.restart_s)
+    simulated = _course(lines, scenario)
     courses: list[Course] = []
     if args.simulate:
         _keep(args.trace, lines)
@@ -88,16 +88,17 @@ def _run(args: argparse.Namespace, scenario: Scenario, outlet: Outlet, stop: Sto
                 raise _Stopped
             lines = path.read_text("utf-8").splitlines()
             _keep(args.trace, lines)
-            courses.append(course(_verified(lines), restart_s=scenario.restart_s))
+            courses.append(_course(lines, scenario))
     if args.timeline is not None:
         _picture(courses[-1], args.timeline, scenario, simulated=args.simulate)
     _tell(args, scenario, simulated, courses, outlet)
     return int(outlet.is_broken)
 
 
-def _verified(lines: list[str]) -> list[str]:
+def _course(lines: list[str], scenario: Scenario) -> Course:
+    """What a trace tells of, once it has been checked."""
     verify(lines)
-    return lines
+    return course(lines, restart_s=scenario.restart_s, retry_s=scenario.retry_s)
 
 
 def _announce(scenario: Scenario, runs: int, length_s: float, outlet: Outlet) -> None:
