@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from math import ceil, inf
 from random import Random
@@ -25,12 +26,18 @@ from haulier.transfer import Transfer
 __all__ = ["simulate"]
 
 TICK: Final = 2.0**-20
-"""The clock's step in seconds, about a microsecond: sums of steps are exact, so no delay ever comes out too short."""
+"""The clock's step in seconds, about a microsecond, to which times and delays are rounded up: sums of steps are exact,
+so no delay ever comes out too short."""
 
 START_S: Final = 1.0
 """What the clock says at the start: 0 would pass for a time that is not known."""
 
 _OVER: Final = {"fail": Phase.FAILED, "cancel": Phase.CANCELLED}
+
+
+def _whole(seconds: float) -> float:
+    """Rounded up to a tick."""
+    return ceil(seconds / TICK) * TICK
 
 
 def simulate(scenario: Scenario, run: str = "simulated") -> Iterator[str]:
@@ -68,7 +75,7 @@ class _Simulation:
 
     def later(self, at: float, step: Callable[[], None]) -> None:
         """Have ``step`` called at ``at``, rounded up to a tick."""
-        self.agenda.add(ceil(at / TICK) * TICK, step)
+        self.agenda.add(_whole(at), step)
 
     def _arrive(self, download_id: str, job: Job) -> None:
         slots = self._sources[job.source]
@@ -88,7 +95,9 @@ class _Slots:
         """Slots that are hired, and wait."""
         self._looks_at = inf
         """When somebody looks at the gate next."""
-        self.source = Source(name, scenario.policy(name), draw, self._tell_store, self._tell_supervisor)
+        policy = scenario.policy(name)
+        policy = replace(policy, delay=_whole(policy.delay))
+        self.source = Source(name, policy, draw, self._tell_store, self._tell_supervisor)
         self.source.note = simulation.note
         simulation.note("rules", source=name, limit=self.source.limit, **self.source.gate.rules())
 
