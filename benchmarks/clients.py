@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["PATH", "TIMEOUT_S", "Held", "Ticker", "cpu_s_of", "rss_bytes", "wait_until"]
+__all__ = ["PATH", "TIMEOUT_S", "Held", "Ticker", "cpu_s_of", "peak_rss_kib", "rss_bytes", "wait_until"]
 
 PATH: Final = "downloads/instant.bin"
 
@@ -19,12 +19,12 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Held:
-    """An impl that waits until it is let go."""
+    """An impl that waits until it is let go; or what a source's only impl calls where it is to wait."""
 
     def __init__(self) -> None:
         self._started, self._go = threading.Event(), threading.Event()
 
-    def __call__(self, download_id: str, target_id: Any, display_name: str) -> str:
+    def __call__(self, download_id: str = "", target_id: Any = None, display_name: str = "") -> str:
         self._started.set()
         if not self._go.wait(TIMEOUT_S):
             raise TimeoutError("nobody let it go")
@@ -76,6 +76,12 @@ def wait_until(done: Callable[[], bool], every_s: float = 0.001) -> None:
 def rss_bytes() -> int:
     """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+def peak_rss_kib() -> int:
+    """The most that was resident. Not ``getrusage``: there a child begins with what its parent had, a fork ago."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def cpu_s_of(seconds: float) -> float:

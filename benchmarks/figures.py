@@ -75,7 +75,7 @@ class Target:
         return "not 0"
 
     def __str__(self) -> str:
-        return f"≥ {self.at_least:,g}" if self.at_least is not None else f"≤ {self.at_most:,g}"
+        return f"≥ {self.at_least:,.10g}" if self.at_least is not None else f"≤ {self.at_most:,.10g}"
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,14 @@ class Verdict:
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+    """Of each value; nothing of no sample."""
+    return {key: statistics.median(sample[key] for sample in samples) for key in (samples[0] if samples else ())}
 
 
 def spread(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
     """The least and the most of each value."""
-    return {key: (min(sample[key] for sample in samples), max(sample[key] for sample in samples)) for key in samples[0]}
+    keys = samples[0] if samples else ()
+    return {key: (min(sample[key] for sample in samples), max(sample[key] for sample in samples)) for key in keys}
 
 
 def cell(column: Column, row: str, medians: Mapping[str, Sample]) -> float | None:

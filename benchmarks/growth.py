@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.contenders import hire, is_here
 from benchmarks.figures import RESULTS, describe_machine, dumps, machine, markdown, median, spread
 from benchmarks.growth_curves import CURVES, Curve
-from benchmarks.harness import measure_fresh, positive
+from benchmarks.harness import RunError, measure_fresh, positive
 
 __all__ = ["STEEP", "main", "run", "slope", "steep", "write"]
 
@@ -46,6 +46,12 @@ def line(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int
     return {int(x): sample[key] for x, sample in points.items() if key in sample}
 
 
+def ranges(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int, tuple[float, float]]:
+    """The least and the most run of each point of a line."""
+    points = results["spread"].get(curve, {}).get(row, {})
+    return {int(x): tuple(sample[key]) for x, sample in points.items() if key in sample}
+
+
 def steep(results: Mapping[str, Any], row: str = "haulier") -> Iterator[tuple[Curve, str, float]]:
     """The lines of haulier that are steeper than they should be: the curve, the title of the line, its slope."""
     for curve in CURVES:
@@ -64,7 +70,8 @@ def run(runs: int, *, size: str = "full") -> dict[str, Any]:
     here = machine()
     points: dict[str, dict[str, dict[int, Any]]] = {}
     ranges: dict[str, dict[str, dict[int, Any]]] = {}
-    for curve in CURVES:
+    died: dict[str, str] = {}
+    for curve in CURVES:  # a contender that dies is not asked for more
         for row, most in curve.rows.items():
             if not is_here(row) or (size != "full" and row != "haulier"):
                 continue
@@ -72,14 +79,28 @@ def run(runs: int, *, size: str = "full") -> dict[str, Any]:
                 if x > most:
                     continue
                 arguments = ["--measure", f"{curve.name}:{row}:{x}"]
-                samples = [measure_fresh(Path(__file__).resolve(), arguments) for _ in range(runs)]
+                try:
+                    samples = [measure_fresh(Path(__file__).resolve(), arguments) for _ in range(runs)]
+                except RunError as exc:
+                    if row == "haulier":
+                        raise RunError(f"growth: {arguments[1]}: {exc}") from None
+                    died[f"{curve.name}, {row}, {x:,}"] = str(exc).splitlines()[0]
+                    break
                 points.setdefault(curve.name, {}).setdefault(row, {})[x] = median(samples)
                 ranges.setdefault(curve.name, {}).setdefault(row, {})[x] = spread(samples)
                 if size == "smoke":
                     print(f"growth: {curve.name}, {row}: ok ({x:,})")
                 else:
                     print(f"growth: {curve.name}, {row}: {x:,}", file=sys.stderr)
-    return {"workload": "growth", "command": "", "machine": here, "runs_each": runs, "points": points, "spread": ranges}
+    return {
+        "workload": "growth",
+        "command": "",
+        "machine": here,
+        "runs_each": runs,
+        "died": died,
+        "points": points,
+        "spread": ranges,
+    }
 
 
 def write(results: Mapping[str, Any], folder: Path) -> str:
@@ -100,6 +121,7 @@ def write(results: Mapping[str, Any], folder: Path) -> str:
         for curve, title, value in steep(results)
     ]
     page += ["", "## Steeper than flat", "", *(found or ["None."])]
+    page += [f"- {where} died: {how}" for where, how in results.get("died", {}).items()]
     text = "\n".join(page) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "growth.md").write_text(text, encoding="utf-8")

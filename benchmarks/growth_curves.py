@@ -39,23 +39,28 @@ class Curve:
     judged: Sequence[str]
     rows: Mapping[str, int] = field(default_factory=lambda: {"haulier": NO_MORE})
     why: Mapping[str, str] = field(default_factory=dict)
+    log: Sequence[str] = ("slots_used",)
+    """Lines with a logarithmic axis of their own."""
 
     def points_of(self, size: str) -> Sequence[int]:
         return {"full": self.points, "quick": self.quick_points, "smoke": self.points[:1]}[size]
 
 
 class Counting:
-    """An instant impl that says when it has been called so often."""
+    """An instant impl that says when it has been called so often. With no target it waits until it is let go."""
 
     def __init__(self, calls: int) -> None:
-        count, done = itertools.count(1).__next__, threading.Event()
+        count, done, held = itertools.count(1).__next__, threading.Event(), Held()
 
         def impl(download_id: str, target_id: Any, display_name: str) -> str:
+            if target_id is None:
+                return held()
             if count() == calls:
                 done.set()
             return PATH
 
         self.impl: Impl = impl
+        self.held = held
         self._done = done
 
     def wait(self) -> None:
@@ -83,8 +88,9 @@ def queued(contender: Any, x: int) -> Sample:
 
 
 def _queued(contender: Any, source: str, x: int) -> Sample:
-    held, counting, dispatch = Held(), Counting(x), contender.dispatch
-    dispatch(source, 0, "held", "held.bin", held)
+    counting, dispatch = Counting(x), contender.dispatch
+    held = counting.held
+    dispatch(source, None, "held", "held.bin", counting.impl)
     held.await_start()
     impl, memory, began = counting.impl, rss_bytes(), time.perf_counter()
     ids = [dispatch(source, 0, "A song", "song.bin", impl) for _ in range(x)]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from benchmarks.clients import peak_rss_kib
 from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, hire, is_here
 from benchmarks.figures import (
     RESULTS,
@@ -93,7 +94,7 @@ class Stopwatch:
         cpu_s = time.process_time() - self._cpu_s
         usage = resource.getrusage(resource.RUSAGE_SELF)
         switches = usage.ru_nvcsw + usage.ru_nivcsw - self._usage.ru_nvcsw - self._usage.ru_nivcsw
-        return {"wall_s": wall_s, "cpu_s": cpu_s, "switches": switches, "peak_rss_kib": usage.ru_maxrss}
+        return {"wall_s": wall_s, "cpu_s": cpu_s, "switches": switches, "peak_rss_kib": peak_rss_kib()}
 
 
 def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
@@ -119,8 +120,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure all rows, in turn; then hold the subject's trace against its promises. The results, as they are filed.
 
-    Raises ``RunError`` where a contender fails, ``haulier.verify.Violation`` for a broken promise. With ``smoke`` it
-    runs small, once, and prints what works.
+    Raises ``RunError`` where the subject fails, ``haulier.verify.Violation`` for a broken promise. What another
+    contender dies of is noted; with ``smoke``, small, once and with a line for what works, it is an error, too.
     """
     if smoke:
         sizes, runs = {name: min(sizes[name], small) for name, small in workload.smoke_sizes.items()}, 1
@@ -130,11 +131,14 @@ def run(
         print(f"{workload.name}: not installed: {', '.join(missing)}", file=sys.stderr)
         rows = [row for row in rows if row not in missing]
     samples: dict[str, list[Sample]] = {row: [] for row in rows}
+    died: dict[str, str] = {}
     for number, row in _in_turn(rows, runs):
         try:
             samples[row].append(measure_row(workload, row, sizes))
         except RunError as exc:
-            raise RunError(f"{workload.name}: {row}, run {number}: {exc}") from None
+            if smoke or row == workload.subject:
+                raise RunError(f"{workload.name}: {row}, run {number}: {exc}") from None
+            died[row] = f"run {number}: {exc}".splitlines()[0]
         if smoke:
             print(f"{workload.name}: {row}: ok ({describe_sizes(sizes)})")
         else:
@@ -148,6 +152,7 @@ def run(
         "command": "",
         "machine": here,
         "sizes": dict(sizes),
+        "died": died,
         "medians": {row: median(of_one) for row, of_one in samples.items()},
         "spread": {row: spread(of_one) for row, of_one in samples.items()},
         "runs": samples,
@@ -157,7 +162,8 @@ def run(
 def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
     """The files of results of one workload. Returns the page."""
     medians = results["medians"]
-    runs = len(next(iter(results["runs"].values())))
+    runs = max(len(of_one) for of_one in results["runs"].values())
+    died = [f"- {row} died in {how}" for row, how in results.get("died", {}).items()]
     said = [f"- {line}" for line in verdicts(workload.columns, workload.targets, workload.subject, medians)]
     page = "\n".join(
         [
@@ -169,6 +175,7 @@ def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
             *table(workload.columns, medians),
             "",
             *said,
+            *died,
         ]
     )
     folder.mkdir(parents=True, exist_ok=True)

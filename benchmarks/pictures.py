@@ -190,16 +190,24 @@ def _curve(curve: Curve, grown: Mapping[str, Any], path: Path) -> None:
     figure.suptitle(curve.title, fontweight="bold", x=0.01, ha="left", fontsize=11)
     rows = [row for row in curve.rows if row in grown["points"][curve.name]]
     for axes, (key, title) in zip(all_axes[0], curve.lines.items(), strict=True):
-        least, most = 1e-3, 1e-3
+        most = 1e-3
         for row in rows:
             found = growth.line(grown, curve.name, row, key)
             shift = 1 if 0 in found else 0  # nothing has no logarithm: none is drawn at 1, one at 2
             axes.plot([x + shift for x in found], list(found.values()), marker="o", markersize=4.5, label=row,
                       color=COLOURS.get(row, INK), linewidth=2.6 if row == "haulier" else 1.5)  # fmt: skip
             most = max(most, *found.values())
+            ranges = growth.ranges(grown, curve.name, row, key)
+            axes.fill_between([x + shift for x in ranges], *zip(*ranges.values(), strict=True), alpha=0.15, linewidth=0,
+                              color=COLOURS.get(row, INK))  # fmt: skip
         axes.set_title(title, fontsize=9.5, fontweight="normal")
         axes.set_xscale("log")
-        axes.set_ylim(min(0, least), most * 1.25)
+        if key in curve.log:
+            axes.set_yscale("log")
+            axes.set_ylim(top=most * 1.6)
+        else:
+            axes.set_ylim(0, most * 1.25)
+        _plain(axes.yaxis)
         xs = [x + (1 if curve.points[0] == 0 else 0) for x in curve.points]
         axes.set_xticks(xs, [f"{x:,}" if x < 10_000 else f"{x // 1_000:,}k" for x in curve.points])
         axes.minorticks_off()

@@ -50,7 +50,12 @@ HEADLINES: Final = (
     Headline("CPU for it, µs", W1, "cpu_us", ",.1f"),
     Headline("dispatch with 10,000 queued, p50 µs", W2, "dispatch_us@50", ",.1f"),
     Headline("memory for one that is queued, bytes", W2, "bytes_per_queued"),
-    Headline("a million queued: worst pause of others, ms", MILLION, "worst_pause_ms"),
+    Headline(
+        "a million queued: worst pause of others, ms",
+        MILLION,
+        "worst_pause_ms",
+        rows={"pool": "pool", "haulier": "haulier"},
+    ),
     Headline("how late a delay ends, p50 µs", W3, "late_us@50"),
     Headline("dispatch to start, 32 others busy, p50 µs", W4, "start_us@50"),
     Headline("the same, p99 µs", W4, "start_us@99"),
@@ -113,9 +118,11 @@ def _head(results: Mapping[str, Any]) -> Iterator[str]:
     yield "Made by `make bench` from the JSON beside it; how it is measured is in [the other README](../README.md)."
     for here in sorted({describe_machine(each["machine"]) for each in results.values()}):
         yield f"{here}."
+    if any(results[each.name]["sizes"] != each.sizes for each in WORKLOADS if each.name in results):
+        yield "Some of the workloads ran smaller than their targets are meant for: each table says how large."
     loads = [each["machine"]["load_1min"] for each in results.values()]
     if loads:
-        yield f"Load before each workload: {min(loads):g} to {max(loads):g}."
+        yield f"Load before each workload: {min(loads):g} to {max(loads):g}; a quiet machine has less than 1."
     yield ""
 
 

@@ -26,11 +26,13 @@ def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
     counted = [0]
 
     def impl(download_id: str, target_id: Any, display_name: str) -> str:
+        if target_id is None:
+            return held()
         counted[0] = done()
         return PATH
 
     held, dispatch = Held(), contender.dispatch
-    dispatch("source", 0, "held", "held.bin", held)
+    dispatch("source", None, "held", "held.bin", impl)
     held.await_start()
     took_ns = [0] * queued
     gc.collect()

@@ -71,6 +71,14 @@ def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
     return quantiles("start_us", took_us)
 
 
+WAKING: Final = (
+    "A new thread starts three times as fast on this machine as on the one that the target was set on; eight "
+    "times faster than that would be faster than the floor, a bare thread that waits at a queue. Of haulier's "
+    "time more than half is the waking of the slot's thread; the rest, some 20 µs, is its way through the "
+    "mailbox's lock, pykka's loop and the hand-over, which the pool does not have: that lets the dispatching "
+    "thread know that the impl has begun."
+)
+
 W4: Final = Workload(
     name="w4",
     title="dispatch to start at an idle source while 32 others are busy",
@@ -84,7 +92,7 @@ W4: Final = Workload(
         Column("x pool, p50", "start_us@50", ".1f", against="pool"),
         Column("x pool, p99", "start_us@99", ".1f", against="pool"),
     ],
-    targets=[Target("x threads, p50", at_least=8), Target("x threads, p99", at_least=6)],
+    targets=[Target("x threads, p50", at_least=8, why=WAKING), Target("x threads, p99", at_least=6, why=WAKING)],
     sizes={"busy": 32, "probes": 500},
     smoke_sizes={"busy": 8, "probes": 10},
     quick_sizes={"probes": 200},

@@ -20,6 +20,13 @@ from benchmarks.harness import Column, Sample, Target, Workload, main
 
 READ_EVERY_S: Final = 0.01
 
+BUSY: Final = (
+    "The target was set against an engine that needed 4 µs for a patch. The one here is written as well as its design "
+    "allows: 1.2 µs, a lock and a `dict.update`, so that four times as many would leave 0.3 µs for each. haulier's own "
+    "patch is 1.8 µs: it looks at the state, keeps it from moving, and gives way after every 64th, so that readers are "
+    "not held up."
+)
+
 STATE: Final = "InProgress, Downloading"
 
 
@@ -99,7 +106,7 @@ W5: Final = Workload(
         Column("x threads, read p99", "read_us@99", ".1f", against="threads"),
     ],
     targets=[
-        Target("x threads, patches", at_least=4),
+        Target("x threads, patches", at_least=4, why=BUSY),
         Target("x threads, read p99", at_least=50),
         Target("update+get µs", at_most=6),
     ],

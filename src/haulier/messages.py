@@ -22,9 +22,10 @@ __all__ = [
 Impl: TypeAlias = Callable[..., Any]
 """``impl(download_id, target_id, display_name) -> path or None``; see ``register_source`` for the other forms."""
 
-Ticket: TypeAlias = tuple[str, str, Any, str, str, str, Impl | None, str | None, tuple[Any, ...] | None, float]
+Ticket: TypeAlias = tuple[str, str, Any, str, str, str, Impl | int | None, str | None, tuple[Any, ...] | None, float]
 """A queued download, from dispatch until it ends: ``download_id, source, target_id, display_name, filename, username,
-impl`` (None: the source's own), ``thread_name``, extra fields as a flat ``(*keys, *values)``, ``queued_at`` (UTC).
+impl`` (a number: the place of one in ``Mailbox.common``), ``thread_name``, extra fields as a flat ``(*keys, *values)``,
+``queued_at`` (UTC).
 
 A plain tuple, and the same one is the message to the store, the record while nobody looks at it and the entry in the
 mailbox: the cycle collector forgets plain tuples of atoms, so that a million queued downloads cost it nothing.

@@ -136,6 +136,8 @@ class _Source:
     _given_up: dict[str, Line] = field(default_factory=dict)
     _gone: dict[str, Line] = field(default_factory=dict)
     """Withdrawn or cancelled."""
+    _removed: dict[str, Line] = field(default_factory=dict)
+    """Whose record was taken out: mostly long after it was over."""
     _kept: set[str] = field(default_factory=set)
     """Not over, and the engine is closed: the next one goes on with them."""
     _started: set[str] = field(default_factory=set)
@@ -184,7 +186,10 @@ class _Source:
     def _on_start(self, line: Line) -> None:
         download_id = line.told["id"]
         self.attempts += 1
-        gone = (("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("is over", self.over))
+        gone = (
+            ("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("is over", self.over),
+            ("was removed", self._removed),
+        )  # fmt: skip
         for what, seen in gone:
             if download_id in seen and _is_before(seen[download_id], line):
                 raise Violation(f"{download_id} {what}, and starts", line, seen[download_id])
@@ -306,6 +311,9 @@ class _Source:
     def _on_cancelled(self, line: Line) -> None:
         self._gone[line.told["id"]] = line
 
+    def _on_removed(self, line: Line) -> None:
+        self._removed[line.told["id"]] = line
+
     def _on_over(self, line: Line) -> None:
         download_id = line.told["id"]
         if download_id in self.over:
@@ -317,8 +325,10 @@ class _Source:
         if closed is None:
             return
         for download_id, line in self.queued.items():
-            # One that closed the engine itself was left to end, after the trace.
-            if not (download_id in self.over or download_id in self._in_flight or download_id in self._kept):
+            # One that closed the engine itself was left to end, after the trace. One whose cancel was broken off in its
+            # middle had no end to tell of, where somebody took its record out before the audit came.
+            ended = download_id in self.over or download_id in self._removed
+            if not (ended or download_id in self._in_flight or download_id in self._kept):
                 raise Violation(f"{download_id} is not over, and the engine is closed", closed, line)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from time import time
+from math import inf
+from time import monotonic, time
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from haulier.actors.ids import new_id
 from haulier.actors.mailbox import Mailbox
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from haulier.engine import DownloadEngine
 
 __all__ = ["BackgroundDownloadWorker", "Wanted"]
+
+
+COMMON: Final = 8
+"""Impls of a source that tickets need not carry. Programs have one or two; one that dispatches a new closure each time
+is to have no more than these few kept for it."""
+
+BETWEEN_S: Final = 0.001
+"""From one hand-over to an idle source to the next one, at least."""
 
 
 class Wanted(NamedTuple):
@@ -39,6 +48,7 @@ class BackgroundDownloadWorker:
         """``hands_over``: whether ``dispatch`` waits until an idle source has the download in hand."""
         self._engine = engine
         self._hands_over = hands_over
+        self._handed_over_at = -inf
 
     def dispatch(
         self,
@@ -61,7 +71,7 @@ class BackgroundDownloadWorker:
         - ``thread_name``: of the thread while the impl runs.
 
         Never blocks on a download. Where the source was idle, it comes back once the impl is about to be called (10 ms
-        at most).
+        at most), but for dispatches in quick succession.
 
         Raises ``ValueError`` or ``TypeError`` for arguments that are none, ``EngineClosed``, ``SourceDown``,
         ``QueueFull`` or ``StoreUnavailable``; then nothing was stored.
@@ -74,10 +84,11 @@ class BackgroundDownloadWorker:
         source = mailbox.source
         if mailbox.is_kept:
             mailbox.put_kept((ticket,), (text_of_ticket(ticket, _name_of(mailbox, impl_callable)),))
-        elif source.in_flight or source.pending or not self._hands_over or not mailbox.is_idle:
+        elif source.in_flight or source.pending or not self._may_hand_over or not mailbox.is_idle:
             mailbox.put(ticket)
         else:
             mailbox.put_and_wait(ticket)
+            self._handed_over_at = monotonic()
         return ticket[0]
 
     def dispatch_many(self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None) -> list[str]:
@@ -106,6 +117,14 @@ class BackgroundDownloadWorker:
             mailbox.put_many(tickets)
         return [ticket[0] for ticket in tickets]
 
+    @property
+    def _may_hand_over(self) -> bool:
+        """Whether a dispatch may wait for an idle source.
+
+        It costs two switches of threads, which many in a row, each at another source, would spend for nothing.
+        """
+        return self._hands_over and monotonic() - self._handed_over_at > BETWEEN_S
+
     def _mailbox(self, source_name: str) -> Mailbox:
         system = self._engine._system
         mailbox = system.mailboxes.get(source_name) if type(source_name) is str else None
@@ -126,8 +145,8 @@ class BackgroundDownloadWorker:
         thread_name: str | None,
     ) -> Ticket:
         impl = mailbox.impl if impl_callable is None else impl_callable
-        if (impl is mailbox.common and impl is not None) or _is_common(mailbox, impl):
-            impl = None
+        common = mailbox.common
+        place = 0 if common and impl is common[0] else _place_of(mailbox, impl)
         if thread_name is not None and not isinstance(thread_name, str):
             raise TypeError(f"thread_name must be a str, not {thread_name!r}")
         download_id = new_id()
@@ -145,7 +164,7 @@ class BackgroundDownloadWorker:
             display_name,
             original_filename,
             username or name,
-            impl,
+            place,
             thread_name,
             None if extras is None else _flat(extras),
             time(),
@@ -199,16 +218,19 @@ def _same(impl: Impl | None, other: Impl | None) -> bool:
     return impl is other or (type(impl) is MethodType and impl == other)
 
 
-def _is_common(mailbox: Mailbox, impl: Impl | None) -> bool:
-    """Whether ``impl`` need not be on the ticket, being the one that this source's downloads mostly have."""
-    if type(impl) is MethodType and _same(impl, mailbox.common):
-        return True
+def _place_of(mailbox: Mailbox, impl: Impl | None) -> Impl | int:
+    """What a ticket says of its impl: the place of one that this source's downloads often have, or the impl itself."""
+    common = mailbox.common
+    for place, other in enumerate(common):
+        if _same(impl, other):
+            return place
     check_impl("impl_callable", impl)
-    if mailbox.common is None:
-        with mailbox.lock:
-            if mailbox.common is None:
-                mailbox.common = impl
-    return mailbox.common is impl
+    assert impl is not None
+    with mailbox.lock:
+        if len(common) < COMMON:
+            common.append(impl)
+            return len(common) - 1
+    return impl
 
 
 def _flat(extras: Mapping[str, Any]) -> tuple[Any, ...] | None:

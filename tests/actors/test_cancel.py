@@ -6,8 +6,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import haulier
 from haulier import Discarded, DownloadEngine, SourcePolicy, State
+from haulier.actors.mailbox import Mailbox
 
 
 def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
@@ -149,3 +152,25 @@ def test_cancelling_costs_no_more_in_a_long_queue(engine: DownloadEngine, gateke
         engine.cancel_download(download_id)
     assert len(source.queue) <= 2 * len(source.pending) + 64
     gatekeeper.open()
+
+
+def test_a_cancel_steps_in_only_where_the_download_is(
+    engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at each of the thousand sources that there may be."""
+    for number in range(50):
+        engine.pause(f"source-{number}")
+    waiting = engine.worker.dispatch("source-7", None, "n", "f", gatekeeper)
+    asked: list[str] = []
+    cancel = Mailbox.cancel
+
+    def noted(mailbox: Mailbox, download_id: str) -> bool:
+        asked.append(mailbox.source.name)
+        return cancel(mailbox, download_id)
+
+    monkeypatch.setattr(Mailbox, "cancel", noted)
+    assert not engine.cancel_download("unknown")
+    assert asked == []
+    assert engine.cancel_download(waiting, source_hint="source-3")
+    assert not engine.cancel_download(waiting)
+    assert asked == ["source-7", "source-7"], "the second time its record says where it was"

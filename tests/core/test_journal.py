@@ -431,6 +431,15 @@ def test_what_of_two_pages_was_urgent_still_is(urgent: tuple[bool, bool]) -> Non
     assert journal.page.paced == {"tidal", "qobuz"}
 
 
+@pytest.mark.parametrize("before", [lambda it: it.touch(A), lambda it: it.leave(A, ticket()), lambda it: it.forget(A)])
+def test_what_is_new_is_nothing_else(before: Callable[[Journal], None]) -> None:
+    journal = Journal()
+    before(journal)
+    journal.add(A, None)
+    page = journal.turn()
+    assert (list(page.new), page.touched, page.gone, page.forgotten) == ([A], {}, {}, {})
+
+
 def test_what_is_forgotten_meanwhile_need_not_have_been_new() -> None:
     journal = Journal()
     page = journal.turn()

@@ -171,6 +171,10 @@ def test_a_file_is_harmed_and_mended(harm: Harm, make_engine: Any, gatekeeper: A
         gatekeeper.open()
         assert engine.wait(running, GUARD_S)["phase"] == "succeeded"
         assert engine.cancel_download(waiting[0])
+        until, tick = monotonic() + GUARD_S, Event()
+        while "store" not in engine._system.mailboxes["s"].source.gate.holds:  # the supervisor has been told
+            assert monotonic() < until, "nobody holds the source back"
+            tick.wait(0.001)
         engine.resume("s")
         refused(engine, tries=True)
         assert [engine.explain(each)["reason"] for each in waiting[1:3]] == ["store", "store"]

@@ -92,6 +92,43 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_file(
     storage.close()
 
 
+def test_a_lock_whose_file_is_removed_is_taken_again(
+    tmp_path: Path, hold: Callable[..., subprocess.Popen[str]]
+) -> None:
+    place = (str(tmp_path / "haulier.db"), "default")
+    process = hold(place, "writes")
+    (tmp_path / "haulier.db-lock").unlink()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "wrote\n"
+    with pytest.raises(StoreLocked, match=rf"process {process.pid}\b"):
+        open_storage(*place)
+
+
+def test_one_whose_lock_was_taken_by_another_meanwhile_writes_no_more(
+    tmp_path: Path, hold: Callable[..., subprocess.Popen[str]]
+) -> None:
+    place = (str(tmp_path / "haulier.db"), "default")
+    storage = open_storage(*place)
+    (tmp_path / "haulier.db-lock").unlink()
+    process = hold(place)
+    with pytest.raises(StoreLocked, match=rf"process {process.pid}\b"):
+        storage.write(Batch(forgotten=[("tidal", "held")]))
+    process.communicate("", timeout=GUARD_S)
+    with pytest.raises(StoreLocked, match="out of date"):
+        storage.write(Batch(forgotten=[("tidal", "held")]))
+    storage.close()
+    storage = open_storage(*place)
+    assert ids(storage) == ["held"]
+    (tmp_path / "haulier.db-lock").unlink()
+    process = hold(place)
+    storage.close()  # and leaves the other one its lock
+    with pytest.raises(StoreLocked, match=rf"process {process.pid}\b"):
+        open_storage(*place)
+
+
 def test_of_many_that_want_a_lock_one_has_it(tmp_path: Path) -> None:
     command = [sys.executable, str(PROGRAMS / "locks.py"), str(tmp_path / "haulier.db"), "3", "200"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from benchmarks import growth, report
-from benchmarks.figures import Column, Target, dumps, median, quantiles, spread, table, verdicts
+from benchmarks.figures import Column, Target, dumps, machine, median, quantiles, spread, table, verdicts
 from benchmarks.growth_curves import CURVES
+from benchmarks.harness import write
+from benchmarks.w6 import W6
 
 
 def test_the_readme_shows_what_the_files_of_results_say() -> None:
@@ -90,6 +92,17 @@ def test_a_ratio_is_above_one_where_the_row_is_better() -> None:
     ]
     lines = table(columns, {"threads": {"us": 9.0, "per_s": 2.0}, "haulier": {"us": 3.0, "per_s": 8.0}})
     assert _cells(lines[-1]) == ["haulier", "3.0", "4.0", "-"]
+
+
+def test_who_died_has_no_figures_and_is_named(tmp_path: Path) -> None:
+    one = {column.key: 2.0 for column in W6.columns}
+    results = {"sizes": {"queued": 5}, "machine": machine(), "command": "", "died": {"pool": "run 1: gone"},
+               "medians": {"pool": median([]), "haulier": one}, "spread": {"pool": spread([]), "haulier": {}},
+               "runs": {"pool": [], "haulier": [one]}}  # fmt: skip
+    page = write(W6, results, tmp_path)
+    assert "- pool died in run 1: gone" in page
+    [line] = [line for line in page.splitlines() if line.startswith("| pool")]
+    assert set(_cells(line)[1:]) == {"-"}
 
 
 def test_medians_and_spread_are_filed_and_read_back() -> None:

@@ -128,6 +128,9 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
         (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}), (3.0, "start", "a"),
     ]),
     ("over, and starts", "a is over, and starts", [(1.0, "over", "a"), (3.0, "start", "a")]),
+    ("removed, and starts", "a was removed, and starts", [
+        (1.0, "queued", "a"), (2.0, "removed", "a"), (3.0, "start", "a"),
+    ]),
     ("over twice", "a is over twice", [(1.0, "over", "a"), (3.0, "over", "a")]),
     ("queued twice", "a is queued twice", [(1.0, "queued", "a"), (3.0, "queued", "a")]),
     ("never over", "a is not over, and the engine is closed", [(1.0, "queued", "a"), (3.0, "closed")]),
@@ -212,6 +215,8 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
             rules(0.0, delay=2.0), (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}),
             (3.9, "returned", "a"), (3.9, "fell", "a"), (4.1, "start", "b"),
         ],
+        # Its record was taken out while it waited, and what should have told of its end was broken off.
+        [(1.0, "queued", "a"), (2.0, "removed", "a"), (3.0, "closed")],
         # It was on its way when the pause was asked for.
         [
             rules(0.0, 2), (1.0, "start", "a"), (2.0, "suspended", "c", {"until": 9.0}),

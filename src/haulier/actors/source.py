@@ -99,7 +99,7 @@ class SourceActor(EngineActor):
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
         ticket, mailbox = transfer.ticket, self._mailbox
-        impl = mailbox.common if ticket[6] is None else ticket[6]
+        impl = mailbox.common[ticket[6]] if isinstance(ticket[6], int) else ticket[6]
         assert impl is not None
         set_current(transfer)
         taken = transfer.started_at

@@ -1,28 +1,27 @@
-"""One source: its line, its slots, what it has in flight, and when the next download may start.
+"""One source, whole: who serves it, and what becomes of it when something goes wrong.
 
 The shell calls every method under the source's one lock, but for ``put``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
 from haulier import messages as m
-from haulier.core.gate import Gate
-from haulier.core.line import Line, Tried
-from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped, text_of
+from haulier.core.outcome import PutBack, text_of
 from haulier.core.refusal import Refusal
 from haulier.core.restarts import GiveUp, Restarts
+from haulier.core.runs import Runs, progress_of
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
 __all__ = ["Source"]
 
 
-class Source(Line):
-    """The rules of one source: a line, and those who serve it.
+class Source(Runs):
+    """The rules of one source: its line, its runs, its slots.
 
     ``tell_store`` and ``tell_supervisor`` send messages that name it by ``owner``.
     """
@@ -35,253 +34,20 @@ class Source(Line):
         tell_store: Callable[[Any], None],
         tell_supervisor: Callable[[Any], None],
     ) -> None:
-        super().__init__(name, tell_store)
-        self.owner: Any = self
-        self.policy = policy
-        self.limit = policy.concurrency
-        self.gate = Gate(policy, draw)
+        super().__init__(name, policy, draw, tell_store, tell_supervisor)
         self.restarts = Restarts(policy.restart)
-        self.in_flight: dict[str, Transfer] = {}
         self.live = 0
         """Slots that are hired: source actors that live or are about to."""
-        self.zombies = 0
-        """Impls that were given up on and have not returned."""
         self.resting_until = -inf
         self.resting = False
         """A crashed source waits before it is started again."""
         self._woken_at = inf
         """The last moment for which the supervisor was told to wake it."""
-        self.refusal: Refusal | None = None
-        self.keeps = False
-        """Whether what waits here outlives the engine."""
-        self.note: Callable[..., None] | None = None
-        """Where what happens is traced, if it is."""
-        self._guarded = policy.timeout is not None or policy.stall_timeout is not None
-        self._tell_supervisor = tell_supervisor
 
     def apply(self, policy: SourcePolicy) -> None:
         """Take over another policy, at once."""
-        self.policy = policy
-        self._guarded = policy.timeout is not None or policy.stall_timeout is not None
-        self.limit = policy.concurrency
-        self.gate.apply(policy)
+        super().apply(policy)
         self.restarts.policy = policy.restart
-
-    # ---- what waits --------------------------------------------------------------------------------------------------
-
-    def cancel(self, download_id: str, on: float) -> bool:
-        """Cancel a download that waits (it never starts) or runs (its result no longer counts)."""
-        if self.withdraw(download_id):
-            self._trace("withdrawn", download_id)
-            self._tell_store(m.Moved("cancel", self.name, download_id, None, None, on))
-            return True
-        transfer = self.in_flight.get(download_id)
-        if transfer is None or transfer.fenced:
-            return False
-        self._trace("cancelled", download_id)
-        transfer.cancelled = True
-        self._tell_store(m.Moved("cancel", self.name, download_id, transfer, None, on))
-        transfer.fenced = True  # last: had this call been interrupted before, the end of the run would be told
-        return True
-
-    def lost(self, download_ids: Iterable[str]) -> list[str]:
-        """Which of ``download_ids``, of which the store says that they have not ended, nobody has here."""
-        return [each for each in download_ids if each not in self.pending and each not in self.in_flight]
-
-    def _trace(self, event: str, download_id: str, **more: float) -> None:
-        if self.note is not None:
-            self.note(event, source=self.name, id=download_id, **more)
-
-    def sweep(self, error: str, error_type: str, on: float) -> None:
-        """Fail everything that waits."""
-        for download_id in self.withdraw_all():
-            self._trace("withdrawn", download_id)
-            patch = {"error": error, "error_type": error_type}
-            self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
-
-    # ---- one download ------------------------------------------------------------------------------------------------
-
-    def take(self, now: float, on: float) -> Transfer | float:
-        """Start the next download, if one may start; else the monotonic second at which to ask again.
-
-        ``inf``: when something changes. ``on`` is ``now`` in UTC seconds.
-        """
-        queue, gate = self.queue, self.gate
-        if not queue or self.refusal is not None or len(self.in_flight) >= (1 if gate.probing else self.limit):
-            return inf
-        if not gate.is_free:
-            opens_at = gate.opens_at()
-            if now < opens_at:
-                return opens_at
-        ticket = None
-        while ticket is None:
-            if not queue:
-                return inf
-            download_id = queue.popleft()
-            ticket = self.pending.pop(download_id, None)
-        transfer = Transfer(ticket, 1, {}, now, on)
-        if self.tried:
-            self._resume(transfer)
-        self.in_flight[download_id] = transfer
-        if gate.is_free:
-            gate.started(now)
-        else:
-            gate.claim()
-            transfer.claimed = True
-        self._tell_store(transfer)
-        if self._guarded:
-            self._guard(transfer, now)
-        return transfer
-
-    def confirm(self, transfer: Transfer, now: float) -> None:
-        """The impl of a download is called at ``now``, or never will be: delays between starts count from here."""
-        if transfer.claimed:
-            transfer.claimed = False
-            if transfer.deadline is not None:
-                transfer.deadline += now - transfer.started_at
-            transfer.started_at = now
-            self.gate.started(now, claimed=True)
-
-    def _resume(self, transfer: Transfer) -> None:
-        """Go on where the earlier attempts at the same download ended."""
-        tried = self.tried.pop(transfer.ticket[0], None)
-        if tried is not None:
-            transfer.attempt = tried.attempts + 1
-            transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
-            # The same cell, so that no patch is written to one that nobody reads any more.
-            transfer.cell = tried.cell
-            tried.cell.update(progress=0.0, transferred=0, speed=0, time_remaining=None)
-
-    def _guard(self, transfer: Transfer, now: float) -> None:
-        """Have the supervisor look after the time-outs of an attempt."""
-        transfer.moved, transfer.moved_at = _progress_of(transfer), now
-        if self.policy.timeout is not None:
-            transfer.deadline = now + self.policy.timeout
-        self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
-
-    def turn(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> Transfer | None:
-        """``settle`` and ``take`` in one step and one message, where a download landed and the next may start at once.
-
-        None: it is not that simple, and nothing has been done.
-        """
-        gate, queue, in_flight = self.gate, self.queue, self.in_flight
-        if not queue or transfer.fenced or not gate.is_free or type(outcome) is not m.Landed:
-            return None
-        if len(in_flight) > self.limit or self.tried or self._guarded or self.refusal is not None:
-            return None
-        download_id = queue.popleft()
-        ticket = self.pending.pop(download_id, None)
-        if ticket is None:
-            return None  # withdrawn
-        del in_flight[transfer.ticket[0]]
-        transfer.over = True
-        gate.turned(now)
-        self._trace("end", transfer.ticket[0], stamped=now)
-        following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
-        outcome.on, outcome.following = on, following
-        self._tell_store(outcome)
-        return following
-
-    def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
-        """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
-        download_id = transfer.ticket[0]
-        transfer.over = True
-        if transfer.given_up:
-            self.zombies -= 1
-            return False
-        del self.in_flight[download_id]
-        if transfer.claimed:
-            self.confirm(transfer, now)
-        gate = self.gate
-        gate.ended(now)
-        self._trace("end", download_id, stamped=now)
-        if type(outcome) is PutBack:
-            gate.suspend(now + outcome.seconds)
-            self._trace("suspended", download_id, until=now + outcome.seconds)
-        elif gate.probing and transfer.started_at >= gate.suspended_until:
-            gate.proved()
-        if transfer.fenced:
-            self._note_end(now, on)
-            return True
-        if isinstance(outcome, m.Landed):
-            outcome.on = on
-            self._tell_store(outcome)
-        else:
-            self._conclude(transfer, outcome, now, on)
-        return True
-
-    def _note_end(self, now: float, on: float) -> None:
-        """A run ended of which the store was told that it is over: where delays outlive the process, it is to know."""
-        if self.keeps:
-            until = self.gate.suspended_until
-            self._tell_store(m.Paced(self.name, on, on + until - now if until > now else None))
-
-    def _conclude(self, transfer: Transfer, outcome: Failed | Again | PutBack | Stopped, now: float, on: float) -> None:
-        event = "fail"
-        patch: dict[str, Any] | None = None
-        if self._resumes and _gave_way(outcome):
-            self._tell_store(self._keep(transfer, PutBack(0.0), now, on))
-            return
-        if isinstance(outcome, Failed):
-            patch = {"error_type": outcome.error_type}
-            if outcome.error is not None:
-                patch["error"] = outcome.error
-        elif self.refusal is not None and (isinstance(outcome, Stopped) or not self._is_kept_open):
-            patch = self._last_words(outcome, self.refusal)
-        elif isinstance(outcome, Stopped):
-            event = "cancel"
-        else:
-            self._tell_store(self._keep(transfer, outcome, now, on))
-            return
-        self._tell_store(m.Moved(event, self.name, transfer.ticket[0], transfer, patch, on))
-        if event == "cancel":
-            self._note_end(now, on)  # else it would be taken for one that runs on
-
-    @property
-    def _is_kept_open(self) -> bool:
-        """Whether the engine is closed, and what is not over goes on when it is made again."""
-        return self.keeps and self.refusal is not None and self.refusal.kind == "closed"
-
-    @property
-    def _resumes(self) -> bool:
-        """The same, also with what was asked to stop."""
-        return self._is_kept_open and self.policy.resume_interrupted
-
-    @staticmethod
-    def _last_words(outcome: Again | PutBack | Stopped, refusal: Refusal) -> dict[str, Any]:
-        """What a record says where only the source's end keeps it from another attempt."""
-        if isinstance(outcome, Again) and outcome.error is not None:
-            return {"error": outcome.error, "error_type": outcome.error_type}
-        if refusal.kind == "down":
-            return {"error": f"source down: {refusal.reason}", "error_type": "SourceDown"}
-        return {"error": "engine closed", "error_type": "EngineClosed"}
-
-    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> m.Moved:
-        """Keep a download for another attempt: after its back-off, or as the first once the suspension is over.
-
-        The news of it.
-        """
-        download_id = transfer.ticket[0]
-        spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
-        due_at = now + outcome.seconds
-        idle_s = transfer.idle_s + outcome.seconds
-        first_start = transfer.first_start or transfer.started_at
-        backs_off = isinstance(outcome, Again)
-        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at, backs_off))
-        if self._is_kept_open:
-            self._trace("kept", download_id)
-        standing = m.Standing(spent, on + first_start - now, idle_s, on + due_at - now)
-        patch: dict[str, Any]
-        if isinstance(outcome, PutBack):
-            self.put_back(transfer.ticket)
-            until = self.gate.suspended_until
-            patch = {"attempt": spent, "next_attempt_at": on + until - now if until > now else None}
-            return m.Moved("put_back", self.name, download_id, transfer, patch, on, standing)
-        self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
-        patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
-        if outcome.error is not None:
-            patch["error"] = outcome.error
-        return m.Moved("back_off", self.name, download_id, transfer, patch, on, standing)
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -319,6 +85,13 @@ class Source(Line):
             self.resting, self.resting_until = True, max(self.resting_until, verdict.at)
             self._tell_supervisor(m.Wake(self.owner, verdict.at, restart=True))
 
+    def sweep(self, error: str, error_type: str, on: float) -> None:
+        """Fail everything that waits."""
+        for download_id in self.withdraw_all():
+            self._trace("withdrawn", download_id)
+            patch = {"error": error, "error_type": error_type}
+            self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
+
     def go_down(self, reason: str, on: float) -> None:
         """Take nothing any more until ``revive``."""
         self.refusal = Refusal("down", reason)
@@ -349,17 +122,12 @@ class Source(Line):
         if transfer.deadline is not None and now >= transfer.deadline:
             return f"timed out after {transfer.deadline - transfer.started_at:g} s"
         stall = self.policy.stall_timeout  # not for what is all here: a check, or a conversion, moves no bytes
-        moved = _progress_of(transfer)
+        moved = progress_of(transfer)
         if moved != transfer.moved:
             transfer.moved, transfer.moved_at = moved, now
         elif stall is not None and moved[1] != 100.0 and now - transfer.moved_at >= stall:
             return f"stalled: no progress for {stall:g} s"
         return self._look_at(transfer, now)
-
-    def _look_at(self, transfer: Transfer, now: float) -> float:
-        """When to look after an attempt next: often enough to see a stall within a quarter of its time."""
-        stall = self.policy.stall_timeout
-        return min(transfer.deadline or inf, inf if stall is None else now + stall / 4)
 
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
         """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
@@ -436,13 +204,3 @@ class Source(Line):
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""
         return self.refusal is not None or self.live > self.limit
-
-
-def _gave_way(outcome: Outcome) -> bool:
-    """Whether it may be what came of being asked to stop: an impl may say so, or just come back with nothing."""
-    return isinstance(outcome, Stopped) or (isinstance(outcome, Failed) and outcome.error is None)
-
-
-def _progress_of(transfer: Transfer) -> tuple[Any, Any]:
-    """What a stall is told by: the bytes that are here, and the percent."""
-    return transfer.cell.get("transferred"), transfer.cell.get("progress")

@@ -48,6 +48,7 @@ class FileLock:
     def __init__(self, path: str) -> None:
         self._path = path + SUFFIX
         self._key = (os.getpid(), path)
+        self._is_lost = False
         if _held.setdefault(self._key, self) is not self:
             raise StoreLocked(f"{path} is another engine's in this process: close that one first")
         try:
@@ -89,12 +90,30 @@ class FileLock:
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())
 
+    def hold(self) -> None:
+        """Take it again where somebody has removed the file, taking it for one that was left behind.
+
+        Raises ``StoreLocked`` where another process has it by now, and from then on; and what the making of one raises.
+        """
+        path = self._key[1]
+        if self._is_lost:
+            raise StoreLocked(f"{path} has been in use by another engine: what this one knows is out of date")
+        if not self._is_named(self._fd):
+            try:
+                fd = self._take(path)
+            except StoreLocked:
+                self._is_lost = True
+                raise
+            os.close(self._fd)
+            self._fd = fd
+
     def release(self) -> None:
         """Let go of it. In a forked child, which does not have it: nothing."""
         if _held.get(self._key) is not self or self._key[0] != os.getpid():
             return
         with suppress(OSError):  # Windows does not remove what is open
-            os.unlink(self._path)
+            if self._is_named(self._fd):
+                os.unlink(self._path)
         os.close(self._fd)
         del _held[self._key]
 

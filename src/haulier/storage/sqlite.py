@@ -190,6 +190,7 @@ class SqliteStorage(Database):
 
     def _connected(self) -> sqlite3.Connection:
         self._check_open()
+        self._lock.hold()
         # SQLite would go on writing to a file that has no name any more.
         if self._identity() != self._file:
             self._disconnect()

@@ -1,0 +1,237 @@
+"""Where the time of a download goes: each step alone, and what a whole run of W1 counts.
+
+``python benchmarks/anatomy.py``: the steps are run one after another on one thread, with nobody else there, so that
+they add up to what a download costs where threads are free. What is missing to a real run is what threads cost one
+another: waking up, and waiting for the interpreter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import haulier
+from benchmarks.contenders.haulier_engine import HaulierEngine
+from benchmarks.figures import RESULTS, describe_machine, dumps, machine, markdown
+from benchmarks.harness import positive
+from benchmarks.w1 import W1
+from haulier import messages as m
+from haulier.actors import durable
+from haulier.actors.bell import Bell
+from haulier.actors.ids import new_id
+from haulier.actors.mailbox import Mailbox
+from haulier.actors.source import SourceActor
+from haulier.actors.store import Store
+from haulier.actors.tickets import text_of_ticket
+from haulier.core.journal import DurableLedger
+from haulier.core.ledger import Ledger
+from haulier.storage import open_storage
+from haulier.transfer import Transfer
+
+__all__ = ["main"]
+
+KEPT: Final = haulier.Retention(max_terminal=10_000_000)
+SOURCE: Final = "source"
+ON: Final = 1.7e9
+
+
+class Step(NamedTuple):
+    """What is done, on whose thread, and for how many µs a download."""
+
+    what: str
+    where: str
+    us: float
+
+
+def _impl(download_id: str, target_id: Any, display_name: str) -> str:
+    return "downloads/instant.bin"
+
+
+class _Stopwatch:
+    def __init__(self, count: int) -> None:
+        self.steps: list[Step] = []
+        self._count = count
+
+    def time(self, what: str, where: str, do: Callable[[], Any]) -> Any:
+        gc.collect()
+        began = time.perf_counter()
+        made = do()
+        self.steps.append(Step(what, where, 1e6 * (time.perf_counter() - began) / self._count))
+        return made
+
+
+def _in_memory(count: int) -> list[Step]:
+    """The life of an instant download, step by step."""
+    watch, posted = _Stopwatch(count), list[Any]()
+    with haulier.DownloadEngine(retention=KEPT) as engine:
+        engine.pause(SOURCE)
+        dispatch = engine.worker.dispatch
+        dispatch(SOURCE, 0, "A song", "instant.bin", _impl)
+        watch.time("an id", "caller", lambda: [new_id() for _ in range(count)])
+        watch.time(
+            "dispatch: checks, id, ticket; pending, told, queued",
+            "caller",
+            lambda: [dispatch(SOURCE, 0, "A song", "instant.bin", _impl) for _ in range(count)],
+        )
+        engine.close(timeout=0.0)
+    mailbox = Mailbox(SOURCE, haulier.SourcePolicy(), posted.append, lambda _: None, 5.0)
+    mailbox.common.append(_impl)
+    tickets = [(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, 0, None, None, ON) for _ in range(count)]
+    for ticket in tickets:
+        mailbox.put(ticket)
+    slot = SourceActor(mailbox, 1)
+    first = mailbox.source.take(1.0, ON)
+    assert isinstance(first, Transfer)
+    watch.time("calling the impl", "slot", lambda: [slot._run(first) for _ in range(count)])
+
+    def turn_all() -> None:
+        transfer: Transfer | None = first
+        while transfer is not None:
+            transfer = mailbox.report(transfer, m.Landed(transfer, "downloads/instant.bin"), slot)
+
+    watch.time("the end of one and the start of the next", "slot", turn_all)
+    ledger = Ledger(KEPT)
+
+    def apply_all() -> None:
+        for message in posted:
+            ledger.handlers[type(message)](message)
+
+    watch.time("applying its messages", "store", apply_all)
+    return watch.steps
+
+
+def _on_disk(count: int, folder: Path) -> list[Step]:
+    """The same of one that is written down: 8 batches of new ones, then all ends."""
+    watch = _Stopwatch(count)
+    ledger = DurableLedger(KEPT, lambda _: True)
+    storage = open_storage(folder / "haulier.db")
+    storage.load()
+    tickets = [(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, None, None, None, ON) for _ in range(count)]
+    texts = watch.time("its ticket as text", "caller", lambda: [text_of_ticket(ticket, None) for ticket in tickets])
+    size = max(count // 8, 1)
+    parts = [slice(start, start + size) for start in range(0, count, size)]
+
+    def write() -> Any:
+        return durable._batch(ledger, ledger.journal.turn(), lambda _: False)
+
+    def add() -> list[Any]:
+        made = []
+        for part in parts:
+            ledger.apply(m.Add(SOURCE, tickets[part], texts[part]))
+            made.append(write())
+        return made
+
+    added = watch.time("applying what is new, as rows", "store", add)
+    watch.time("INSERT and commit", "store", lambda: list(map(storage.write, added)))
+    transfers = [Transfer(ticket, 1, {}, 1.0, ON) for ticket in tickets]
+
+    def land() -> Any:
+        for transfer in transfers:
+            ledger.apply(transfer)
+            ledger.apply(m.Landed(transfer, "downloads/instant.bin", ON + 1.0))
+        return write()
+
+    landed = watch.time("applying starts and ends, as rows", "store", land)
+    watch.time("UPDATE and commit", "store", lambda: storage.write(landed))
+    storage.close()
+    return watch.steps
+
+
+def _counts(count: int) -> dict[str, float]:
+    """What a whole run of W1 does, per download."""
+    seen: Counter[str] = Counter()
+
+    def counted(kind: type, name: str, what: Callable[[Any], str | None]) -> None:
+        method = getattr(kind, name)
+
+        def count_it(self: Any, *arguments: Any) -> Any:
+            counts_as = what(self)
+            if counts_as is not None:
+                seen[counts_as] += 1
+            return method(self, *arguments)
+
+        setattr(kind, name, count_it)
+
+    counted(Store, "tell", lambda _: "messages to the store")
+    counted(Store, "ask", lambda _: "questions to the store")
+    counted(Bell, "ring", lambda bell: "wake-ups" if bell.armed else None)
+    counted(Mailbox, "report", lambda _: "turns of a slot")
+    engine = HaulierEngine()
+    sample = W1.measure(engine, {**W1.sizes, "downloads": count})
+    engine.close()
+    return {**{what: times / count for what, times in seen.items()}, "thread switches": sample["switches_per_download"]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="where the time of a download goes")
+    parser.add_argument("--downloads", type=positive, default=10_000, metavar="N", help="default: 10,000")
+    parser.add_argument("--runs", type=positive, default=7, metavar="N", help="the least of so many counts; default: 7")
+    parser.add_argument("--smoke", action="store_true", help="small, once, nothing written")
+    options = parser.parse_args(arguments)
+    count, runs = (200, 1) if options.smoke else (options.downloads, options.runs)
+    here = machine()
+    memory = _least(_in_memory(count) for _ in range(runs))
+    with tempfile.TemporaryDirectory() as folder:
+        disk = _least(_on_disk(count, Path(tempfile.mkdtemp(dir=folder))) for _ in range(runs))
+    page = _page(memory, disk, _counts(count), here, runs)
+    if options.smoke:
+        print("anatomy: ok")
+        return 0
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "anatomy.md").write_text(page, encoding="utf-8")
+    steps = {"memory": [step._asdict() for step in memory], "disk": [step._asdict() for step in disk]}
+    (RESULTS / "anatomy.json").write_text(dumps({"machine": here, **steps}), encoding="utf-8")
+    print(page)
+    return 0
+
+
+def _least(runs: Iterable[list[Step]]) -> list[Step]:
+    """Of each step the least of all runs: what somebody else did meanwhile is not its cost."""
+    return [min(same, key=lambda step: step.us) for same in zip(*runs, strict=True)]
+
+
+def _page(
+    memory: Sequence[Step], disk: Sequence[Step], counts: dict[str, float], here: dict[str, Any], runs: int
+) -> str:
+    def table(steps: Sequence[Step], total: float) -> Iterator[str]:
+        rows = [["step", "thread", "µs"], *([step.what, step.where, f"{step.us:.2f}"] for step in steps)]
+        yield from markdown([*rows, ["together", "", f"{total:.2f}"]], left=(0, 1))
+
+    command = shlex.join(["python", "benchmarks/anatomy.py", *sys.argv[1:]])
+    in_all = sum(step.us for step in memory[1:])  # the id is a part of the dispatch
+    return "\n".join(
+        [
+            "# Where the time of a download goes",
+            "",
+            f"The least of {runs} runs; {describe_machine(here)}; `{command}`.",
+            "",
+            "## In memory",
+            "",
+            *table(memory, in_all),
+            "",
+            "The id is a part of the dispatch, and counted there.",
+            "",
+            "## What comes to that on disk",
+            "",
+            *table(disk, sum(step.us for step in disk)),
+            "",
+            "## What W1 counts, per download",
+            "",
+            *markdown([["what", "per download"], *([what, f"{times:.3f}"] for what, times in sorted(counts.items()))]),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

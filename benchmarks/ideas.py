@@ -1,0 +1,255 @@
+"""What each idea of the design brings: the same workload with it, and with it taken out.
+
+``python benchmarks/ideas.py``: each idea is undone by replacing the function that has it, in a process of its own, and
+the workload that shows it best is run so, in turn with haulier as it is. A ratio of 2 means that it takes twice as long
+without. Nothing else is changed, so promises may be broken meanwhile: nothing is verified here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.contenders import hire
+from benchmarks.figures import RESULTS, Sample, describe_machine, dumps, machine, markdown, median, spread
+from benchmarks.harness import RunError, Workload, measure_fresh, positive
+from benchmarks.w1 import W1
+from benchmarks.w2 import W2
+from benchmarks.w3 import W3
+from benchmarks.w4 import W4
+from benchmarks.w7 import W7
+
+__all__ = ["IDEAS", "Idea"]
+
+
+class Idea(NamedTuple):
+    """``undo`` takes it out of the process. ``key``: of the workload's sample, what it is about; less is better."""
+
+    name: str
+    what: str
+    undo: Callable[[], None]
+    workload: Workload
+    key: str
+    row: str = "haulier"
+
+
+# ---- how each is undone ----------------------------------------------------------------------------------------------
+
+
+def _ids_one_by_one() -> None:
+    from uuid import uuid4
+
+    from haulier import worker
+
+    worker.new_id = lambda: str(uuid4())  # type: ignore[attr-defined]
+
+
+def _two_messages() -> None:
+    from haulier.core.source import Source
+
+    Source.turn = lambda *_: None  # type: ignore[method-assign]  # 'it is not that simple': settle, then take
+
+
+def _wake_the_store() -> None:
+    from haulier.actors import store
+
+    store.Store._listen = lambda self: setattr(self, "_patience", 1)  # type: ignore[method-assign]
+
+
+def _records_at_once() -> None:
+    from haulier.core.ledger import Ledger
+
+    added = Ledger._added
+
+    def add(self: Any, ticket: Any) -> None:
+        added(self, ticket)
+        self._entry(ticket[1], ticket[0])
+
+    Ledger._added = add  # type: ignore[method-assign]
+
+
+def _impls_in_tickets() -> None:
+    from haulier import worker
+
+    worker._place_of = lambda mailbox, impl: impl  # type: ignore[assignment,return-value]
+
+
+def _back_to_the_inbox() -> None:
+    from haulier.actors.mailbox import Mailbox
+
+    def report(self: Any, transfer: Any, outcome: Any, slot: Any) -> None:
+        with self.lock:
+            now, on = _now()
+            self._last_end = now
+            slot.left = not self.source.settle(transfer, outcome, now, on)
+            slot.in_hand = None
+        self._bell.ring()
+
+    Mailbox.report = report  # type: ignore[method-assign]
+
+
+def _now() -> tuple[float, float]:
+    from time import monotonic, time
+
+    return monotonic(), time()
+
+
+def _never_give_way() -> None:
+    from haulier.actors import source
+
+    source.BREATH_S = 1e9  # type: ignore[misc]
+
+
+def _no_hand_off() -> None:
+    from haulier.actors.mailbox import Mailbox
+
+    Mailbox.is_idle = property(lambda self: False)  # type: ignore[method-assign,assignment]
+
+
+def _always_hand_off() -> None:
+    from haulier import worker
+    from haulier.actors.mailbox import Mailbox
+
+    worker.BETWEEN_S = -1.0  # type: ignore[misc]
+
+    put = Mailbox.put
+
+    def always(self: Any, ticket: Any) -> None:
+        (put.__get__(self) if ticket[0] in self.handoffs else self.put_and_wait)(ticket)
+
+    Mailbox.put = always  # type: ignore[method-assign]
+
+
+def _blunt_timers() -> None:
+    from haulier.actors import actor
+
+    actor.sharpen_timers = lambda: None  # type: ignore[attr-defined]
+
+
+def _a_commit_for_each() -> None:
+    from haulier.actors.durable import DurableStore
+
+    drain = DurableStore._drain_some
+    DurableStore._drain_some = lambda self, count: drain(self, 1)  # type: ignore[method-assign]
+
+
+def _whole_records() -> None:
+    from haulier.actors import rows
+    from haulier.core.entry import view
+
+    rows._landed_text = lambda held: rows._text(view(held))
+
+
+IDEAS: Final = (
+    Idea("ids", "ids from one `os.urandom` for many", _ids_one_by_one, W1, "wall_us"),
+    Idea("turn", "an end and the next start are one message", _two_messages, W1, "wall_us"),
+    Idea("patience", "the store is not woken for what nobody waits for", _wake_the_store, W1, "wall_us"),
+    Idea("news", "a record is made when somebody looks at it", _records_at_once, W1, "wall_us"),
+    Idea("loop", "a slot that finds work goes on without its inbox", _back_to_the_inbox, W1, "wall_us"),
+    Idea("common", "impls are on their source, not on each ticket", _impls_in_tickets, W2, "bytes_per_queued"),
+    Idea("breath", "a slot gives way after 500 µs", _never_give_way, W4, "start_us@99"),
+    Idea("hand-off", "a dispatch to an idle source hands over", _no_hand_off, W4, "start_us@50"),
+    Idea("idle only", "it does so only where the source was idle", _always_hand_off, W1, "wall_us"),
+    Idea("timers", "sharp timers", _blunt_timers, W3, "late_us@50"),
+    Idea("group", "one commit for what came together", _a_commit_for_each, W7, "wall_us", "durable:many"),
+    Idea("landed", "what landed at once is written short", _whole_records, W7, "cpu_us", "durable:many"),
+)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.measure:
+        _measure_here(options.measure, options.without, json.loads(options.sizes))
+        return 0
+    runs = 1 if options.smoke else options.runs
+    here = machine()
+    samples: dict[str, dict[bool, list[Sample]]] = {idea.name: {True: [], False: []} for idea in IDEAS}
+    try:
+        for idea, has_it, number in _in_turn(runs):
+            samples[idea.name][has_it].append(_measure(idea, has_it, options.smoke))
+            print(f"{idea.name}: run {number} of {runs}: {'with' if has_it else 'without'}", file=sys.stderr)
+    except RunError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    if not options.smoke:
+        print(_write(samples, here, runs))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="what each idea of the design brings")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="with each, and without; default: 5")
+    parser.add_argument("--smoke", action="store_true", help="small, once, nothing timed and nothing written")
+    for hidden in ("--measure", "--without", "--sizes"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    return parser
+
+
+def _in_turn(runs: int) -> Iterator[tuple[Idea, bool, int]]:
+    for number in range(runs):
+        for idea in IDEAS:
+            for has_it in (True, False) if number % 2 else (False, True):
+                yield idea, has_it, number + 1
+
+
+def _measure(idea: Idea, has_it: bool, smoke: bool) -> Sample:
+    workload = idea.workload
+    sizes = workload.smoke_sizes if smoke else {**workload.sizes, **workload.quick_sizes}
+    without = "" if has_it else idea.name
+    return measure_fresh(
+        Path(__file__), ["--measure", idea.name, "--without", without, "--sizes", json.dumps(dict(sizes))]
+    )
+
+
+def _measure_here(name: str, without: str, sizes: Mapping[str, int]) -> None:
+    idea = next(idea for idea in IDEAS if idea.name == name)
+    if without:
+        idea.undo()
+    contender, _, mode = idea.row.partition(":")
+    hired = hire(contender)
+    sample = (idea.workload.modes[mode] if mode else idea.workload.measure)(hired, sizes)
+    hired.close()
+    print(json.dumps(sample))
+
+
+def _write(samples: Mapping[str, Mapping[bool, Sequence[Sample]]], here: Mapping[str, Any], runs: int) -> str:
+    rows = [["idea", "shown by", "with", "without", "ratio"]]
+    filed: dict[str, Any] = {}
+    for idea in IDEAS:
+        with_it, without = (median(samples[idea.name][has_it])[idea.key] for has_it in (True, False))
+        what = f"{idea.workload.name.upper()}, {idea.key.replace('@', ' p').replace('_', ' ')}"
+        rows.append([idea.what, what, f"{with_it:,.1f}", f"{without:,.1f}", f"{without / with_it:.2f}"])
+        filed[idea.name] = {
+            "what": idea.what, "workload": idea.workload.name, "key": idea.key,
+            "with": with_it, "without": without,
+            "spread": [spread(samples[idea.name][has_it])[idea.key] for has_it in (True, False)],
+        }  # fmt: skip
+    command = shlex.join(["python", "benchmarks/ideas.py", *sys.argv[1:]])
+    page = "\n".join(
+        [
+            "# What each idea brings",
+            "",
+            f"Medians of {runs} runs each, with it and without in turn, all in fresh processes; less is better.",
+            f"{describe_machine(here)}; `{command}`.",
+            "",
+            *markdown(rows, left=(0, 1)),
+        ]
+    )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "ideas.md").write_text(page + "\n", encoding="utf-8")
+    (RESULTS / "ideas.json").write_text(dumps({"command": command, "machine": dict(here), "ideas": filed}), "utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    sys.exit(main())
