@@ -149,8 +149,8 @@ def test_any_scenario(scenario: Scenario) -> None:
             assert all(before[1] <= after[0] for before, after in pairwise(spans))
     for gap in read.gaps:
         assert gap.start <= gap.end
-        lane = [bar for bar in read.bars if (bar.source, bar.lane) == (gap.source, gap.lane)]
-        assert not any(bar.start < gap.end - TICK and gap.start < bar.end for bar in lane)
+        beside = [bar for bar in read.bars if (bar.source, bar.lane) == (gap.source, gap.lane)]
+        assert not any(bar.start < gap.end - TICK and gap.start < bar.end for bar in beside)
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=20))
