@@ -15,6 +15,9 @@ from xml.etree import ElementTree
 import pytest
 
 from haulier.bench.course import course
+from haulier.bench.scenario import Scenario
+from haulier.bench.simulated import simulate
+from haulier.cli.bench.lanes import draw
 from haulier.verify import verify
 
 BENCH = [sys.executable, "-m", "haulier", "bench"]
@@ -177,3 +180,21 @@ def test_ctrl_c_ends_it() -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=50)
     assert (process.returncode, err) == (130, "stopped; nothing is left behind\n")
+
+
+@pytest.mark.parametrize("width", [36, 60, 200])
+def test_no_line_of_the_lanes_is_too_long(width: int) -> None:
+    scenario = Scenario(failures=0.3, crashes=0.1)
+    lines = draw(course(simulate(scenario), restart_s=scenario.restart_s), width)
+    assert max(line.cell_len for line in lines) <= width
+    assert max(line.cell_len for line in lines[1:7]) > width * 0.8
+    shown = "\n".join(line.plain for line in lines)
+    assert all(word in shown for word in ("runs", "fails", "crashes", "starts again"))
+    if width > 50:
+        assert "waits for its delay" in shown
+
+
+def test_the_legend_tells_of_nothing_that_is_not_there() -> None:
+    scenario = Scenario(failures=1.0, crashes=0.0, retries=0, delay=(0.0,))
+    legend = draw(course(simulate(scenario)), 80)[-1].plain
+    assert legend.split() == ["▒░", "fails"]

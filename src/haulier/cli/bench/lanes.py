@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from itertools import groupby
 from typing import Final
 
 from rich.text import Text
@@ -44,25 +46,38 @@ def draw(course: Course, width: int, *, encoding: str = "utf-8") -> list[Text]:
     for gap in course.gaps:
         gaps[gap.source, gap.lane].append(gap)
     lanes = [(name, lane) for name, slots in course.slots.items() for lane in range(slots)]
-    lines = [_axis(label, columns, until)]
+    lines = [_axis(label, columns, course.makespan_s)]
     for name, lane in lanes[:MOST_LANES]:
-        line = Text(f"{name if lane == 0 else '':<{label}}", "bold")
-        for what, turn in _cells(bars[name, lane], gaps[name, lane], columns, until):
-            line.append(signs[what][turn] if what else " ", _STYLES.get(what, ""))
+        line = Text()
+        line.append(f"{name if lane == 0 else '':<{label}}", "bold")
+        cells = _cells(bars[name, lane], gaps[name, lane], columns, until)
+        for what, run in groupby(cells, key=lambda cell: cell[0]):
+            line.append("".join(signs[what][turn] if what else " " for what, turn in run), _STYLES.get(what, ""))
         line.rstrip()
         lines.append(line)
     if len(lanes) > MOST_LANES:
         lines.append(Text(f"{'':{label}}and {len(lanes) - MOST_LANES:,} more slots", "dim"))
-    seen = {"run", *("fails" for bar in course.bars if bar.ending in ("failed", "retried"))}
+    return [*lines, Text(), *_legend(course, signs, label, width)]
+
+
+def _legend(course: Course, signs: Mapping[str, str], label: int, width: int) -> list[Text]:
+    """What is to be seen, and nothing else."""
+    fails = ("failed", "retried")
+    seen: set[str] = {"fails" if bar.ending in fails else "run" for bar in course.bars}
     seen |= {gap.kind for gap in course.gaps}
     seen |= {each for bar in course.bars if bar.ending == "crashed" for each in ("crash", "restart")}
-    legend = Text(" " * label)
+    lines = [Text(" " * label)]
     for what, means in _LEGEND:
-        if what in seen:
-            legend.append(signs[what] if what in ("run", "fails") else signs[what][0], _STYLES[what])
-            legend.append(f" {means}   ")
-    legend.rstrip()
-    return [*lines, Text(), legend]
+        if what not in seen:
+            continue
+        sign = signs[what] if what in ("run", "fails") else signs[what][0]
+        if lines[-1].cell_len + len(sign) + 1 + len(means) > width and lines[-1].cell_len > label:
+            lines.append(Text(" " * label))
+        lines[-1].append(sign, _STYLES[what])
+        lines[-1].append(f" {means}   ")
+    for line in lines:
+        line.rstrip()
+    return lines
 
 
 def _axis(label: int, columns: int, until: float) -> Text:
