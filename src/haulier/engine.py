@@ -90,16 +90,18 @@ class DownloadEngine(RecordKeeper):
     def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
         """Cancel a download that waits (its impl is never called) or runs (its result no longer counts).
 
-        False where it is over already or unknown. ``source_hint``: where to look first. ``remove``: take the record
+        False where it is over already or unknown, or kept for the next start of an engine that is closed.
+        ``source_hint``: where to look first. ``remove``: take the record
         out as well, also where it was over already. With a durable store it is on disk when this returns.
         """
         system = self._system
         hinted = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
         found = hinted if hinted is not None and hinted.has(download_id) else self._mailbox_of(download_id)
-        if found is not None and found.cancel(download_id):
-            cancelled = True
-            if found.is_kept:
-                system.store.ask(m.Sync())  # a queued one is not to start with the next engine either
+        if found is not None and found.is_kept and system.store.is_shut:
+            cancelled = False  # the next start would not know of it
+        elif found is not None and found.cancel(download_id):
+            # A queued one is not to start with the next engine either.
+            cancelled = not found.is_kept or bool(system.store.ask(m.Written()))
         else:
             cancelled = bool(system.store.ask(m.Cancel(download_id)))
         if remove:

@@ -196,6 +196,10 @@ class Sync(NamedTuple):
     """Reply None: whatever was told before has been applied."""
 
 
+class Written(NamedTuple):
+    """Reply: whether all that was told before is on disk, or will be as soon as that is possible again."""
+
+
 class Watch(NamedTuple):
     """Call ``callback(record)`` once for each of these downloads when it is terminal (or removed).
 

@@ -63,10 +63,11 @@ class Trace:
                 self._fd = -1
                 logger.exception("the trace ends here: it cannot be written to")
 
-    def close(self) -> None:
-        """The engine is closed."""
+    def close(self, whole: bool = True) -> None:
+        """The engine is closed. ``whole``: all that there was to tell has been told; else it just ends."""
         with self.lock:  # nobody notes anything after it
-            self.note("closed", on=time())
+            if whole:
+                self.note("closed", on=time())
             fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

@@ -76,6 +76,42 @@ def test_whoever_waits_for_what_is_kept_is_told(engine: DownloadEngine, durable:
     assert phases(durable.open(), ids) == ["succeeded", "queued", "queued"]
 
 
+def test_what_is_kept_is_not_to_be_cancelled_any_more(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+    """Nobody would write that down: it would start with the next engine, having been reported to be over."""
+    engine.register_source("s", impl=gatekeeper)
+    heard: list[Any] = []
+    engine.subscribe(heard.append)
+    ids = many(engine, 3, None)
+    gatekeeper.wait_inside()
+    gatekeeper.open()
+    engine.wait(ids[0], GUARD_S)
+    engine.pause("s")
+    waiting = many(engine, 2, None)
+    engine.close()
+    count = len(heard)
+    assert not any(engine.cancel_download(each) for each in waiting)
+    assert not engine.cancel_download(waiting[1], remove=True)
+    assert phases(engine, waiting[:1]) == ["queued"]
+    assert [event for event in heard[count:] if event.download_id in waiting] == []
+    again = durable.open()
+    again.register_source("s", impl=fetch)
+    assert [record["phase"] for record in again.as_completed(waiting, GUARD_S)] == ["succeeded"] * 2
+
+
+def test_a_cancel_that_nobody_writes_down_any_more_is_none(
+    engine: DownloadEngine, durable: Any, gatekeeper: Any
+) -> None:
+    engine.register_source("s", SourcePolicy(resume_interrupted=True), gatekeeper)
+    (running,) = many(engine, 1, None)
+    gatekeeper.wait_inside()
+    engine.close(timeout=0.0)
+    assert engine.cancel_download(running) is False
+    gatekeeper.open()
+    again = durable.open()
+    again.register_source("s", impl=fetch)
+    assert again.wait(running, GUARD_S)["phase"] == "succeeded"
+
+
 def test_what_runs_fails_as_it_always_did(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = many(engine, 2, None)

@@ -200,8 +200,8 @@ def judge(folder: Path) -> Judge:
     return made
 
 
-def run(folder: Path, store: str, seed: str) -> Judge:
-    command = [sys.executable, str(PROGRAM), str(folder), store, seed, str(KILLS)]
+def run(folder: Path, store: str, name: str, seed: str) -> Judge:
+    command = [sys.executable, str(PROGRAM), str(folder), store, name, seed, str(KILLS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50 + KILLS * SECONDS_A_KILL)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return judge(folder)
@@ -209,7 +209,15 @@ def run(folder: Path, store: str, seed: str) -> Judge:
 
 @pytest.mark.parametrize("seed", ["one", "two"])
 def test_nothing_is_lost_doubled_or_stuck(tmp_path: Path, seed: str) -> None:
-    seen = run(tmp_path, str(tmp_path / "haulier.db"), seed)
+    check(run(tmp_path, str(tmp_path / "haulier.db"), "default", seed))
+
+
+def test_nor_in_postgres(tmp_path: Path, postgres: Any) -> None:
+    check(run(tmp_path, postgres.url(), postgres.name(), "three"))
+
+
+def check(seen: Judge) -> None:
+    """It was a run in which everything happened."""
     phases = Counter(record["phase"] for record in seen.final.values())
     assert min(phases[each] for each in ("succeeded", "failed", "cancelled")) > 0
     errors = Counter(record.get("error") for record in seen.final.values())

@@ -33,7 +33,7 @@ PROGRESS_S: Final = 1.0
 PRUNE_S: Final = 60.0
 """Between two looks at whether the history is too long or too old."""
 
-_OF_THE_DISK: Final = (m.History, m.Attempts)
+_OF_THE_DISK: Final = (m.History, m.Attempts, m.Written)
 """Questions that are answered when all is written."""
 
 _DIED: Final = StoreUnavailable("the record store died while it wrote")
@@ -53,7 +53,7 @@ class DurableStore(Store):
         self._durable = ledger
         self._retention = retention
         self._resumes = resumes
-        self._ended = self._closed = False
+        self._ended = self.is_shut = False
         self._failures = 0
         self._retry_at = 0.0
         self._progress_at: float | None = None
@@ -61,6 +61,7 @@ class DurableStore(Store):
         self._prune_at = monotonic()  # at once: a program that never runs for so long would never do it
         ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
         ledger.handlers[m.Attempts] = self._attempts
+        ledger.handlers[m.Written] = lambda _: self.is_whole
 
     def _attempts(self, wanted: m.Attempts) -> list[Attempt]:
         row = self.storage.find(*wanted)
@@ -115,7 +116,7 @@ class DurableStore(Store):
     def _write(self) -> StoreUnavailable | None:
         """Write the journal down. Where that fails, what is new is refused, and the rest is tried again later."""
         ledger, failure, tries = self._durable, self.failure, False
-        if self._closed:
+        if self.is_shut:
             failure = StoreUnavailable("the record store has ended")
         elif not ledger.journal.page:
             return None
@@ -163,9 +164,19 @@ class DurableStore(Store):
             self.turned()
             logger.warning("writes again, after %d failures", failures)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all is on disk, or will be."""
+        return not (self.is_shut and self._durable.journal.page)
+
+    def _carry_out(self) -> None:
+        if self.is_shut and self.ledger.events:
+            self.ledger.events.clear()  # the next start will not know of it: it is not so
+        super()._carry_out()
+
     def _look_after(self) -> None:
         """Write what could not be written, or need not be at once; and keep the history short."""
-        if self._closed:
+        if self.is_shut:
             return
         if self._ended:
             if not self._awaits:
@@ -181,7 +192,7 @@ class DurableStore(Store):
     def _write_at(self) -> float | None:
         """When there is something to be written that nobody waits for (monotonic)."""
         page = self._durable.journal.page
-        if self._closed or not page:
+        if self.is_shut or not page:
             return None
         if self.failure is not None:
             return self._retry_at
@@ -230,10 +241,10 @@ class DurableStore(Store):
             self._retry_at = 0.0
             failure = self._write()
         finally:
-            if not self._awaits and not self._closed:
+            if not self._awaits and not self.is_shut:
                 if failure is not None:
                     logger.critical("the last changes could not be written: %s", failure)
-                self._closed = True
+                self.is_shut = True
                 self.storage.close()
 
 

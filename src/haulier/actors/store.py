@@ -134,6 +134,14 @@ class Store(Inbox):
                 raise error
             return reply
 
+    is_shut = False
+    """Whether nothing is written down any more."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is lost of what it was told."""
+        return True
+
     @property
     def is_full(self) -> bool:
         """Whether more has come together than may: see ``wait_for_room``."""

@@ -231,7 +231,7 @@ class System:
                 self._give_up(mailbox, mine)
             self._stop_actors(mine, join_s)
             if self._trace is not None:
-                self._trace.close()
+                self._trace.close(self.store.is_whole)
 
     def _account_for(self, mailbox: Mailbox) -> None:
         """Nobody is left to end what nobody has: a call that was broken off in its middle may have lost it."""
@@ -301,7 +301,7 @@ class System:
         if self._trace is not None:
             if self.store.thread is not None:
                 self.store.thread.join(JOIN_S)  # what it still has to tell belongs into the trace
-            self._trace.close()
+            self._trace.close(self.store.is_whole)
         return True
 
 

@@ -1,8 +1,8 @@
 """A busy program on a durable store that is killed again and again, and at last runs its queues dry.
 
-``killed.py FOLDER STORE SEED KILLS``: forks children that work until they are killed, each on what the one before it
-left. In ``FOLDER/log`` they write what they know, one line a ``write`` to one file, so that nothing is lost with them
-and the lines are in the order in which things happened; in ``FOLDER/trace`` their engines do. The last one writes
+``killed.py FOLDER STORE NAME SEED KILLS``: forks children that work until they are killed, each on what the one before
+it left. In ``FOLDER/log`` they write what they know, one line a ``write`` to one file, so that nothing is lost with
+them and the lines are in the order in which things happened; in ``FOLDER/trace`` their engines do. The last one writes
 ``FOLDER/records``. Nothing is judged here: see ``test_killed.py``.
 """
 
@@ -85,8 +85,8 @@ ENGINE: list[DownloadEngine] = []
 # ---- a child ---------------------------------------------------------------------------------------------------------
 
 
-def open_engine(folder: Path, store: str) -> DownloadEngine:
-    engine = DownloadEngine(store=store, trace=folder / "trace", retention=Retention(max_terminal=40))
+def open_engine(folder: Path, store: str, name: str) -> DownloadEngine:
+    engine = DownloadEngine(store=store, name=name, trace=folder / "trace", retention=Retention(max_terminal=40))
     ENGINE[:] = [engine]
     log("opened", os.getpid(), time())
     os.write(OPENED, b".")
@@ -156,8 +156,8 @@ def meddle(engine: DownloadEngine, download_id: str) -> None:
             engine.get_all_downloads()
 
 
-def work(folder: Path, store: str) -> None:
-    engine = open_engine(folder, store)
+def work(folder: Path, store: str, name: str) -> None:
+    engine = open_engine(folder, store, name)
     for number in range(3):
         threading.Thread(target=until_closed, args=(engine, number), daemon=True).start()
     if random.random() < 0.15:
@@ -168,9 +168,9 @@ def work(folder: Path, store: str) -> None:
     sleep(HANG_S)
 
 
-def finish(folder: Path, store: str) -> None:
+def finish(folder: Path, store: str, name: str) -> None:
     """Run the queues dry, and write down what has become of everything."""
-    engine = open_engine(folder, store)
+    engine = open_engine(folder, store, name)
     until = monotonic() + HANG_S / 2
     while any(status["queued"] or status["in_flight"] for status in engine.stats().values()):
         assert monotonic() < until, engine.stats()
@@ -209,13 +209,13 @@ def fork(seed: str, run: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def main(folder: Path, store: str, seed: str, kills: int) -> int:
+def main(folder: Path, store: str, name: str, seed: str, kills: int) -> int:
     global LOG, OPENED
     LOG = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     opened, OPENED = os.pipe()
     chance = random.Random(seed)
     for number in range(kills):
-        child = fork(f"{seed}-{number}", lambda: work(folder, store))
+        child = fork(f"{seed}-{number}", lambda: work(folder, store, name))
         if chance.random() < 0.8:
             select([opened], [], [], HANG_S)
         sleep(chance.uniform(0, LIFE_S))
@@ -227,8 +227,9 @@ def main(folder: Path, store: str, seed: str, kills: int) -> int:
             os.read(opened, 100)
         if status not in (0, signal.SIGKILL):
             return 1
-    return os.waitstatus_to_exitcode(os.waitpid(fork(f"{seed}-end", lambda: finish(folder, store)), 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(fork(f"{seed}-end", lambda: finish(folder, store, name)), 0)[1])
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    _, folder, store, name, seed, kills = sys.argv
+    sys.exit(main(Path(folder), store, name, seed, int(kills)))
