@@ -61,7 +61,7 @@ def _measure(options: argparse.Namespace, folder: Path, command: str) -> None:
         sizes = {**workload.sizes, **(workload.quick_sizes if options.quick else {})}
         results = run(workload, workload.contenders, sizes, runs, smoke=options.smoke)
         results["command"] = command
-        if not options.smoke:
+        if results["runs"] and not options.smoke:
             print(write(workload, results, folder), end="\n\n")
     if "growth" in options.only:
         size = "smoke" if options.smoke else "quick" if options.quick else "full"

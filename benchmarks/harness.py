@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -45,6 +46,10 @@ RUN_TIMEOUT_S: Final = 300.0
 Measure: TypeAlias = Callable[[Any, Mapping[str, int]], Sample]
 
 
+def _lacks(name: str) -> str | None:
+    return None if is_here(name) else "is not installed"
+
+
 @dataclass(frozen=True)
 class Workload:
     """One file of benchmarks/, called ``name``. ``sizes``: its options and their defaults.
@@ -52,6 +57,8 @@ class Workload:
     - ``smoke_sizes``, ``quick_sizes``, ``traced_sizes``: those of ``--smoke``, ``--quick`` and the verified run.
     - ``contenders``: its rows. ``"durable:many"`` is the contender ``durable``, measured by ``modes["many"]``.
     - ``subject``: the row that the targets are for, and whose trace is verified.
+    - ``hire``: makes a contender of a name. ``lacks``: why one cannot be measured here; None where it can be.
+    - ``notes``: lines of Markdown that its page shows before the table, such as who took part; asked once for a file.
     - ``bars``: the column to show as bars (its key). ``curves``: the distributions to show, by name, with a title.
     """
 
@@ -69,6 +76,9 @@ class Workload:
     subject: str = "haulier"
     bars: str = ""
     curves: Mapping[str, str] = field(default_factory=dict)
+    hire: Callable[[str], Any] = hire
+    lacks: Callable[[str], str | None] = _lacks
+    notes: Callable[[], Sequence[str]] = tuple
 
     @property
     def file(self) -> Path:
@@ -109,7 +119,7 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
     except RunError as exc:
         print(exc, file=sys.stderr)
         return 1
-    if not options.smoke:
+    if results["runs"] and not options.smoke:
         results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
         print(write(workload, results, RESULTS))
     return 0
@@ -126,10 +136,13 @@ def run(
     if smoke:
         sizes, runs = {name: min(sizes[name], small) for name, small in workload.smoke_sizes.items()}, 1
     here = machine()
-    missing = [row for row in rows if not is_here(row.partition(":")[0])]
-    if missing:
-        print(f"{workload.name}: not installed: {', '.join(missing)}", file=sys.stderr)
-        rows = [row for row in rows if row not in missing]
+    asked, rows = rows, []
+    for row in asked:
+        why = workload.lacks(row.partition(":")[0])
+        if why is None:
+            rows.append(row)
+        else:
+            print(f"{workload.name}: {row}: left out, it {why}", file=sys.stderr)
     samples: dict[str, list[Sample]] = {row: [] for row in rows}
     died: dict[str, str] = {}
     for number, row in _in_turn(rows, runs):
@@ -152,6 +165,7 @@ def run(
         "command": "",
         "machine": here,
         "sizes": dict(sizes),
+        "notes": list(workload.notes()),
         "died": died,
         "medians": {row: median(of_one) for row, of_one in samples.items()},
         "spread": {row: spread(of_one) for row, of_one in samples.items()},
@@ -163,6 +177,7 @@ def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
     """The files of results of one workload. Returns the page."""
     medians = results["medians"]
     runs = max(len(of_one) for of_one in results["runs"].values())
+    notes = [*results["notes"], ""] if results.get("notes") else []
     died = [f"- {row} died in {how}" for row, how in results.get("died", {}).items()]
     said = [f"- {line}" for line in verdicts(workload.columns, workload.targets, workload.subject, medians)]
     page = "\n".join(
@@ -172,6 +187,7 @@ def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
             f"{describe_sizes(results['sizes'])}; medians of {runs} runs each, every run in a fresh process.",
             f"{describe_machine(results['machine'])}; `{results['command']}`.",
             "",
+            *notes,
             *table(workload.columns, medians),
             "",
             *said,
@@ -212,7 +228,11 @@ def _parser(workload: Workload) -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each contender; default: 5")
     rows = ",".join(workload.contenders)
     parser.add_argument(
-        "--contenders", type=_names, default=list(workload.contenders), metavar="A,B", help=f"default: {rows}"
+        "--contenders",
+        type=partial(_names, workload),
+        default=list(workload.contenders),
+        metavar="A,B",
+        help=f"default: {rows}",
     )
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing timed and nothing written")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -226,25 +246,26 @@ def positive(text: str) -> int:
     return number
 
 
-def _names(text: str) -> list[str]:
+def _names(workload: Workload, text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
+    known = CONTENDERS if workload.hire is hire else workload.contenders
     for name in names:
-        if name.partition(":")[0] not in CONTENDERS:
-            raise argparse.ArgumentTypeError(f"no contender {name!r}: there are {', '.join(CONTENDERS)}")
+        if name.partition(":")[0] not in known:
+            raise argparse.ArgumentTypeError(f"no contender {name!r}: there are {', '.join(known)}")
     return names
 
 
 def _in_turn(names: Sequence[str], runs: int) -> Iterator[tuple[int, str]]:
     """Every contender once per round; each round starts with another one, so that nobody always runs first."""
     for number in range(runs):
-        first = number % len(names)
+        first = number % max(1, len(names))
         for name in [*names[first:], *names[:first]]:
             yield number + 1, name
 
 
 def _measure_here(workload: Workload, row: str, sizes: Mapping[str, int]) -> None:
     name, _, mode = row.partition(":")
-    contender = hire(name)
+    contender = workload.hire(name)
     sample = (workload.modes[mode] if mode else workload.measure)(contender, sizes)
     contender.close()
     print(json.dumps(sample))

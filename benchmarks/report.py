@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from benchmarks import growth
 from benchmarks.figures import RESULTS, Verdict, describe_machine, markdown, verdicts
+from benchmarks.get import GET
 from benchmarks.growth_curves import CURVES
 from benchmarks.harness import Workload
 from benchmarks.million import MILLION
@@ -24,7 +25,7 @@ from benchmarks.w7 import W7
 
 __all__ = ["README", "WORKLOADS", "load", "readme_table", "table_in", "write_page", "write_readme"]
 
-WORKLOADS: Final = (W1, W2, MILLION, W3, W4, W5, W6, W7, RESTART)
+WORKLOADS: Final = (W1, W2, MILLION, W3, W4, W5, W6, W7, RESTART, GET)
 
 README: Final = RESULTS.parents[1] / "README.md"
 

@@ -339,16 +339,21 @@ def test_a_proxy_is_asked_with_its_password_which_is_shown_nowhere(
     assert not any(secret in caplog.text + repr(fetcher) for secret in (*SECRETS, b64encode(b"joe:hunter2").decode()))
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY"])
 def test_the_environment_names_a_proxy_and_for_whom_not(
-    make_proxy: Callable[[bytes], Proxy], site: Site, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+    variable: str,
+    make_proxy: Callable[[bytes], Proxy],
+    site: Site,
+    fetch: Fetch,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     proxy = make_proxy(FILE)
-    monkeypatch.setenv("http_proxy", proxy.place)
+    monkeypatch.setenv(variable, proxy.place)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     fetch("http://far.example/a")
     fetch(site.serve("/b", b"x"))
     assert (len(proxy.heads), len(site.asked)) == (1, 1)
-    monkeypatch.setenv("http_proxy", "socks5://joe:hunter2@h")
+    monkeypatch.setenv(variable, "socks5://joe:hunter2@h")
     with pytest.raises(PermanentError, match=r"^http_proxy: proxy must be the URL of an HTTP proxy") as caught:
         fetch("http://far.example/c")
     assert "hunter2" not in str(caught.value)

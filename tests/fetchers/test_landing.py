@@ -273,7 +273,7 @@ def test_a_full_disk_is_said_clearly_and_can_be_retried(
     assert fetch(url).name == "a"
 
 
-@pytest.mark.parametrize("mode", ["r+b", "w"], ids=["of the file", "of its sidecar"])
+@pytest.mark.parametrize("mode", ["r+b", "wb"], ids=["of the file", "of its sidecar"])
 def test_a_disk_that_fills_up_in_the_middle(
     mode: str, site: Site, fetch: Fetch, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

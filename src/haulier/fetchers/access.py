@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request as UrllibRequest
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from haulier.errors import PermanentError
 from haulier.fetchers.urls import Target
@@ -39,6 +39,8 @@ def proxy_for(target: Target, explicit: str | None) -> str | None:
     """The proxy to reach ``target`` by: ``explicit``, else the environment's (``https_proxy``, ``no_proxy`` …)."""
     if explicit is not None:
         return explicit
+    if getproxies is getproxies_environment and not _may_name_a_proxy(target.scheme):
+        return None
     found = getproxies().get(target.scheme)
     if not found or proxy_bypass(f"{target.host.strip('[]')}:{target.port}") or proxy_bypass(target.host.strip("[]")):
         return None
@@ -47,6 +49,11 @@ def proxy_for(target: Target, explicit: str | None) -> str | None:
     except ValueError as error:
         failure = PermanentError(f"{target.scheme}_proxy: {error}")
     raise failure
+
+
+def _may_name_a_proxy(scheme: str) -> bool:
+    """Whether the environment has a variable for it: two looks, where ``getproxies`` goes through all there are."""
+    return f"{scheme}_proxy" in os.environ or f"{scheme}_proxy".upper() in os.environ
 
 
 def proxy_secret(proxy: str) -> tuple[str, dict[str, str]]:

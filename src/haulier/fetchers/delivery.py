@@ -27,7 +27,7 @@ from haulier.fetchers.urls import Target, redacted
 
 __all__ = ["Delivery"]
 
-CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 ALREADY_THERE: Final = "already_there"
 """The record's key that says that nothing had to be fetched."""
 

@@ -38,8 +38,9 @@ def safe_filename(name: str) -> str:
     leading dot, no trailing dot or space, is no device of Windows, does not end as a part or its sidecar does, and has
     at most ``MAX_NAME_BYTES`` bytes; the extension survives the cut.
     """
-    kept = (" " if char.isspace() else char for char in name if char.isspace() or _visible(char))
-    name = unicodedata.normalize("NFC", "".join(kept))
+    if not (name.isascii() and name.isprintable()):  # else all of it is kept: most names need no look at each character
+        kept = (" " if char.isspace() else char for char in name if char.isspace() or _visible(char))
+        name = unicodedata.normalize("NFC", "".join(kept))
     name = _FORBIDDEN.sub("_", name)
     name = " ".join(name.split()).strip(". ")
     if _RESERVED.fullmatch(name):

@@ -59,8 +59,8 @@ class Part(NamedTuple):
         if begun is not None:
             told |= {"etag": begun.etag, "last_modified": begun.last_modified, "size": begun.size}
         fd = os.open(self.sidecar, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS, 0o666)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(told, file)
+        with os.fdopen(fd, "wb") as file:
+            file.write(json.dumps(told).encode())  # in C; 'dump' would write it bit by bit
 
     def remove(self) -> None:
         """Take both away, while the lock is held: the names may be another's right after."""

@@ -37,7 +37,7 @@ def redacted(url: str) -> str:
     path = re.sub(r"(;[^=/;]*=)[^/;]*", rf"\1{_HIDDEN}", path)
     query = "&".join(_without_value(pair) for pair in parts.query.split("&")) if parts.query else ""
     shown = urlunsplit((parts.scheme, netloc, path, query, ""))
-    return "".join(char if char.isprintable() else "?" for char in shown)
+    return shown if shown.isprintable() else "".join(char if char.isprintable() else "?" for char in shown)
 
 
 def names_a_file(url: str) -> bool:
