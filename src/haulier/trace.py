@@ -48,6 +48,8 @@ class Trace:
         self._fd = os.open(path, flags, 0o644)
         self._run = uuid4().hex[:8]
         self.lock = RLock()
+        if _is_cut_off(path):
+            os.write(self._fd, b"\n")
         self.note("opened", on=time(), pid=os.getpid())
 
     def note(self, event: str, **more: Any) -> None:
@@ -71,3 +73,12 @@ class Trace:
             fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _is_cut_off(path: str | os.PathLike[str]) -> bool:
+    """Whether a process was killed in the middle of its last line: Linux ends a write at a page's border then."""
+    try:
+        with open(path, "rb") as file:
+            return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+    except OSError:
+        return False  # a pipe, or one that may be written only

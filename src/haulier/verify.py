@@ -77,21 +77,43 @@ def verify(lines: Iterable[str]) -> Report:
     return report
 
 
+_BEGINNING: Final = '{"run": "'
+"""Of every line."""
+
+
 def _parsed(lines: Iterable[str]) -> Iterator[Line]:
-    broken: Line | None = None
+    cut_off: Line | None = None
     for number, text in enumerate(lines, 1):
-        if broken is not None:
-            raise ValueError(f"line {broken.number} is no line of a trace: {broken.text[:80]!r}")
-        text = text.rstrip("\n")
-        try:
-            told = json.loads(text)
-            told["run"], told["event"], told["at"] + 0.0
-        except (ValueError, KeyError, TypeError):
-            broken = Line(number, text, {})  # fine as the very last one: its process was killed
+        line = _line(number, text.rstrip("\n"))
+        if cut_off is not None and (line is None or line.told["event"] != "opened"):
+            raise _no_trace(cut_off)
+        if line is None:
+            # Its process was killed in the middle of it: it is the last one, or that of the next engine follows.
+            cut_off = Line(number, text.rstrip("\n"), {})
+            if number == 1 or not _BEGINNING.startswith(cut_off.text[: len(_BEGINNING)]):
+                raise _no_trace(cut_off)
         else:
-            yield Line(number, text, told)
-    if broken is not None and broken.number == 1:
-        raise ValueError(f"this is no trace: {broken.text[:80]!r}")
+            cut_off = None
+            yield line
+
+
+def _line(number: int, text: str) -> Line | None:
+    """The line, or None for one that is cut off. Raises ``ValueError`` for one that is no line of a trace."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return None
+    try:
+        told["run"], told["event"], told["at"] + 0.0
+    except (KeyError, TypeError):
+        raise _no_trace(Line(number, text, {})) from None
+    return Line(number, text, told)
+
+
+def _no_trace(line: Line) -> ValueError:
+    if line.number == 1:
+        return ValueError(f"this is no trace: {line.text[:80]!r}")
+    return ValueError(f"line {line.number} is no line of a trace: {line.text[:80]!r}")
 
 
 class _Run:

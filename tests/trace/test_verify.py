@@ -236,6 +236,23 @@ def test_what_is_no_trace_is_refused(text: str) -> None:
         verify([*trace(*GOOD)[:8], text, *trace(*GOOD)])
 
 
+@pytest.mark.parametrize("length", [0, 1, 9, 20, 60])
+def test_a_line_in_the_middle_of_which_a_process_was_killed(tmp_path: Path, length: int) -> None:
+    """Linux ends a write at a page's border then. The next engine begins a line of its own."""
+    path = tmp_path / "trace"
+    path.write_text("".join(trace((0.0, "opened"), *run(1.0, "a", 2.0))) + trace((3.0, "over", "a"))[0][:length])
+    Trace(path).close()
+    assert path.read_bytes().count(b"opened") == 2
+    with path.open() as lines:
+        assert verify(lines).runs == 2
+
+
+def test_a_line_that_is_cut_off_while_its_engine_goes_on_is_none() -> None:
+    lines = trace((0.0, "opened"), (1.0, "queued", "a"), *run(2.0, "a", 3.0))
+    with pytest.raises(ValueError, match="line 2 is no line of a trace"):
+        verify([lines[0], lines[1][:30] + "\n", *lines[2:]])
+
+
 def test_two_engines_in_one_file_know_nothing_of_each_other() -> None:
     other = [line.replace('"one"', '"two"').replace('"id": "', '"id": "another-') for line in trace(*GOOD)]
     mixed = [line for pair in zip(trace(*GOOD), other, strict=True) for line in pair]

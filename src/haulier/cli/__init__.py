@@ -1,4 +1,4 @@
-"""The command line: ``haulier get``, ``demo``, ``verify``, ``completion``. Needs ``pip install 'haulier[cli]'``."""
+"""The command line: ``haulier get``, ``demo``, ``verify``, ``bench``, ``completion``. Needs ``haulier[cli]``."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ def _run(args: argparse.Namespace) -> int:
         from haulier.cli.demo import run as demo
 
         return demo(args)
+    if args.command == "bench":
+        from haulier.cli.bench.show import run as bench
+
+        return bench(args)
     from haulier.cli.get import run as get
 
     return get(args)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from haulier.cli import values
+from haulier.cli.bench import options as bench_options
 from haulier.cli.turns import MOST_HOSTS
 from haulier.cli.via import WISHES, wish_of
 from haulier.fetchers.urls import redacted
@@ -102,6 +103,7 @@ def parser() -> _Parser:
     _add_get(commands)
     _add_demo(commands)
     _add_verify(commands)
+    _add_bench(commands)
     _add_completion(commands)
     return top
 
@@ -223,6 +225,17 @@ def _add_verify(commands: argparse._SubParsersAction[_Parser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verify.add_argument("trace", metavar="FILE", help="what 'haulier get --trace' or DownloadEngine(trace=…) wrote")
+
+
+def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="see what limits, delays and retries come to",
+        description=bench_options.DESCRIPTION,
+        epilog=bench_options.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench_options.add(bench, _typed)
 
 
 def _add_completion(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -209,6 +209,12 @@ def fork(seed: str, run: Callable[[], None]) -> int:
         os._exit(status)
 
 
+def cut_off(path: Path) -> None:
+    """Drop a line in the middle of which its process was killed."""
+    lines = path.read_bytes()
+    os.truncate(path, lines.rfind(b"\n") + 1)
+
+
 def main(folder: Path, store: str, name: str, seed: str, kills: int) -> int:
     global LOG, OPENED
     LOG = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -222,6 +228,7 @@ def main(folder: Path, store: str, name: str, seed: str, kills: int) -> int:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        cut_off(folder / "log")
         log("gone", child, time())
         if select([opened], [], [], 0)[0]:
             os.read(opened, 100)
