@@ -104,10 +104,24 @@ def test_recorded_times_are_from_each_start_to_its_return() -> None:
         '{"run": "b", "event": "ret',
     ]
     assert list(recorded(lines)) == [2.0, 0.5]
+    assert list(recorded([*lines, '{"run": "c", "event": "opened", "at": 5.0}', *lines[:3]])) == [2.0, 0.5, 2.0]
+    with pytest.raises(ValueError, match="line 5"):
+        list(recorded([*lines, *lines[:3]]))
     with pytest.raises(ValueError, match="line 1"):
         list(recorded(["hello", *lines]))
     with pytest.raises(ValueError, match="no trace"):
         list(recorded(["hello"]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hello\n", "\xff", "[]\n", '{"run": 1, "event": "start", "at": 1}\n', '{"run": 1, "event": "over", "at": 1}\n'],
+)
+def test_a_file_that_is_no_trace_says_so(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"no trace|no download|decode"):
+        service(f"trace:{path}")
 
 
 def test_a_scenario_can_be_compared_and_kept() -> None:

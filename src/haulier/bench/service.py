@@ -54,6 +54,8 @@ def service(text: str) -> Service:
                 samples = tuple(recorded(lines))
         except OSError as error:
             raise ValueError(f"cannot read {rest}: {(error.strerror or 'it failed').lower()}") from None
+        except (KeyError, TypeError):
+            raise ValueError(f"{rest} is no trace: a start or a return says too little") from None
         if not samples:
             raise ValueError(f"{rest} tells of no download that returned")
         return Service(kind, math.fsum(samples) / len(samples), samples=samples)
@@ -73,14 +75,15 @@ def recorded(lines: Iterable[str]) -> Iterator[float]:
     started: dict[tuple[str, str], float] = {}
     broken = 0
     for number, line in enumerate(lines, 1):
-        if broken:
-            raise ValueError(f"line {broken} is no line of a trace")
+        event = ""
         try:
             told = json.loads(line)
             run, event, at = str(told["run"]), told["event"], float(told["at"])
         except (ValueError, KeyError, TypeError):
-            broken = number  # fine as the last one: its process was killed
-            continue
+            pass
+        if broken and event != "opened":
+            raise ValueError(f"line {broken} is no line of a trace")
+        broken = 0 if event else number  # fine as the last one of an engine: its process was killed
         if event == "start":
             started[run, told["id"]] = float(told["stamped"])
         elif event == "returned" and (run, told["id"]) in started:
