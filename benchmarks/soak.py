@@ -200,8 +200,8 @@ def bounds(tenths: Sequence[Tenth], *, timed: bool) -> Iterator[Bound]:
         "one left behind by each hundredth download",
     )  # fmt: skip
     yield Bound(
-        "objects of the cycle collector", last.gc_objects - warm.gc_objects, max(2_500, downloads // 400),
-        "14 for each new source name are known",
+        "objects of the cycle collector", last.gc_objects - warm.gc_objects, max(3_000, downloads // 400),
+        "17 for each new source name are known",
     )  # fmt: skip
     yield Bound("threads", last.threads - warm.threads, 0, "idle sources give theirs back")
     yield Bound("open files", last.fds - warm.fds, 0, "none is opened")
