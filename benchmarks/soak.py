@@ -196,7 +196,7 @@ def bounds(tenths: Sequence[Tenth], *, timed: bool) -> Iterator[Bound]:
         "of a million downloads, 8 bytes each: a pointer", "+.1f",
     )  # fmt: skip
     yield Bound(
-        "allocated blocks", last.blocks - warm.blocks, max(10_000, downloads // 100),
+        "allocated blocks", last.blocks - warm.blocks, max(16_000, downloads // 100),
         "one left behind by each hundredth download",
     )  # fmt: skip
     yield Bound(
