@@ -16,7 +16,7 @@ import pytest
 
 from haulier.bench.course import course
 from haulier.bench.scenario import Scenario
-from haulier.bench.simulated import simulate
+from haulier.bench.simulated import Stopped, simulate
 from haulier.cli.bench.lanes import draw
 from haulier.verify import verify
 
@@ -198,3 +198,59 @@ def test_the_legend_tells_of_nothing_that_is_not_there() -> None:
     scenario = Scenario(failures=1.0, crashes=0.0, retries=0, delay=(0.0,))
     legend = draw(course(simulate(scenario)), 80)[-1].plain
     assert legend.split() == ["▒░", "fails"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--retries", 10**11], "at most 5,000,000"),
+        (["--downloads", 10**9], "at most 5,000,000"),
+        (["--sources", 10**6], "sources must be at most 10,000"),
+    ],
+)
+def test_what_no_machine_could_do_is_refused_at_once(args: list[object], words: str) -> None:
+    status, out, err = bench("--simulate", *args)
+    assert (status, out) == (2, "")
+    assert words in err
+
+
+@pytest.mark.parametrize("option", ["--timeline", "--trace"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_work(tmp_path: Path, option: str) -> None:
+    folder = tmp_path / "a.svg"
+    folder.mkdir()
+    status, out, err = bench(option, folder)
+    assert (status, out) == (2, "")
+    assert "it is a folder" in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"run": "x", "event": "start", "at": 1.0, "source": "s", "id": "a"}',
+        '{"run": "x", "event": "start", "at": 1.0, "source": "s", "stamped": 1.0}',
+        '{"run": "x", "event": "start", "at": 1.0, "source": "s", "id": "a", "stamped": "then"}',
+        '{"run": "x", "event": "start", "at": 1.0, "source": "s", "id": "a", "stamped": NaN}\n'
+        '{"run": "x", "event": "returned", "at": 2.0, "source": "s", "id": "a"}',
+        "\x80",
+    ],
+)
+def test_a_trace_that_says_too_little_is_a_mistake_in_the_call(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "trace"
+    path.write_bytes(b'{"run": "x", "event": "opened", "at": 0.0}\n' + line.encode("latin-1") + b"\n")
+    status, out, err = bench("--simulate", "--service", f"trace:{path}")
+    assert (status, out) == (2, "")
+    assert "no line of a trace" in err or "is no trace" in err
+    assert "Traceback" not in err
+
+
+def test_a_simulation_can_be_stopped() -> None:
+    looks = iter([False] * 20)
+    with pytest.raises(Stopped):
+        list(simulate(Scenario(), stopped=lambda: next(looks, True)))
+
+
+def test_of_many_sources_each_name_has_its_place() -> None:
+    scenario = Scenario(sources=2_000, downloads=2_000)
+    assert scenario.names is scenario.names, "they are made once"
+    assert [scenario.slots(name) for name in scenario.names[:4]] == [1, 2, 3, 1]
+    assert scenario.policy(scenario.names[-1]).concurrency == (1, 2, 3)[1_999 % 3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
@@ -108,9 +108,12 @@ def course(lines: Iterable[str], *, restart_s: float = 0.0, retry_s: float = 0.0
             attempt.freed = each.get("stamped", each["at"]) - began
     attempts.sort(key=lambda attempt: attempt.start)
     _lay(read, attempts, restart_s)
+    of_source: dict[str, list[Bar]] = {}
+    for bar in read.bars:
+        of_source.setdefault(bar.source, []).append(bar)
     for source, rules in delays.items():
         if rules["delay"] > 0:
-            _lay_delays(read, source, restart_s, retry_s, from_end=rules["from"] == "end")
+            _lay_delays(read, of_source.get(source, []), restart_s, retry_s, from_end=rules["from"] == "end")
     return read
 
 
@@ -148,20 +151,20 @@ def _ending(attempt: _Attempt, last: int, phase: str | None) -> BarEnding:
     return "open" if phase is None or attempt.end == inf else "failed"
 
 
-def _lay_delays(read: Course, source: str, restart_s: float, retry_s: float, *, from_end: bool) -> None:
+def _lay_delays(read: Course, bars: Sequence[Bar], restart_s: float, retry_s: float, *, from_end: bool) -> None:
     """Where a start waited for the gate: from the end (or start) that the delay counts from, in its own lane."""
     since = -inf
     ends: list[float] = []
     """Of what has started so far, those that are not yet looked at: a heap."""
     lane_free: dict[int, float] = {}
     tried: dict[str, float] = {}
-    for bar in [bar for bar in read.bars if bar.source == source]:
+    for bar in bars:
         while from_end and ends and ends[0] <= bar.start:
             since = max(since, heappop(ends))
         ready = tried.get(bar.download_id, read.arrivals.get(bar.download_id, 0.0))
         begins = max(since, lane_free.get(bar.lane, 0.0), ready)
         if -inf < since and begins < bar.start:
-            read.gaps.append(Gap(source, bar.lane, begins, bar.start, "delay"))
+            read.gaps.append(Gap(bar.source, bar.lane, begins, bar.start, "delay"))
         since = max(since, bar.start)
         heappush(ends, bar.end)
         tried[bar.download_id] = bar.end + retry_s

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from math import floor, fsum
 from typing import Any
 
-from haulier.bench.course import Course
+from haulier.bench.course import Bar, Course
 from haulier.records import Phase
 
 __all__ = ["Measures", "SourceMeasures", "jain", "measure", "quantile"]
@@ -39,7 +39,8 @@ class Measures:
     - ``fairness``: Jain's index over the sources, of their throughputs: 1 where all are the same, ``1/n`` where one of
       ``n`` has all.
     - ``utilisation``: seconds that impls ran, as a share of slots times makespan.
-    - ``attempts`` that were started, ``retries`` among them; ``restarts``: crashes, each followed by a restart.
+    - ``attempts`` that were started, ``retries`` among them; ``restarts``: crashes, after each of which the source is
+      started again.
     """
 
     downloads: int
@@ -72,7 +73,13 @@ def measure(course: Course) -> Measures:
     # Clocks are read one after the other: a start may seem to come before its dispatch by less than they can tell.
     waits = {each: max(0.0, at - course.arrivals.get(each, at)) for each, at in started.items()}
     makespan_s = course.makespan_s
-    sources = tuple(_of_source(course, name, waits) for name in course.slots)
+    ids: dict[str, list[str]] = {name: [] for name in course.slots}
+    bars: dict[str, list[Bar]] = {name: [] for name in course.slots}
+    for each, source in course.sources.items():
+        ids[source].append(each)
+    for bar in course.bars:
+        bars[bar.source].append(bar)
+    sources = tuple(_of_source(course, name, ids[name], bars[name], waits) for name in course.slots)
     every = sorted(waits.values())
     busy_s = fsum(bar.end - bar.start for bar in course.bars)
     succeeded = sum(phase == Phase.SUCCEEDED for phase in course.phases.values())
@@ -96,9 +103,9 @@ def measure(course: Course) -> Measures:
     )
 
 
-def _of_source(course: Course, name: str, waits: dict[str, float]) -> SourceMeasures:
-    ids = [each for each, source in course.sources.items() if source == name]
-    bars = [bar for bar in course.bars if bar.source == name]
+def _of_source(
+    course: Course, name: str, ids: Sequence[str], bars: Sequence[Bar], waits: dict[str, float]
+) -> SourceMeasures:
     mine = sorted(waits[each] for each in ids if each in waits)
     phases = [course.phases.get(each) for each in ids]
     first, last = min((course.arrivals[each] for each in ids), default=0.0), max((bar.end for bar in bars), default=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Final, Literal, NamedTuple
 
@@ -16,6 +17,10 @@ __all__ = ["Attempt", "Job", "Scenario"]
 Ending = Literal["ok", "fail", "crash"]
 
 _SERVICE: Final = Service("exponential", 0.1)
+
+MOST_SOURCES: Final = 10_000
+MOST_ATTEMPTS: Final = 5_000_000
+"""All that there may be, further ones included: each is drawn in advance, some hundred bytes."""
 
 _EVERY_CRASH: Final = 1_000_000_000
 """Restarts that are allowed: a source that went down would answer nothing."""
@@ -70,6 +75,10 @@ class Scenario:
         check_int("sources", self.sources, 1)
         check_int("downloads", self.downloads, 1)
         check_int("retries", self.retries, 0)
+        if self.sources > MOST_SOURCES:
+            raise ValueError(f"sources must be at most {MOST_SOURCES:,}, not {self.sources:,}")
+        if self.downloads * (self.retries + 1) > MOST_ATTEMPTS:
+            raise ValueError(f"downloads times attempts at each must be at most {MOST_ATTEMPTS:,}: it takes memory")
         for name in ("concurrency", "delay"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must have at least one value")
@@ -82,10 +91,10 @@ class Scenario:
             check_seconds("rate", self.rate, above_zero=True)
         check_seconds("retry_s", self.retry_s)
         check_seconds("restart_s", self.restart_s)
-        for name in self.names:
+        for name in self.names[: len(self.concurrency) * len(self.delay)]:
             self.policy(name)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the sources."""
         digits = len(str(self.sources))
@@ -93,11 +102,11 @@ class Scenario:
 
     def slots(self, name: str) -> int:
         """How many may run at once at a source."""
-        return self.concurrency[self.names.index(name) % len(self.concurrency)]
+        return self.concurrency[_place(name) % len(self.concurrency)]
 
     def policy(self, name: str) -> SourcePolicy:
         """The manners of one source."""
-        place = self.names.index(name)
+        place = _place(name)
         return SourcePolicy(
             concurrency=self.slots(name),
             delay=self.delay[place % len(self.delay)],
@@ -127,3 +136,7 @@ class Scenario:
         if lot < self.crashes:
             return Attempt(seconds * share, "crash")
         return Attempt(seconds, "fail" if lot < self.crashes + self.failures else "ok")
+
+
+def _place(name: str) -> int:
+    return int(name.rpartition("-")[2]) - 1

@@ -52,10 +52,10 @@ def service(text: str) -> Service:
         try:
             with open(rest, encoding="utf-8") as lines:
                 samples = tuple(recorded(lines))
+        except UnicodeDecodeError:
+            raise ValueError(f"{rest} is no trace: it is no text") from None
         except OSError as error:
             raise ValueError(f"cannot read {rest}: {(error.strerror or 'it failed').lower()}") from None
-        except (KeyError, TypeError):
-            raise ValueError(f"{rest} is no trace: a start or a return says too little") from None
         if not samples:
             raise ValueError(f"{rest} tells of no download that returned")
         return Service(kind, math.fsum(samples) / len(samples), samples=samples)
@@ -84,12 +84,22 @@ def recorded(lines: Iterable[str]) -> Iterator[float]:
         if broken and event != "opened":
             raise ValueError(f"line {broken} is no line of a trace")
         broken = 0 if event else number  # fine as the last one of an engine: its process was killed
-        if event == "start":
-            started[run, told["id"]] = float(told["stamped"])
-        elif event == "returned" and (run, told["id"]) in started:
-            yield max(0.0, at - started.pop((run, told["id"])))
+        try:
+            if event == "start":
+                started[run, str(told["id"])] = float(told["stamped"])
+            elif event == "returned" and (key := (run, str(told["id"]))) in started:
+                yield _lasted(at - started.pop(key))
+        except (ValueError, KeyError, TypeError):
+            where = "this is no trace" if number == 1 else f"line {number} is no line of a trace"
+            raise ValueError(f"{where}: a start or a return says too little") from None
     if broken == 1:
         raise ValueError("this is no trace")
+
+
+def _lasted(seconds: float) -> float:
+    if not seconds <= MOST_S:
+        raise ValueError("that is no time")
+    return max(0.0, seconds)
 
 
 def _number(text: str) -> float:

@@ -23,7 +23,7 @@ from haulier.errors import SourceCrashed
 from haulier.records import Phase
 from haulier.transfer import Transfer
 
-__all__ = ["simulate"]
+__all__ = ["Stopped", "simulate"]
 
 TICK: Final = 2.0**-20
 """The clock's step in seconds, about a microsecond, to which times and delays are rounded up: sums of steps are exact,
@@ -40,9 +40,18 @@ def _whole(seconds: float) -> float:
     return ceil(seconds / TICK) * TICK
 
 
-def simulate(scenario: Scenario, run: str = "simulated") -> Iterator[str]:
-    """The lines of its trace. ``run`` names it, and begins the ids of its downloads."""
-    return iter(_Simulation(scenario, run).lines())
+class Stopped(Exception):
+    """Somebody has had enough."""
+
+
+def simulate(
+    scenario: Scenario, run: str = "simulated", stopped: Callable[[], object] = lambda: False
+) -> Iterator[str]:
+    """The lines of its trace. ``run`` names it, and begins the ids of its downloads.
+
+    Raises ``Stopped`` once ``stopped()`` is true.
+    """
+    return iter(_Simulation(scenario, run).lines(stopped))
 
 
 class _Simulation:
@@ -59,9 +68,11 @@ class _Simulation:
         for job in scenario.jobs():
             self.later(START_S + job.arrives_s, partial(self._arrive, f"{run}-{job.number}", job))
 
-    def lines(self) -> list[str]:
+    def lines(self, stopped: Callable[[], object]) -> list[str]:
         """Go from one event to the next until there is none."""
         while (at := self.agenda.next_at()) is not None:
+            if stopped():
+                raise Stopped
             self.now = max(self.now, at)
             step = self.agenda.pop_due(self.now)
             assert step is not None

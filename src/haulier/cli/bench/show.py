@@ -18,7 +18,7 @@ from haulier.bench.course import Course, course
 from haulier.bench.measures import Measures, measure
 from haulier.bench.real import run as run_for_real
 from haulier.bench.scenario import Scenario
-from haulier.bench.simulated import simulate
+from haulier.bench.simulated import Stopped, simulate
 from haulier.cli.arguments import UsageError
 from haulier.cli.bench.lanes import draw
 from haulier.cli.bench.options import scenario_of
@@ -37,10 +37,6 @@ MOST_ROWS: Final = 20
 """Sources with a row of their own in the report."""
 
 
-class _Stopped(Exception):
-    """Ctrl-C came."""
-
-
 def run(args: argparse.Namespace) -> int:
     """Run it, say what came of it, and return the exit status."""
     try:
@@ -51,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     with Stop() as stop, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         try:
             return _run(args, scenario, Outlet(sys.stdout), stop, Path(folder))
-        except _Stopped:
+        except Stopped:
             stderr_line("stopped; nothing is left behind")
             return stop.exit_status or 1
         except Violation as violation:
@@ -69,10 +65,12 @@ def _check_files(args: argparse.Namespace) -> None:
     for name in (args.timeline, args.trace):
         if name is not None and not Path(name).parent.is_dir():
             raise UsageError(f"cannot write {name!r}: there is no such folder")
+        if name is not None and Path(name).is_dir():
+            raise UsageError(f"cannot write {name!r}: it is a folder")
 
 
 def _run(args: argparse.Namespace, scenario: Scenario, outlet: Outlet, stop: Stop, folder: Path) -> int:
-    lines = list(simulate(scenario, f"simulated-{uuid4().hex[:8]}"))
+    lines = list(simulate(scenario, f"simulated-{uuid4().hex[:8]}", lambda: stop.signum is not None))
     simulated = _course(lines, scenario)
     courses: list[Course] = []
     if args.simulate:
@@ -85,7 +83,7 @@ def _run(args: argparse.Namespace, scenario: Scenario, outlet: Outlet, stop: Sto
         for number in range(runs):
             path = folder / f"{number}.trace"
             if not run_for_real(scenario, path, lambda: stop.signum is not None):
-                raise _Stopped
+                raise Stopped
             lines = path.read_text("utf-8").splitlines()
             _keep(args.trace, lines)
             courses.append(_course(lines, scenario))
