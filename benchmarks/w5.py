@@ -21,10 +21,9 @@ from benchmarks.harness import Column, Sample, Target, Workload, main
 READ_EVERY_S: Final = 0.01
 
 BUSY: Final = (
-    "The target was set against an engine that needed 4 µs for a patch. The one here is written as well as its design "
-    "allows: 1.2 µs, a lock and a `dict.update`, so that four times as many would leave 0.3 µs for each. haulier's own "
-    "patch is 1.8 µs: it looks at the state, keeps it from moving, and gives way after every 64th, so that readers are "
-    "not held up."
+    "A patch is a lock and a `dict.update` for the contenders, which fight for the lock. haulier's takes no lock, "
+    "but looks at the state, keeps it from moving, and gives way after every 64th, so that readers are not held "
+    "up."
 )
 
 STATE: Final = "InProgress, Downloading"
@@ -93,6 +92,12 @@ def _measure_storm(contender: Manageable, downloads: int, seconds: float) -> Sam
     return {"patches_per_s": sum(written) / took_s, **quantiles("read_us", reads_us)}
 
 
+READING: Final = (
+    "How long the contenders' reader waits is up to who has the interpreter when: less than a millisecond on a "
+    "quiet machine, tens of them on a busy one, where the target is met many times over. haulier's reader waits "
+    "for no lock."
+)
+
 W5: Final = Workload(
     name="w5",
     title="progress of eight downloads, and a reader of everything at 100 Hz",
@@ -107,7 +112,7 @@ W5: Final = Workload(
     ],
     targets=[
         Target("x threads, patches", at_least=4, why=BUSY),
-        Target("x threads, read p99", at_least=50),
+        Target("x threads, read p99", at_least=50, why=READING),
         Target("update+get µs", at_most=6),
     ],
     sizes={"downloads": 8, "ms": 3000, "pairs": 40_000},

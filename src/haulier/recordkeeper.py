@@ -58,7 +58,8 @@ class RecordKeeper:
     def _update(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> bool:
         """The same, without waiting for room; whether it took a message."""
         system = self._system
-        source = system.name_of(source_name)
+        plain = type(source_name) is str and source_name not in system.aliases and source_name
+        source = source_name if plain else system.name_of(source_name)
         if type(patch) is not dict and not isinstance(patch, Mapping):  # in this order: the second costs as much as all
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if system.is_durable and system.keeps(source):
