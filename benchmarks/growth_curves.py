@@ -221,6 +221,11 @@ def subscribers(contender: Any, x: int) -> Sample:
     return {**found, "cpu_per_subscriber_us": found["cpu_us"] / (x + 1)}
 
 
+THREADS: Final = (
+    "In turn over so many sources each download finds its source's thread asleep: from some hundred on a download is a "
+    "wake-up, for the floor as well, and with 20,000 downloads at 1,000 sources every twentieth is a new thread."
+)
+
 CURVES: Final = (
     Curve(
         "queued", "Downloads queued", "queued",
@@ -234,6 +239,7 @@ CURVES: Final = (
         "sources", "Sources in use", "sources", (1, 3, 10, 30, 100, 300, 1_000), (1, 10, 100, 1_000), sources,
         {"wall_us": "µs/download", "cpu_us": "CPU µs/download", "bytes_each": "bytes each"}, ("wall_us", "cpu_us"),
         {"haulier": NO_MORE, "pool": 1_000, "floor": 1_000},
+        {"µs/download": THREADS, "CPU µs/download": THREADS},
     ),
     Curve(
         "idle", "Idle sources beside ten that are in use", "idle sources", (1, 10, 100, 990), (10, 990), idle,

@@ -65,6 +65,12 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
     }
 
 
+ASKING: Final = (
+    "The call takes some µs, and from then on nothing starts. What shows it is one question to the store, the "
+    "waking of one thread. On a virtual machine whose other processor has gone to sleep that takes as long as "
+    "this; W3's bare waits show the same."
+)
+
 W6: Final = Workload(
     name="w6",
     title="cancel of one of ten thousand queued",
@@ -77,7 +83,7 @@ W6: Final = Workload(
         Column("started after all", "started_after_all", ".0f"),
         Column("x threads", "visible_us@50", ".2f", against="threads"),
     ],
-    targets=[Target("visible p50 µs", at_most=30), Target("started after all", at_most=0)],
+    targets=[Target("visible p50 µs", at_most=30, why=ASKING), Target("started after all", at_most=0)],
     sizes={"queued": 10_000},
     smoke_sizes={"queued": 200},
     contenders=WITH_CANCEL,
