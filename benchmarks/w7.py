@@ -54,8 +54,8 @@ def measure_many(contender: Any, sizes: Mapping[str, int]) -> Sample:
 
 
 DATABASE: Final = (
-    "More than half of it is SQLite's own: an `INSERT` that the dispatch waits for and an `UPDATE` that says how "
-    "it ended, with an index for each way in which rows are found ([anatomy.md](anatomy.md)). The rest is what W1 "
+    "Nearly half of it is SQLite's own: an `INSERT` that the dispatch waits for and an `UPDATE` that says how it "
+    "ended, with an index for each way in which rows are found ([anatomy.md](anatomy.md)). The rest is what W1 "
     "costs, and making text of the download. Threads have got faster since the target was set (W1), the two "
     "statements have not."
 )
