@@ -232,7 +232,7 @@ def test_no_watch_is_left_by_who_no_longer_waits(
         assert all(wait.cancelled() for wait in waits)
         await face.cancel_download("behind what was told before")
         engine._system.store.ask(m.Sync())
-        assert engine._system.ledger._watches == {}
+        assert engine._system.ledger.watches.callbacks == {}
 
     run(main())
 

@@ -299,8 +299,8 @@ class Store(Inbox):
     def _carry_out(self) -> None:
         """Each thing is taken out first: one that fails takes nothing else along."""
         ledger = self.ledger
-        while ledger.calls:
-            callback, record = ledger.calls.popleft()
+        while ledger.watches.due:
+            callback, record = ledger.watches.due.popleft()
             try:
                 callback(record)
             except Exception as error:
