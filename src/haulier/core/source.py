@@ -83,7 +83,8 @@ class Source(Runs):
             self.go_down(verdict.reason, on)
         else:
             self.resting, self.resting_until = True, max(self.resting_until, verdict.at)
-            self._tell_supervisor(m.Wake(self.owner, verdict.at, restart=True))
+            # Not at ``verdict.at``: where an earlier rest was longer, and is over, nobody else would end this one.
+            self._tell_supervisor(m.Wake(self.owner, self.resting_until, restart=True))
 
     def sweep(self, error: str, error_type: str, on: float) -> None:
         """Fail everything that waits."""
