@@ -183,7 +183,7 @@ class Unfinished(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Nobody has these downloads any more: those that have not ended fail. ``on``: UTC seconds."""
+    """Nobody has these downloads any more: those that have not ended fail. Reply: which. ``on``: UTC seconds."""
 
     source: str
     download_ids: Collection[str]

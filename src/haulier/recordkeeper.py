@@ -126,7 +126,10 @@ class RecordKeeper:
                     if mailbox.cancel(download_id):
                         states = ()  # what is left of the patch belongs to it
                     break
-        return bool(system.store.ask(m.PatchUnless(source, download_id, copy, states)))
+        done: bool | BaseException = system.store.ask(m.PatchUnless(source, download_id, copy, states))
+        if isinstance(done, BaseException):
+            raise done
+        return done
 
     def remove_record(self, source_name: str, download_id: str) -> Record | None:
         """Take a record out and return it; a live download is cancelled first. None where there is none."""

@@ -53,7 +53,9 @@ def test_what_the_engine_has_not_ended_is_unfinished() -> None:
 
 def test_what_is_lost_fails_and_nothing_else_does() -> None:
     it = ledger()
-    it.apply(m.Lost("tidal", [*phases(it), "unknown"], "interrupted: x", "Interrupted", 50.0))
+    before = it.apply(m.Unfinished("tidal"))
+    lost = m.Lost("tidal", [*phases(it), "unknown"], "interrupted: x", "Interrupted", 50.0)
+    assert (it.apply(lost), it.apply(lost)) == (before, [])
     assert phases(it) == {
         "added": None, "queued": "failed", "running": "failed", "waiting": "failed", "landed": "succeeded",
         "failed": "failed",

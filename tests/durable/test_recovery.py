@@ -11,7 +11,6 @@ import pytest
 import tenacity
 
 from haulier import DownloadEngine, PermanentError, RetryPolicy, SourcePolicy, Throttled, Wanted
-from haulier import messages as m
 from haulier.policies import Retention
 
 GUARD_S = 10.0
@@ -39,6 +38,13 @@ def record(engine: DownloadEngine, download_id: str) -> dict[str, Any]:
 
 def phases(engine: DownloadEngine, ids: list[str]) -> list[str]:
     return [record(engine, each)["phase"] for each in ids]
+
+
+def a_day_passes(mailbox: Any, download_id: str) -> None:
+    """The back-off of a download is over."""
+    with mailbox.lock:
+        mailbox.source.retry_due(download_id)
+    mailbox.changed()
 
 
 class Impl:
@@ -194,7 +200,7 @@ def test_what_backed_off_waits_until_it_would_have(engine: DownloadEngine, durab
         assert record(engine, ids[0])["next_attempt_at"] == due_on
         assert record(engine, ids[0])["error"] == "reset"
     mailbox = engine._system.mailboxes["s"]
-    engine._system.supervisor.tell(m.Retry(mailbox, ids[0], 0.0))  # as if a day had passed
+    a_day_passes(mailbox, ids[0])
     assert engine.wait(ids[0], GUARD_S)["attempt"] == 3
     assert impl.ran == [0, 1, 0, 0]
     assert [(each.attempt, each.outcome) for each in engine.attempts("s", ids[0])] == [
@@ -242,7 +248,7 @@ def test_attempts_and_waits_count_on(engine: DownloadEngine, durable: Any) -> No
             durable.settle()
         engine = durable.open()
         engine.register_source("s", policy, impl=impl)
-        engine._system.supervisor.tell(m.Retry(engine._system.mailboxes["s"], download_id, 0.0))
+        a_day_passes(engine._system.mailboxes["s"], download_id)
     last = engine.wait(download_id, GUARD_S)
     assert (last["phase"], last["attempt"], last["error"]) == ("failed", 4, "reset")
     assert seen == [(1, 0.0), (2, ONE_DAY), (3, 2 * ONE_DAY), (4, 3 * ONE_DAY)]

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from haulier import messages as m
 from haulier.actors.bell import Bell
+from haulier.actors.locks import release_all
 from haulier.core.source import Source
 from haulier.errors import forked
 from haulier.policies import SourcePolicy
@@ -181,6 +182,4 @@ class SourceShell:
 
     def let_go(self) -> None:
         """The calling slot ends: what it holds still, having been torn out of a wait, it holds no longer."""
-        for lock in (self.lock, self._leader):
-            while lock._is_owned():  # type: ignore[attr-defined]
-                lock.release()
+        release_all(self.lock, self._leader)

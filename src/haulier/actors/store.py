@@ -13,19 +13,20 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from time import monotonic, sleep, time
 from typing import Any, Final, NamedTuple
 
 from haulier.actors.actor import Inbox, Mail
 from haulier.actors.bell import Bell
+from haulier.actors.locks import release_all
 from haulier.actors.succession import Permanent
 from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
 from haulier.errors import StoreUnavailable, forked
 from haulier.events import Event
 from haulier.log import Log
-from haulier.messages import Landed, Sync
+from haulier.messages import Landed, Listen, Sync, Unfinished
 from haulier.policies import RestartPolicy
 
 __all__ = ["Store", "StoreActor"]
@@ -47,6 +48,10 @@ daemon that downloads anything does not come near."""
 ROOM_S: Final = 1.0
 """The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
 slows them down and hangs none: one of them may have the very lock that the handler waits for."""
+
+
+_REPEATABLE: Final = (Sync, Listen, Unfinished)
+"""To apply them twice comes to the same."""
 
 
 class _Ask(NamedTuple):
@@ -89,12 +94,14 @@ class Store(Inbox):
         self.forked = False
         """This is a copy in a forked child: the actor's thread is not here."""
         self._bell: Bell = Bell()
-        self._writing = Lock()
-        self._saying = Lock()
+        self._writing = RLock()
+        self._saying = RLock()
         self._lines: deque[tuple[int, str, str, BaseException | None]] = deque()
         """What there is to log, once messages may be applied by others again."""
         self._drainer: int | None = None
         """The thread that applies messages just now."""
+        self._sayer: int | None = None
+        """The thread that logs just now."""
         self._mail = Mail(self)
 
     def _listen(self) -> None:
@@ -118,21 +125,28 @@ class Store(Inbox):
         if self.forked:
             raise forked()
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        self.backlog.append(_Ask(message, answers.put))
+        asked = _Ask(message, answers.put)
+        self.backlog.append(asked)
         self._bell.ring()
         mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
-            if mine or not self.running or self._saying.locked():
+            if mine or not self.running or self._sayer is not None:
                 self.drain()  # whoever logs may be waiting for a log handler in which this very thread asks
             try:
                 reply, error = answers.get(timeout=1.0)
             except Empty:
                 # A reader at the interpreter's very end finds the actor's thread frozen.
                 self.running = self.running and not sys.is_finalizing()
-                continue
+                if not self._is_lost(asked) or not answers.empty():
+                    continue
+                reply, error = _torn(message)
             if error is not None:
                 raise error
             return reply
+
+    def _is_lost(self, asked: _Ask) -> bool:
+        """Whether a question was taken off, and whoever did was torn before it could answer."""
+        return all(each is not asked for each in self.backlog.copy()) and self._drainer is None
 
     is_shut = False
     """Whether nothing is written down any more."""
@@ -198,6 +212,15 @@ class Store(Inbox):
         """The actor died: until there is another one, whoever asks applies."""
         self.running = False
 
+    def let_go(self) -> None:
+        """The calling thread ends: what it holds still, having been torn out of a step, it holds no longer."""
+        mine = get_ident()
+        if self._drainer == mine:
+            self._drainer = None
+        if self._sayer == mine:
+            self._sayer = None
+        release_all(self._writing, self._saying)
+
     def rest(self, seconds: float) -> None:
         """Wait so long, or until it is to stop."""
         until = monotonic() + seconds
@@ -242,12 +265,17 @@ class Store(Inbox):
 
     def _say(self) -> None:
         """Log what there is to say."""
+        mine = get_ident()
+        if self._sayer == mine:
+            return  # a log handler that asks
         while self._lines and self._saying.acquire(blocking=False):
             try:
+                self._sayer = mine
                 while self._lines:
                     level, text, about, error = self._lines.popleft()
                     logger.log(level, text, about, exc_info=error)
             finally:
+                self._sayer = None
                 self._saying.release()
 
     def _drain_some(self, count: int) -> None:
@@ -274,8 +302,7 @@ class Store(Inbox):
         """``message`` could not be applied. Raises what is meant for the caller who applies it: his Ctrl-C, say."""
         self.dead_letters += 1
         known = type(message) in self.ledger.handlers
-        if known:
-            self.damaged()
+        self.ledger.is_damaged |= known
         if isinstance(message, Landed) and message.following is not None:
             self.ledger.apply(message.following)  # the start that came with it is news of its own
         name = type(message).__name__
@@ -284,21 +311,28 @@ class Store(Inbox):
             raise failure
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
-        """The reply. What is raised goes to who asked: its objects, or its Ctrl-C, may have raised it.
-
-        A ``Sync`` runs nobody's code. Where the store's own thread is torn in the middle of one, that is not for its
-        asker, for whom all is applied by then.
-        """
+        """The reply. What is raised goes to who asked; but not what the store's own thread is torn with."""
         try:
             reply = self.ledger.apply(message)
+        except Exception as error:
+            self.ledger.is_damaged |= isinstance(error, MemoryError)
+            return None, error
         except BaseException as error:
-            return None, None if type(message) is Sync and threading.current_thread() is self.thread else error
+            self.ledger.is_damaged = True
+            if threading.current_thread() is not self.thread:
+                return None, error
+            if not isinstance(message, _REPEATABLE):
+                return _torn(message)
+            reply = self.ledger.apply(message)
         self._listen()
         return reply, None
 
     def _carry_out(self) -> None:
         """Each thing is taken out first: one that fails takes nothing else along."""
         ledger = self.ledger
+        if ledger.is_damaged:
+            ledger.put_right()
+            self.damaged()
         while ledger.watches.due:
             callback, record = ledger.watches.due.popleft()
             try:
@@ -310,6 +344,12 @@ class Store(Inbox):
         while ledger.dead_letters:
             self.dead_letters += 1
             self._lines.append((logging.WARNING, "dead letter: %s", ledger.dead_letters.pop(0), None))
+
+
+def _torn(message: Any) -> tuple[None, StoreUnavailable | None]:
+    """The answer where the store's thread was torn in the middle of ``message``."""
+    nothing_to_say = isinstance(message, (Sync, Listen))  # and it had been applied, or all before it
+    return None, None if nothing_to_say else StoreUnavailable("the record store died as it answered")
 
 
 class StoreActor(Permanent):
@@ -330,3 +370,8 @@ class StoreActor(Permanent):
         self._store.drain()
         if self._store.stopping and not self._store.backlog:
             self.leave()
+
+    def on_end(self) -> None:
+        """Hold nothing any more; then as every actor that is to have a successor."""
+        self._store.let_go()
+        super().on_end()

@@ -49,9 +49,6 @@ class Engine(Protocol):
     def ask_store(self, message: Any) -> Any:
         """The store's reply."""
 
-    def tell_store(self, message: Any) -> None:
-        """Tell the store."""
-
     @property
     def is_unwell(self) -> bool:
         """Whether the store cannot write just now."""
@@ -259,12 +256,12 @@ class SupervisorActor(Permanent):
     def _make_good(self, mailbox: Any) -> None:
         """See to what was lost, and fail the downloads that nobody has: whoever had them in hand was interrupted."""
         source = mailbox.source
-        lost = mailbox.put_right(self._engine.ask_store(m.Unfinished(source.name)))
-        if lost:
-            logger.error("%d downloads of %s got lost", len(lost), source.name)
-            self._engine.tell_store(
-                m.Lost(source.name, lost, "interrupted: in the middle of a step", "Interrupted", time())
-            )
+        nowhere = mailbox.put_right(self._engine.ask_store(m.Unfinished(source.name)))
+        if not nowhere:
+            return
+        lost = m.Lost(source.name, nowhere, "interrupted: in the middle of a step", "Interrupted", time())
+        if failed := self._engine.ask_store(lost):  # the others have ended meanwhile
+            logger.error("%d downloads of %s got lost", len(failed), source.name)
 
     def _guard(self, mailbox: Any, guard: m.Guard) -> None:
         source = mailbox.source

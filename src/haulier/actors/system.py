@@ -167,10 +167,6 @@ class System:
         """The store's reply."""
         return self.store.ask(message)
 
-    def tell_store(self, message: Any) -> None:
-        """Tell the store."""
-        self.store.tell(message)
-
     # ---- who listens -------------------------------------------------------------------------------------------------
 
     def subscribe(self, subscription: Subscription) -> None:

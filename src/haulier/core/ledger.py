@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf, nextafter
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from haulier import messages as m
@@ -40,6 +41,8 @@ class Ledger:
         """How many downloads of a source have ended so far, by phase."""
         self.dead_letters: list[str] = []
         """Messages that came too late or made no sense, for the shell to log and count."""
+        self.is_damaged = False
+        """A message could not be applied, or not to its end: see ``put_right``; what it told of may be lost."""
         self.now = 0.0
         """UTC seconds, set by the shell before it applies messages."""
         self.events: deque[Event] | None = None
@@ -157,6 +160,7 @@ class Ledger:
         self._note_end(source, download_id, end)
 
     def _dead(self, event: str, source: str, download_id: str, entry: Entry | None) -> None:
+        self.is_damaged |= entry is not None and entry.phase is not None and not entry.is_terminal
         where = "no record" if entry is None else f"it is {entry.phase}"
         self.dead_letters.append(f"{event} of {download_id} at {source}: {where}")
 
@@ -166,12 +170,32 @@ class Ledger:
         bucket = self.buckets.get(message.source, _EMPTY)
         return [each for each, held in bucket.items() if not is_terminal(held) and phase_of(held) is not None]
 
-    def _lost(self, message: m.Lost) -> None:
+    def _lost(self, message: m.Lost) -> list[str]:
+        failed = []
         for download_id in message.download_ids:
             entry = self._entry(message.source, download_id)
             if entry is not None and entry.phase is not None and not entry.is_terminal:
                 patch = {"error": message.error, "error_type": message.error_type}
                 self._moved(m.Moved("fail", message.source, download_id, entry.transfer, patch, message.on))
+                failed.append(download_id)
+        return failed
+
+    def put_right(self) -> None:
+        """Somebody was torn in the middle of a message: go by what is. Whoever watches what is over, hears so."""
+        ends: list[tuple[str, str, float]] = []
+        for source, bucket in self.buckets.items():
+            for download_id, held in bucket.items():
+                if isinstance(held, Entry) and held.is_terminal and held.ended_on is None:
+                    held.ended_on = self.now
+                on = ended_on(held)
+                if on is not None:
+                    ends.append((source, download_id, on))
+        self._ended, self._terminal = deque(sorted(ends, key=itemgetter(2))), len(ends)
+        for download_id in list(self.watches.callbacks):
+            found = self.find(None, download_id)
+            if found is not None and is_terminal(found[1]):
+                self.watches.call(download_id, found[1])
+        self.is_damaged = False
 
     # ---- what callers write ------------------------------------------------------------------------------------------
 
@@ -205,10 +229,16 @@ class Ledger:
         (entry.record if entry.overlay is None else entry.overlay).update(patch)
         self._look_again(source, download_id, entry)
 
-    def _patch_unless(self, message: m.PatchUnless) -> bool:
+    def _patch_unless(self, message: m.PatchUnless) -> bool | BaseException:
         entry = self._entry(message.source, message.download_id)
-        if entry is None or view(entry).get("state") in message.states:
+        if entry is None:
             return False
+        state = view(entry).get("state")
+        try:
+            if state in message.states:
+                return False
+        except BaseException as error:  # objects of the caller's: it is for him, whatever it is
+            return error
         self._patch(m.Patch(message.source, message.download_id, message.patch))
         return True
 
@@ -231,9 +261,11 @@ class Ledger:
         return None if found is None else self._drop(found[0], message.download_id)
 
     def _forget(self, message: m.Forget) -> None:
-        held = self.buckets.get(message.source, _EMPTY).pop(message.download_id, None)
+        bucket = self.buckets.get(message.source, _EMPTY)
+        held = bucket.get(message.download_id)
         if held is not None:
-            self.watches.call(message.download_id, held)
+            self.watches.call(message.download_id, held)  # first: nobody is to wait for what is gone
+            del bucket[message.download_id]
 
     def _clear(self, _: m.Clear) -> int:
         over = [
@@ -339,11 +371,12 @@ class Ledger:
 
     def _drop(self, source: str, download_id: str) -> Record:
         """Take out a record that is there."""
-        held = self.buckets[source].pop(download_id)
-        self._left(source, download_id, held)
-        self._uncount(held)
+        held = self.buckets[source][download_id]
         record = view(held)
         self.watches.call(download_id, held)
+        del self.buckets[source][download_id]
+        self._left(source, download_id, held)
+        self._uncount(held)
         if self.events is not None:
             self.events.append(Removed(download_id, source, self.now))
         return record
