@@ -12,8 +12,8 @@ import pytest
 import haulier
 from haulier import DownloadEngine, RestartPolicy, SourcePolicy
 from haulier import messages as m
-from haulier.actors import store as store_module
-from haulier.actors.store import FULL, _Ask
+from haulier.actors import backlog
+from haulier.actors.backlog import FULL, Ask
 from haulier.core.restarts import Restarts
 
 GUARD_S = 10.0
@@ -110,7 +110,7 @@ class Storm:
     def wait_until_all_wait(self) -> None:
         """Wait until each writer waits for the store, or has written all it has."""
         while True:
-            asking = sum(isinstance(message, _Ask) for message in self._backlog.copy())
+            asking = sum(isinstance(message, Ask) for message in self._backlog.copy())
             if asking >= sum(thread.is_alive() for thread in self._threads):
                 return
             threading.Event().wait(0.001)
@@ -134,7 +134,7 @@ class Storm:
 def test_a_storm_piles_up_no_more_than_so_many_patches(
     engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch, what: str, states: Any
 ) -> None:
-    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, what, gatekeeper)
     holding.hold()
     storm = Storm(engine, download_id, FULL // 2, states)
@@ -158,7 +158,7 @@ def test_a_storm_while_somebody_listens(engine: DownloadEngine, gatekeeper: Any,
 def test_nothing_else_waits_in_a_storm(
     engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, "running", gatekeeper)
     holding.hold()
     storm = Storm(engine, download_id, FULL // 2, [])
@@ -178,13 +178,13 @@ def test_slots_do_not_run_ahead_of_the_store_without_end(
     engine: DownloadEngine, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a queue which is bounded bounds all: it is full, and nobody new is let in."""
-    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
-    monkeypatch.setattr(store_module, "FLOOD", 500)
+    monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(backlog, "FLOOD", 500)
     engine.register_source("tidal", SourcePolicy(max_queued=50), lambda *_: "/x")
     holding.hold()
     source = engine._system.mailboxes["tidal"].source
     ids: list[str] = []
-    while not any(isinstance(message, _Ask) for message in engine._system.store.backlog.copy()):
+    while not any(isinstance(message, Ask) for message in engine._system.store.backlog.copy()):
         ids += taken(engine, 1)
         assert len(ids) < 5_000
     ids += taken(engine, 200)
@@ -197,7 +197,7 @@ def test_slots_do_not_run_ahead_of_the_store_without_end(
 def test_a_store_that_is_stuck_hangs_no_writer(
     engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ROOM_S", 0.001)
+    monkeypatch.setattr(backlog, "ROOM_S", 0.001)
     download_id = record_that_is(engine, "running", gatekeeper)
     holding.hold()
     for n in range(FULL + 50):
@@ -209,7 +209,7 @@ def test_a_store_that_is_stuck_hangs_no_writer(
 def test_the_stores_own_thread_does_not_wait_for_itself(
     engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, "queued", gatekeeper)
 
     def write() -> None:
@@ -226,7 +226,7 @@ def test_the_stores_own_thread_does_not_wait_for_itself(
 def test_while_the_store_has_no_actor_writers_apply(
     engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, "queued", gatekeeper)
     store = engine._system.store
     store.restarts = Restarts(RestartPolicy(wait=lambda _: 3600.0))

@@ -17,7 +17,7 @@ import pytest
 import haulier
 from haulier import aio
 from haulier import messages as m
-from haulier.actors import store as store_module
+from haulier.actors import backlog
 from haulier.aio.loops import soon
 from haulier.worker import BackgroundDownloadWorker
 
@@ -344,7 +344,7 @@ def test_a_read_of_what_is_published_needs_no_thread(engine: haulier.DownloadEng
 def test_who_writes_too_fast_waits_while_the_loop_turns(
     engine: haulier.DownloadEngine, face: aio.DownloadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ROOM_S", 6 * GUARD_S)
+    monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
 
     async def main() -> None:
         await face.add_record("tidal", "1", {})

@@ -12,7 +12,7 @@ import pytest
 
 from haulier import DownloadEngine
 from haulier import messages as m
-from haulier.actors.store import BACKLOG
+from haulier.actors.backlog import BACKLOG
 from haulier.worker import Wanted
 
 GUARD_S = 30.0

@@ -17,8 +17,8 @@ import pytest
 
 from haulier import DownloadEngine
 from haulier import messages as m
+from haulier.actors.backlog import BACKLOG
 from haulier.actors.bell import Bell
-from haulier.actors.store import BACKLOG
 
 GUARD_S = 30.0
 

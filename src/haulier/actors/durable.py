@@ -10,8 +10,9 @@ from typing import Any, Final
 import tenacity
 
 from haulier import messages as m
+from haulier.actors.backlog import Ask
 from haulier.actors.rows import attempt_in, history_row, written
-from haulier.actors.store import Store, _Ask
+from haulier.actors.store import Store
 from haulier.core.entry import Held, phase_of
 from haulier.core.journal import DurableLedger, Key, Page
 from haulier.core.retry import call_state
@@ -83,7 +84,7 @@ class DurableStore(Store):
             while applied < count:
                 message = self.backlog[applied]
                 applied += 1  # before: what cannot be applied is not applied again
-                if type(message) is not _Ask:
+                if type(message) is not Ask:
                     self._apply(message)
                 elif not isinstance(message.message, _OF_THE_DISK):
                     replies[applied] = self._answer(message.message)
@@ -95,7 +96,7 @@ class DurableStore(Store):
         finally:
             for number in range(1, applied + 1):
                 message = self.backlog.popleft()
-                if type(message) is _Ask:
+                if type(message) is Ask:
                     message.reply(self._reply(message.message, replies.get(number), failure))
 
     def _reply(

@@ -1,29 +1,23 @@
-"""The record store: the one writer of records.
-
-Its mailbox is a deque, and a message leaves it only after it was applied: an empty deque means that what readers see
-is current. The actor is woken only where somebody listens, asks, or much has come together: a record whose start is
-imminent, and which nobody looks at, is worth no wake-up.
-"""
+"""The record store: the one writer of records."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from threading import RLock, get_ident
-from time import monotonic, sleep, time
-from typing import Any, Final, NamedTuple
+from time import monotonic, time
+from typing import Any, Final
 
-from haulier.actors.actor import Inbox, Mail
+from haulier.actors.actor import Mail
+from haulier.actors.backlog import BACKLOG, Ask, Backlog, torn
 from haulier.actors.bell import Bell
 from haulier.actors.locks import release_all
 from haulier.actors.succession import Permanent
 from haulier.core.ledger import Ledger
 from haulier.core.restarts import Restarts
-from haulier.errors import StoreUnavailable, forked
+from haulier.errors import StoreUnavailable
 from haulier.events import Event
 from haulier.log import Log
 from haulier.messages import Landed, Listen, Sync, Unfinished
@@ -33,30 +27,8 @@ __all__ = ["Store", "StoreActor"]
 
 logger = Log("haulier.store")
 
-BACKLOG: Final = 1024
-"""Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
-would have to wait. Fewer, and a burst of downloads spends its time on wake-ups."""
-
-FULL: Final = 4 * BACKLOG
-"""Messages beyond which who writes records waits for the store: four threads write faster than one applies, and nothing
-else holds them back."""
-
-FLOOD: Final = 32 * BACKLOG
-"""Messages beyond which slots wait, too, after downloads that never blocked: the news of so many more, some 10 MB. A
-daemon that downloads anything does not come near."""
-
-ROOM_S: Final = 1.0
-"""The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
-slows them down and hangs none: one of them may have the very lock that the handler waits for."""
-
-
 _REPEATABLE: Final = (Sync, Listen, Unfinished)
 """To apply them twice comes to the same."""
-
-
-class _Ask(NamedTuple):
-    message: Any
-    reply: Callable[[tuple[Any, BaseException | None]], None]
 
 
 class _DrainBell(Bell):
@@ -68,16 +40,13 @@ class _DrainBell(Bell):
         self.ring = drain  # type: ignore[method-assign]
 
 
-class Store(Inbox):
-    """The store's mailbox: where messages are told and asked."""
+class Store(Backlog):
+    """The way out: whoever applies, mostly the actor."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.backlog: deque[Any] = deque()
+        super().__init__(ledger)
         self.dead_letters = 0
         self.publish: Callable[[Event], None] = lambda _: None
-        self._patience = 1
-        """Messages that may come together before the actor is woken: ``BACKLOG``, or one where somebody listens."""
         self._listen()
         self.ended: Callable[[], None] = lambda: None
         """Called when the actor has ended for good."""
@@ -88,20 +57,11 @@ class Store(Inbox):
         self.awaited: tuple[str, str] | None = None
         """Source and id of a run that closes its own engine, and so ends after it: the news of that are yet to come."""
         self.restarts = Restarts(RestartPolicy())
-        self.running = False
-        """Whether the actor is there; while it is not, whoever asks applies."""
         self.stopping = False
-        self.forked = False
-        """This is a copy in a forked child: the actor's thread is not here."""
-        self._bell: Bell = Bell()
         self._writing = RLock()
         self._saying = RLock()
         self._lines: deque[tuple[int, str, str, BaseException | None]] = deque()
         """What there is to log, once messages may be applied by others again."""
-        self._drainer: int | None = None
-        """The thread that applies messages just now."""
-        self._sayer: int | None = None
-        """The thread that logs just now."""
         self._mail = Mail(self)
 
     def _listen(self) -> None:
@@ -111,43 +71,6 @@ class Store(Inbox):
         """
         self._patience = 1 if self.ledger.is_watched else BACKLOG
 
-    def tell(self, message: Any) -> None:
-        """Have ``message`` applied after all that was told before."""
-        backlog = self.backlog
-        backlog.append(message)
-        if self._bell.armed and len(backlog) >= self._patience:
-            self._bell.ring()
-
-    def ask(self, message: Any) -> Any:
-        """The reply to ``message``, once it and all that was told before have been applied."""
-        if self.is_applying:
-            return self.ledger.apply(message)  # a finalizer that runs while a message is applied
-        if self.forked:
-            raise forked()
-        answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        asked = _Ask(message, answers.put)
-        self.backlog.append(asked)
-        self._bell.ring()
-        mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
-        while True:
-            if mine or not self.running or self._sayer is not None:
-                self.drain()  # whoever logs may be waiting for a log handler in which this very thread asks
-            try:
-                reply, error = answers.get(timeout=1.0)
-            except Empty:
-                # A reader at the interpreter's very end finds the actor's thread frozen.
-                self.running = self.running and not sys.is_finalizing()
-                if not self._is_lost(asked) or not answers.empty():
-                    continue
-                reply, error = _torn(message)
-            if error is not None:
-                raise error
-            return reply
-
-    def _is_lost(self, asked: _Ask) -> bool:
-        """Whether a question was taken off, and whoever did was torn before it could answer."""
-        return all(each is not asked for each in self.backlog.copy()) and self._drainer is None
-
     is_shut = False
     """Whether nothing is written down any more."""
 
@@ -155,35 +78,6 @@ class Store(Inbox):
     def is_whole(self) -> bool:
         """Whether nothing is lost of what it was told."""
         return True
-
-    @property
-    def is_full(self) -> bool:
-        """Whether more has come together than may: see ``wait_for_room``."""
-        return len(self.backlog) > FULL
-
-    def give_way(self) -> None:
-        """Let others go on; where far too much has come together, until it is applied."""
-        if len(self.backlog) > FLOOD:
-            self.wait_for_room()
-        else:
-            sleep(0)
-
-    def wait_for_room(self) -> None:
-        """Come back once all that was told before is applied, in ``ROOM_S`` at the latest.
-
-        The store's own thread, on which a log handler or a finalizer may write, does not wait for itself.
-        """
-        if self.is_applying or threading.current_thread() is self.thread:
-            return
-        applied: SimpleQueue[Any] = SimpleQueue()
-        self.backlog.append(_Ask(Sync(), applied.put))
-        self._bell.ring()
-        if not self.running:
-            self.drain()
-        try:
-            applied.get(timeout=ROOM_S)
-        except Empty:
-            pass
 
     def get(self) -> Mail:
         """Wait until there is something to apply, or a record grows too old."""
@@ -236,11 +130,6 @@ class Store(Inbox):
         self._bell = _DrainBell(self.drain)
         self.drain()
 
-    @property
-    def is_applying(self) -> bool:
-        """Whether the calling thread is the one that applies messages just now."""
-        return self._drainer == get_ident()
-
     def drain(self) -> None:
         """Apply what has come together, in order."""
         backlog = self.backlog
@@ -283,7 +172,7 @@ class Store(Inbox):
         backlog, handlers = self.backlog, self.ledger.handlers
         for _ in range(count):
             message = backlog[0]
-            if type(message) is _Ask:
+            if type(message) is Ask:
                 reply = self._answer(message.message)
                 backlog.popleft()
                 message.reply(reply)
@@ -322,7 +211,7 @@ class Store(Inbox):
             if threading.current_thread() is not self.thread:
                 return None, error
             if not isinstance(message, _REPEATABLE):
-                return _torn(message)
+                return torn(message)
             reply = self.ledger.apply(message)
         self._listen()
         return reply, None
@@ -344,12 +233,6 @@ class Store(Inbox):
         while ledger.dead_letters:
             self.dead_letters += 1
             self._lines.append((logging.WARNING, "dead letter: %s", ledger.dead_letters.pop(0), None))
-
-
-def _torn(message: Any) -> tuple[None, StoreUnavailable | None]:
-    """The answer where the store's thread was torn in the middle of ``message``."""
-    nothing_to_say = isinstance(message, (Sync, Listen))  # and it had been applied, or all before it
-    return None, None if nothing_to_say else StoreUnavailable("the record store died as it answered")
 
 
 class StoreActor(Permanent):
