@@ -271,6 +271,7 @@ GET: Final = Workload(
     contenders=(
         "haulier", "curl", "aria2c", "wget2", "haulier:four", "curl:four", "aria2c:four", "wget2:four", "read",
     ),
+    others=(),
     bars="files_per_s",
     hire=hire,
     lacks=lacks,

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,13 @@ from typing import Any, Final, TypeAlias
 from benchmarks.clients import peak_rss_kib
 from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, hire, is_here
 from benchmarks.figures import (
-    RESULTS,
     Column,
     Sample,
     Target,
     describe_machine,
     describe_sizes,
     dumps,
+    folder_for,
     machine,
     median,
     spread,
@@ -39,7 +39,10 @@ from benchmarks.figures import (
     verdicts,
 )
 
-__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main", "measure_fresh", "positive", "run", "write"]
+__all__ = [
+    "Column", "RunError", "Sample", "Stopwatch", "Target", "Workload",
+    "main", "measure_fresh", "page_of", "positive", "run", "write",
+]  # fmt: skip
 
 RUN_TIMEOUT_S: Final = 300.0
 
@@ -56,6 +59,7 @@ class Workload:
 
     - ``smoke_sizes``, ``quick_sizes``, ``traced_sizes``: those of ``--smoke``, ``--quick`` and the verified run.
     - ``contenders``: its rows. ``"durable:many"`` is the contender ``durable``, measured by ``modes["many"]``.
+    - ``others``: who can be asked for besides.
     - ``subject``: the row that the targets are for, and whose trace is verified.
     - ``hire``: makes a contender of a name. ``lacks``: why one cannot be measured here; None where it can be.
     - ``notes``: lines of Markdown that its page shows before the table, such as who took part; asked once for a file.
@@ -72,6 +76,7 @@ class Workload:
     quick_sizes: Mapping[str, int] = field(default_factory=dict)
     traced_sizes: Mapping[str, int] = field(default_factory=dict)
     contenders: Sequence[str] = IN_MEMORY
+    others: Collection[str] = tuple(CONTENDERS)
     modes: Mapping[str, Measure] = field(default_factory=dict)
     subject: str = "haulier"
     bars: str = ""
@@ -121,7 +126,9 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
         return 1
     if results["runs"] and not options.smoke:
         results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
-        print(write(workload, results, RESULTS))
+        folder = folder_for(sizes == workload.sizes and options.contenders == list(workload.contenders))
+        print(write(workload, results, folder))
+        print(f"{folder / workload.name}.md", file=sys.stderr)
     return 0
 
 
@@ -175,6 +182,15 @@ def run(
 
 def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
     """The files of results of one workload. Returns the page."""
+    page = page_of(workload, results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{workload.name}.md").write_text(page, encoding="utf-8")
+    (folder / f"{workload.name}.json").write_text(dumps(results), encoding="utf-8")
+    return page
+
+
+def page_of(workload: Workload, results: Mapping[str, Any]) -> str:
+    """The page of a workload, made of its file of results."""
     medians = results["medians"]
     runs = max(len(of_one) for of_one in results["runs"].values())
     notes = [*results["notes"], ""] if results.get("notes") else []
@@ -194,10 +210,7 @@ def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
             *died,
         ]
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{workload.name}.md").write_text(page.rstrip() + "\n", encoding="utf-8")
-    (folder / f"{workload.name}.json").write_text(dumps(results), encoding="utf-8")
-    return page
+    return page.rstrip() + "\n"
 
 
 def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
@@ -248,9 +261,9 @@ def positive(text: str) -> int:
 
 def _names(workload: Workload, text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    known = CONTENDERS if workload.hire is hire else workload.contenders
+    known = [*workload.contenders, *(name for name in workload.others if name not in workload.contenders)]
     for name in names:
-        if name.partition(":")[0] not in known:
+        if name not in known:
             raise argparse.ArgumentTypeError(f"no contender {name!r}: there are {', '.join(known)}")
     return names
 

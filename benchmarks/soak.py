@@ -24,7 +24,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.daemon import GUARD_S, Daemon, lands, pause
-from benchmarks.figures import RESULTS, describe_machine, machine
+from benchmarks.figures import describe_machine, folder_for, machine
 from benchmarks.harness import positive
 from haulier import DownloadEngine, Retention
 from haulier.verify import verify
@@ -260,11 +260,13 @@ def main() -> int:
     soak.engine.close()
     verified, _ = run_traced()
     flat = list(bounds(soak.tenths, timed=True))
-    _report(soak, here, flat, per_source, verified)
+    _report(soak, here, flat, per_source, verified, folder_for(options.downloads == DOWNLOADS))
     return 0 if all(bound.holds for bound in flat) else 1
 
 
-def _report(soak: Soak, here: dict[str, Any], flat: Sequence[Bound], per_source: float, verified: int) -> None:
+def _report(
+    soak: Soak, here: dict[str, Any], flat: Sequence[Bound], per_source: float, verified: int, folder: Path
+) -> None:
     command = shlex.join(["python", "benchmarks/soak.py", *sys.argv[1:]])
     done = soak.tenths[-1].downloads - soak.tenths[0].downloads
     page = [
@@ -283,8 +285,8 @@ def _report(soak: Soak, here: dict[str, Any], flat: Sequence[Bound], per_source:
         f"A source that is idle, under a name that never comes again, keeps {per_source:,.0f} bytes (of 10,000 names).",
         f"The same mix with a trace, {verified:,} downloads: no promise broken.",
     ]
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "soak.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "soak.md").write_text("\n".join(page) + "\n", encoding="utf-8")
     results = {
         "workload": "soak",
         "command": command,
@@ -298,7 +300,7 @@ def _report(soak: Soak, here: dict[str, Any], flat: Sequence[Bound], per_source:
         "bytes_per_idle_source": per_source,
         "verified": verified,
     }
-    (RESULTS / "soak.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "soak.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print("\n".join(page))
 
 

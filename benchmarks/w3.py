@@ -94,6 +94,7 @@ W3: Final = Workload(
     sizes={"downloads": 200, "sources": 8, "delay-ms": 10},
     smoke_sizes={"downloads": 5, "sources": 8, "delay-ms": 10},
     contenders=(*WITH_CANCEL, "floor:wait"),
+    others=("durable",),
     modes={"wait": measure_waits},
     bars="late_us@50",
     curves={"late_us": "how much later than its delay a download starts, µs"},

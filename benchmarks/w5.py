@@ -119,6 +119,7 @@ W5: Final = Workload(
     smoke_sizes={"downloads": 8, "ms": 100, "pairs": 400},
     quick_sizes={"ms": 1000},
     contenders=WITH_CANCEL,
+    others=("durable",),
     bars="patches_per_s",
     curves={"read_us": "reading all records while eight downloads write, µs"},
 )
