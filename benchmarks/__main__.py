@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import growth, report
-from benchmarks.figures import RESULTS
-from benchmarks.harness import RunError, positive, run, write
+from benchmarks.figures import QUICK, RESULTS
+from benchmarks.fresh import command
+from benchmarks.harness import positive, run, write
 
 __all__ = ["main"]
 
@@ -21,17 +22,17 @@ NAMES: Final = (*(workload.name for workload in report.WORKLOADS), "growth")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 unless a contender failed. A missed target is not a failure."""
     options = _parser().parse_args(arguments)
-    folder: Path = options.out or (RESULTS / "quick" if options.quick else RESULTS)
-    command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
-    try:
+    folder: Path = options.out or (QUICK if options.quick else RESULTS)
+    said = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
+
+    def measure_and_report() -> int:
         if not options.report:
-            _measure(options, folder, command)
-    except RunError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    if not options.smoke:
-        _report(folder)
-    return 0
+            _measure(options, folder, said)
+        if not options.smoke:
+            _report(folder)
+        return 0
+
+    return command(measure_and_report)
 
 
 def _parser() -> argparse.ArgumentParser:

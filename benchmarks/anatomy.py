@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import haulier
 from benchmarks.contenders.haulier_engine import HaulierEngine
 from benchmarks.figures import describe_machine, dumps, folder_for, machine, markdown
+from benchmarks.fresh import command
 from benchmarks.harness import positive
 from benchmarks.w1 import W1
 from haulier import messages as m
@@ -241,4 +242,4 @@ def _page(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

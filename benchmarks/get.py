@@ -166,7 +166,13 @@ def _run(command: Sequence[str]) -> Sample:
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watch = _Memory(child.pid)
-    _, status, usage = os.wait4(child.pid, 0)
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+    except BaseException:  # broken off: it must not go on writing into a folder that is being taken away
+        child.kill()
+        child.wait()
+        watch.stop()
+        raise
     wall_s = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import hire, is_here
 from benchmarks.figures import RESULTS, describe_machine, dumps, machine, markdown, median, spread
+from benchmarks.fresh import RunError, command, measure_fresh
 from benchmarks.growth_curves import CURVES, Curve
-from benchmarks.harness import RunError, measure_fresh, positive
+from benchmarks.harness import positive
 
 __all__ = ["STEEP", "main", "run", "slope", "steep", "write"]
 
@@ -159,11 +161,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contender.close()
         print(json.dumps(sample))
         return 0
-    results = run(1 if options.smoke else options.runs, size="smoke" if options.smoke else "full")
-    if not options.smoke:
-        results["command"] = " ".join(["python", "benchmarks/growth.py", *sys.argv[1:]])
-        print(write(results, RESULTS))
-    return 0
+
+    def measure() -> int:
+        results = run(1 if options.smoke else options.runs, size="smoke" if options.smoke else "full")
+        if not options.smoke:
+            results["command"] = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
+            print(write(results, RESULTS))
+        return 0
+
+    return command(measure)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import json
 import os
 import resource
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from benchmarks.clients import peak_rss_kib
 from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, hire, is_here
@@ -38,13 +37,9 @@ from benchmarks.figures import (
     table,
     verdicts,
 )
+from benchmarks.fresh import RunError, command, measure_fresh
 
-__all__ = [
-    "Column", "RunError", "Sample", "Stopwatch", "Target", "Workload",
-    "main", "measure_fresh", "page_of", "positive", "run", "write",
-]  # fmt: skip
-
-RUN_TIMEOUT_S: Final = 300.0
+__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main", "page_of", "positive", "run", "write"]
 
 Measure: TypeAlias = Callable[[Any, Mapping[str, int]], Sample]
 
@@ -119,17 +114,17 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
     if options.measure:
         _measure_here(workload, options.measure, sizes)
         return 0
-    try:
+
+    def measure() -> int:
         results = run(workload, options.contenders, sizes, options.runs, smoke=options.smoke)
-    except RunError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    if results["runs"] and not options.smoke:
-        results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
-        folder = folder_for(sizes == workload.sizes and options.contenders == list(workload.contenders))
-        print(write(workload, results, folder))
-        print(f"{folder / workload.name}.md", file=sys.stderr)
-    return 0
+        if results["runs"] and not options.smoke:
+            results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
+            folder = folder_for(sizes == workload.sizes and options.contenders == list(workload.contenders))
+            print(write(workload, results, folder))
+            print(f"{folder / workload.name}.md", file=sys.stderr)
+        return 0
+
+    return command(measure)
 
 
 def run(
@@ -228,10 +223,6 @@ def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
     )
 
 
-class RunError(Exception):
-    """A contender's process did not do what it was asked to."""
-
-
 def _parser(workload: Workload) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=f"{workload.name}: {workload.title}")
     for name, default in workload.sizes.items():
@@ -290,16 +281,3 @@ def measure_row(
     """One run, in a process of its own."""
     options = [f"--{option}={value}" for option, value in sizes.items()]
     return measure_fresh(workload.file, ["--measure", row, *options], environment)
-
-
-def measure_fresh(file: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Sample:
-    """What ``python file …`` prints: a sample as JSON. Raises ``RunError``."""
-    command = [sys.executable, str(file), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=environment)
-    except subprocess.TimeoutExpired:
-        raise RunError(f"not done after {RUN_TIMEOUT_S:g} s") from None
-    if done.returncode != 0:
-        raise RunError(f"exit code {done.returncode}\n{done.stderr.rstrip()}")
-    sample: Sample = json.loads(done.stdout)
-    return sample

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import hire
 from benchmarks.figures import RESULTS, Sample, describe_machine, dumps, machine, markdown, median, spread
-from benchmarks.harness import RunError, Workload, measure_fresh, positive
+from benchmarks.fresh import command, measure_fresh
+from benchmarks.harness import Workload, positive
 from benchmarks.w1 import W1
 from benchmarks.w2 import W2
 from benchmarks.w3 import W3
@@ -172,18 +173,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _measure_here(options.measure, options.without, json.loads(options.sizes))
         return 0
     runs = 1 if options.smoke else options.runs
-    here = machine()
-    samples: dict[str, dict[bool, list[Sample]]] = {idea.name: {True: [], False: []} for idea in IDEAS}
-    try:
+
+    def measure() -> int:
+        here = machine()
+        samples: dict[str, dict[bool, list[Sample]]] = {idea.name: {True: [], False: []} for idea in IDEAS}
         for idea, has_it, number in _in_turn(runs):
             samples[idea.name][has_it].append(_measure(idea, has_it, options.smoke))
             print(f"{idea.name}: run {number} of {runs}: {'with' if has_it else 'without'}", file=sys.stderr)
-    except RunError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    if not options.smoke:
-        print(_write(samples, here, runs))
-    return 0
+        if not options.smoke:
+            print(_write(samples, here, runs))
+        return 0
+
+    return command(measure)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -234,20 +235,20 @@ def _write(samples: Mapping[str, Mapping[bool, Sequence[Sample]]], here: Mapping
             "with": with_it, "without": without,
             "spread": [spread(samples[idea.name][has_it])[idea.key] for has_it in (True, False)],
         }  # fmt: skip
-    command = shlex.join(["python", "benchmarks/ideas.py", *sys.argv[1:]])
+    said = shlex.join(["python", "benchmarks/ideas.py", *sys.argv[1:]])
     page = "\n".join(
         [
             "# What each idea brings",
             "",
             f"Medians of {runs} runs each, with it and without in turn, all in fresh processes; less is better.",
-            f"{describe_machine(here)}; `{command}`.",
+            f"{describe_machine(here)}; `{said}`.",
             "",
             *markdown(rows, left=(0, 1)),
         ]
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "ideas.md").write_text(page + "\n", encoding="utf-8")
-    (RESULTS / "ideas.json").write_text(dumps({"command": command, "machine": dict(here), "ideas": filed}), "utf-8")
+    (RESULTS / "ideas.json").write_text(dumps({"command": said, "machine": dict(here), "ideas": filed}), "utf-8")
     return page
 
 

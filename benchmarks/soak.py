@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.daemon import GUARD_S, Daemon, lands, pause
 from benchmarks.figures import describe_machine, folder_for, machine
+from benchmarks.fresh import command
 from benchmarks.harness import positive
 from haulier import DownloadEngine, Retention
 from haulier.verify import verify
@@ -267,13 +268,13 @@ def main() -> int:
 def _report(
     soak: Soak, here: dict[str, Any], flat: Sequence[Bound], per_source: float, verified: int, folder: Path
 ) -> None:
-    command = shlex.join(["python", "benchmarks/soak.py", *sys.argv[1:]])
+    said = shlex.join(["python", "benchmarks/soak.py", *sys.argv[1:]])
     done = soak.tenths[-1].downloads - soak.tenths[0].downloads
     page = [
         f"# Soak: {done:,} downloads of every kind through one engine",
         "",
         f"After a warm-up of {soak.tenths[0].downloads:,}; one process, idle_timeout {IDLE_S:g} s. "
-        f"{describe_machine(here)}; load {here['load_1min']:g} before; `{command}`.",
+        f"{describe_machine(here)}; load {here['load_1min']:g} before; `{said}`.",
         "",
         *_table(soak.tenths),
         "",
@@ -289,7 +290,7 @@ def _report(
     (folder / "soak.md").write_text("\n".join(page) + "\n", encoding="utf-8")
     results = {
         "workload": "soak",
-        "command": command,
+        "command": said,
         "machine": here,
         "downloads": done,
         "warm_up": soak.tenths[0].downloads,
@@ -332,4 +333,4 @@ def _table(tenths: Sequence[Tenth]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import describe_machine, folder_for, machine
+from benchmarks.fresh import command
 from benchmarks.harness import positive
 from haulier.records import first_record
 from haulier.storage import Attempt, Batch, Change, Row, open_storage
@@ -196,7 +197,7 @@ def _folder(text: str) -> str:
     return text
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="What a storage costs")
     parser.add_argument(
         "where", nargs="*", type=_place, default=["sqlite"], metavar="WHERE", help="sqlite, or a postgresql:// URL"
@@ -222,7 +223,8 @@ def main() -> None:
         folder = folder_for(options.rows == ROWS)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "storage.md").write_text(page + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(main))
