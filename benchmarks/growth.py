@@ -107,10 +107,21 @@ def run(runs: int, *, size: str = "full") -> dict[str, Any]:
 
 def write(results: Mapping[str, Any], folder: Path) -> str:
     """The files of results. Returns the page."""
+    page = page_of(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "growth.md").write_text(page, encoding="utf-8")
+    (folder / "growth.json").write_text(dumps(results), encoding="utf-8")
+    return page
+
+
+def page_of(results: Mapping[str, Any]) -> str:
+    """The page of the curves, made of their file of results."""
+    each = results["runs_each"]
+    runs = "One run" if each == 1 else f"Medians of {each} runs, one after the other"
     page = [
         "# Growth: what does a download cost as there are more of everything?",
         "",
-        f"Medians of {results['runs_each']} runs, every point in a fresh process.",
+        f"{runs}, every point in a fresh process.",
         f"{describe_machine(results['machine'])}; `{results['command']}`.",
         "",
         "A slope of 0: each costs the same however many there are. 1: twice as many make each twice as dear.",
@@ -124,11 +135,7 @@ def write(results: Mapping[str, Any], folder: Path) -> str:
     ]
     page += ["", "## Steeper than flat", "", *(found or ["None."])]
     page += [f"- {where} died: {how}" for where, how in results.get("died", {}).items()]
-    text = "\n".join(page) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "growth.md").write_text(text, encoding="utf-8")
-    (folder / "growth.json").write_text(dumps(results), encoding="utf-8")
-    return text
+    return "\n".join(page) + "\n"
 
 
 def _table(results: Mapping[str, Any], curve: Curve) -> list[str]:
