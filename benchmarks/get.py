@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +93,8 @@ def lacks(name: str) -> str | None:
     no_server = webserver.missing()
     if no_server is not None:
         return no_server
+    if name == "haulier" and find_spec("rich") is None:
+        return "needs its command line: pip install 'haulier[cli]'"
     return None if TOOLS[name].is_here() else f"needs {name}: apt-get install {name.replace('aria2c', 'aria2')}"
 
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import describe_machine, folder_for, machine
-from benchmarks.fresh import command
+from benchmarks.fresh import RunError, command
 from benchmarks.harness import positive
 from haulier.records import first_record
 from haulier.storage import Attempt, Batch, Change, Row, open_storage
@@ -85,7 +87,10 @@ def measure(where: str, rows: int, singles: int, pragmas: Sequence[str]) -> Samp
     )
     storage: Any = open_storage(where, NAME)
     for pragma in pragmas:
-        storage._connection.execute(f"PRAGMA {pragma}")
+        try:
+            storage._connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error as exc:
+            raise RunError(f"PRAGMA {pragma}: {exc}") from None
 
     watch = Stopwatch()
     for some in _batches(rows):
@@ -132,8 +137,11 @@ def _batches(rows: int) -> Iterator[range]:
 def _drop(url: str) -> None:
     import psycopg
 
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'DROP SCHEMA IF EXISTS "haulier_{NAME}" CASCADE'.encode())
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'DROP SCHEMA IF EXISTS "haulier_{NAME}" CASCADE'.encode())
+    except psycopg.Error as exc:
+        raise RunError(f"PostgreSQL: {exc}") from None
 
 
 def _run(where: str, options: argparse.Namespace) -> Sample:
@@ -149,8 +157,6 @@ def _run(where: str, options: argparse.Namespace) -> Sample:
 
 def _version(where: str) -> str:
     if where == "sqlite":
-        import sqlite3
-
         return f"SQLite {sqlite3.sqlite_version}"
     import psycopg
 
@@ -188,6 +194,8 @@ def _cell(field: str, values: Sequence[float]) -> str:
 def _place(text: str) -> str:
     if text != "sqlite" and not text.startswith(("postgresql://", "postgres://")):
         raise argparse.ArgumentTypeError(f"neither sqlite nor a postgresql:// URL: {text!r}")
+    if text != "sqlite" and find_spec("psycopg") is None:
+        raise argparse.ArgumentTypeError("PostgreSQL needs psycopg: pip install 'haulier[postgres]'")
     return text
 
 
