@@ -241,6 +241,7 @@ def _write(samples: Mapping[str, Mapping[bool, Sequence[Sample]]], here: Mapping
             "# What each idea brings",
             "",
             f"Medians of {runs} runs each, with it and without in turn, all in fresh processes; less is better.",
+            "As large as with `--quick`: W4 with 200 probes, W7 with 2,000 downloads, the others whole.",
             f"{describe_machine(here)}; `{said}`.",
             "",
             *markdown(rows, left=(0, 1)),

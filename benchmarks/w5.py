@@ -93,9 +93,8 @@ def _measure_storm(contender: Manageable, downloads: int, seconds: float) -> Sam
 
 
 READING: Final = (
-    "How long the contenders' reader waits is up to who has the interpreter when: less than a millisecond on a "
-    "quiet machine, tens of them on a busy one, where the target is met many times over. haulier's reader waits "
-    "for no lock."
+    "How long the contenders' reader waits for their lock is up to who has the interpreter when: less than a "
+    "millisecond on a quiet machine. haulier's reader waits for no lock."
 )
 
 W5: Final = Workload(
