@@ -269,7 +269,7 @@ class _Source:
             return
         if line.told["taken"] < suspended.told["until"]:
             raise Violation("a start before the suspension ends", line, suspended)
-        if self._probe is not None and self._in_flight:
+        if self._probe is not None and self._in_flight and line.told["id"] not in self._given_up:
             raise Violation("after a suspension one is to run alone", line, next(iter(self._in_flight.values())))
         if self._probe == "":
             self._probe = line.told["id"]

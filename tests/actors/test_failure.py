@@ -11,6 +11,7 @@ import tenacity
 
 import haulier
 from haulier import DownloadEngine, RetryPolicy, SourcePolicy, State, Transfer
+from haulier.actors.source import SourceActor
 
 TWICE_MORE = RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.02))
 
@@ -181,6 +182,34 @@ def test_a_hung_impl_is_given_up_on(engine: DownloadEngine, policy: dict[str, fl
         threading.Event().wait(0.001)
     record = engine.wait(hung)
     assert (record["state"], record["file_path"], record["transferred"]) == (State.ERRORED, None, 10)
+
+
+@pytest.mark.expect_errors
+def test_what_is_given_up_on_before_its_impl_is_called_never_calls_it(
+    engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread got no turn for so long: a machine that is busy, or was asleep."""
+    engine.register_source("tidal", SourcePolicy(timeout=0.05, delay=0.001))
+    called: list[str] = []
+    real = SourceActor._announce
+
+    def announce(slot: SourceActor, transfer: Transfer) -> None:
+        real(slot, transfer)
+        while transfer.target_id == "late" and not transfer.given_up:
+            threading.Event().wait(0.001)
+
+    def fetch(download_id: str, target_id: Any, name: str) -> str:
+        called.append(target_id)
+        return "/x"
+
+    monkeypatch.setattr(SourceActor, "_announce", announce)
+    ids = [dispatch(engine, fetch, target) for target in ("late", "next")]
+    records = {each["id"]: each for each in engine.as_completed(ids, 10)}
+    assert records[ids[0]]["error"].startswith("timed out")
+    assert records[ids[1]]["state"] == State.SUCCEEDED
+    while engine.stats()["tidal"]["zombies"]:
+        threading.Event().wait(0.001)
+    assert called == ["next"]
 
 
 def test_progress_keeps_a_slow_impl_alive(engine: DownloadEngine) -> None:

@@ -328,7 +328,7 @@ def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEn
     for _ in range(10):
         engine.as_completed([download_id])
     assert engine.get_record("tidal", download_id) is not None
-    assert engine._system.ledger._watches == {}
+    assert engine._system.ledger.watches.callbacks == {}
 
 
 def test_what_a_thread_of_an_impl_says_after_its_end_no_longer_counts(engine: DownloadEngine) -> None:

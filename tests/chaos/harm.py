@@ -68,7 +68,7 @@ class Killer:
             interval = sys.getswitchinterval()
             sys.setswitchinterval(1.0)  # between looking at a thread and hitting it, it is not to go on
             try:
-                sleep(0)
+                sleep(2 * interval)  # who waits for the interpreter by now does so for the interval that was
                 self._kill(action)
             finally:
                 sys.setswitchinterval(interval)

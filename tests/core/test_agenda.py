@@ -17,8 +17,11 @@ def test_nothing_is_due_before_its_moment_and_everything_is_at_it() -> None:
     agenda: Agenda[str] = Agenda()
     agenda.add(2.0, "tea")
     assert agenda.next_at() == 2.0
+    assert agenda.first_due(1.999999) is None
     assert agenda.pop_due(1.999999) is None
+    assert [agenda.first_due(2.0) for _ in range(2)] == ["tea"] * 2
     assert agenda.pop_due(2.0) == "tea"
+    assert agenda.first_due(2.0) is None
     assert agenda.pop_due(2.0) is None
 
 

@@ -471,7 +471,7 @@ def test_who_watches_hears_of_the_end(ledger: DurableLedger) -> None:
     ledger.apply(m.Watch(["a", "b"], heard.append))
     ledger.apply(m.Landed(one, "/x", ON))
     ledger.apply(moved("cancel", other, B))
-    assert [record["id"] for _, record in ledger.calls] == ["a", "b"]
+    assert [record["id"] for _, record in ledger.watches.due] == ["a", "b"]
 
 
 def test_an_empty_page_is_none() -> None:

@@ -226,7 +226,7 @@ def test_clear_takes_what_is_over_and_nothing_else(ledger: Ledger) -> None:
 
 def called(ledger: Ledger) -> list[Any]:
     """Who is to be called with what phase (or state)."""
-    return [(callback, each.get("phase", each.get("state"))) for callback, each in ledger.calls]
+    return [(callback, each.get("phase", each.get("state"))) for callback, each in ledger.watches.due]
 
 
 def test_a_watch_is_called_once_at_the_end(ledger: Ledger) -> None:
@@ -310,9 +310,9 @@ def test_who_waits_for_what_waits_hears_when_the_engine_closes(ledger: Ledger) -
     ledger.apply(other)
     ledger.apply(m.Watch([ID, "another"], hear))
     ledger.apply(m.Closed())
-    assert [(callback, told["id"]) for callback, told in ledger.calls] == [(hear, "another")]
+    assert [(callback, told["id"]) for callback, told in ledger.watches.due] == [(hear, "another")]
     ledger.apply(m.Landed(transfer, "/x", 30.0))
-    assert [told["id"] for _, told in ledger.calls] == ["another", ID]
+    assert [told["id"] for _, told in ledger.watches.due] == ["another", ID]
 
 
 def test_who_asks_later_hears_at_once(ledger: Ledger) -> None:
@@ -320,7 +320,7 @@ def test_who_asks_later_hears_at_once(ledger: Ledger) -> None:
     ledger.apply(moved("back_off", transfer))
     ledger.apply(m.Closed())
     assert [told["id"] for told in ledger.apply(m.Watch([ID], hear)).over] == [ID]
-    assert not ledger.calls
+    assert not ledger.watches.due
 
 
 def test_what_still_runs_is_waited_for(ledger: Ledger) -> None:
@@ -339,4 +339,4 @@ def test_the_end_of_the_engine_is_nothing_to_who_waits_for_what_was_removed(ledg
     ledger.apply(m.Watch([ID], hear))
     ledger.buckets["tidal"].clear()
     ledger.apply(m.Closed())
-    assert not ledger.calls
+    assert not ledger.watches.due

@@ -102,6 +102,18 @@ def test_a_back_off_that_was_cancelled_does_not_come_back(make: Make) -> None:
     assert (list(it.source.queue), it.source.tried, it.start(9.0)) == ([], {}, inf)
 
 
+def test_the_end_of_a_back_off_that_is_told_of_twice_cuts_no_later_one_short(make: Make) -> None:
+    it = make()
+    (transfer,) = running(it, "a")
+    it.source.settle(transfer, Again(4.0, "reset", "OSError"), 10.0, ON)
+    it.source.retry_due("a", 14.0)
+    it.source.settle(it.start(14.0), Again(4.0, "reset", "OSError"), 15.0, ON)
+    it.source.retry_due("a", 14.0)
+    assert it.start(18.0) == inf
+    it.source.retry_due("a", 19.0)
+    assert it.start(19.0).attempt == 3
+
+
 def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> None:
     it = make(concurrency=2)
     (transfer,) = running(it, "a")

@@ -18,6 +18,7 @@ import haulier
 from haulier import aio
 from haulier import messages as m
 from haulier.actors import store as store_module
+from haulier.aio.loops import soon
 from haulier.worker import BackgroundDownloadWorker
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def test_no_watch_is_left_by_who_no_longer_waits(
         assert all(wait.cancelled() for wait in waits)
         await face.cancel_download("behind what was told before")
         engine._system.store.ask(m.Sync())
-        assert engine._system.ledger._watches == {}
+        assert engine._system.ledger.watches.callbacks == {}
 
     run(main())
 
@@ -259,7 +260,7 @@ def test_a_closed_loop_hears_no_more_and_harms_nobody(
     download_id = engine.worker.dispatch("tidal", 1, "A song", "song.flac", gatekeeper)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(events.__aenter__())
-    face._watch([download_id], partial(aio._soon, loop, print))
+    face._watch([download_id], partial(soon, loop, print))
     loop.close()
     gatekeeper.open()
     assert engine.wait(download_id, GUARD_S)["state"] == "Completed, Succeeded"

@@ -193,6 +193,12 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
             rules(0.0), (2.0, "gave_up", "a", {"stamped": 2.0}), (2.1, "start", "b"),
             (2.2, "start", "a", {"taken": 1.0, "stamped": 1.0}), (2.3, "returned", "a"), (2.4, "returned", "b"),
         ],
+        # The same, while the next one is the probe after a suspension.
+        [
+            rules(0.0), *run(0.1, "c", 0.2), (0.3, "suspended", "c", {"until": 0.5}),
+            (2.0, "gave_up", "a", {"stamped": 2.0}), (2.1, "start", "b"),
+            (2.2, "start", "a", {"taken": 1.0, "stamped": 1.0}), (2.3, "returned", "b"),
+        ],
         # Nobody can tell which of two dispatches at once came first.
         [
             (1.0, "queued", "a", {"began": 0.5}), (1.1, "queued", "b", {"began": 0.9}), *run(3.0, "b", 4.0),

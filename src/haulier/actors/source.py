@@ -105,6 +105,8 @@ class SourceActor(EngineActor):
         taken = transfer.started_at
         if self._verbose or mailbox.handoffs or transfer.claimed or ticket[7] is not None:
             self._announce(transfer)
+        if transfer.given_up:
+            return None, None  # while this thread had no turn: all is said of it, and nobody waits for it
         if mailbox.trace is not None:
             about: dict[str, Any] = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
             mailbox.trace.note("start", **about, taken=taken, stamped=transfer.started_at)

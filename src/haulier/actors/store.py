@@ -271,6 +271,7 @@ class Store(Inbox):
         """Whatever else a store has to do, once all is applied."""
 
     def _dead_letter(self, message: Any, failure: BaseException) -> None:
+        """``message`` could not be applied. Raises what is meant for the caller who applies it: his Ctrl-C, say."""
         self.dead_letters += 1
         known = type(message) in self.ledger.handlers
         if known:
@@ -279,20 +280,27 @@ class Store(Inbox):
             self.ledger.apply(message.following)  # the start that came with it is news of its own
         name = type(message).__name__
         self._lines.append((logging.WARNING, "dead letter: %s", name, failure if known else None))
+        if not isinstance(failure, Exception) and threading.current_thread() is not self.thread:
+            raise failure
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
+        """The reply. What is raised goes to who asked: its objects, or its Ctrl-C, may have raised it.
+
+        A ``Sync`` runs nobody's code. Where the store's own thread is torn in the middle of one, that is not for its
+        asker, for whom all is applied by then.
+        """
         try:
             reply = self.ledger.apply(message)
         except BaseException as error:
-            return None, error
+            return None, None if type(message) is Sync and threading.current_thread() is self.thread else error
         self._listen()
         return reply, None
 
     def _carry_out(self) -> None:
         """Each thing is taken out first: one that fails takes nothing else along."""
         ledger = self.ledger
-        while ledger.calls:
-            callback, record = ledger.calls.popleft()
+        while ledger.watches.due:
+            callback, record = ledger.watches.due.popleft()
             try:
                 callback(record)
             except Exception as error:
@@ -314,6 +322,8 @@ class StoreActor(Permanent):
     def on_start(self) -> None:
         """From here on whoever asks waits for this thread."""
         self._store.running = True
+        if self._store.restarts.total:
+            self._store.drain()  # its predecessor may have died before it said what it had done
 
     def on_receive(self, _: Any) -> None:
         """Apply what is there."""

@@ -67,7 +67,7 @@ class Supervisor(Inbox):
         self.stopping = False
         self.restarts = Restarts(FOR_EVER)
         self.in_hand: Any = None
-        """The message that is being handled: where the actor dies of it, its successor tries again."""
+        """The message that is being taken off or handled: where the actor dies then, its successor tries again."""
         self.audit_at: float | None = None
         """When the next audit is due."""
         self._messages: deque[Any] = deque()
@@ -105,19 +105,27 @@ class Supervisor(Inbox):
             self._prune_at = 2 * len(self._agenda) + 1024
 
     def get(self) -> Mail:
-        """Wait for a message, or for the next thing that is due."""
+        """Wait for a message, or for the next thing that is due.
+
+        It is in hand before it is taken off: whoever dies in between leaves it to the successor, twice perhaps, never
+        not at all.
+        """
         while True:
-            due = self._agenda.pop_due(monotonic())
+            now = monotonic()
+            due = self._agenda.first_due(now)
             if due is not None:
-                self._mail.message = due
+                self.in_hand = self._mail.message = due
+                self._agenda.pop_due(now)
                 return self._mail
             self._bell.armed = True
             if self._messages:
-                message = self._messages.popleft()
-                if isinstance(message, m.Due) and message.at > monotonic():
+                message = self._messages[0]
+                if isinstance(message, m.Due) and message.at > now:
                     self.later(message)
+                    self._messages.popleft()
                     continue
-                self._mail.message = message
+                self.in_hand = self._mail.message = message
+                self._messages.popleft()
                 return self._mail
             if self.stopping:
                 self._mail.message = None
@@ -168,7 +176,6 @@ class SupervisorActor(Permanent):
             self.leave()
             return
         supervisor = self._supervisor
-        supervisor.in_hand = message
         try:
             self._handle(message.message if type(message) is m.Again else message)
         except BaseException:
@@ -184,9 +191,9 @@ class SupervisorActor(Permanent):
                 if mailbox.bury(message):
                     logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
                 mailbox.changed()
-            case m.Retry(mailbox, download_id, _):
+            case m.Retry(mailbox, download_id, at):
                 with mailbox.lock:
-                    mailbox.source.retry_due(download_id)
+                    mailbox.source.retry_due(download_id, at)
                 mailbox.changed()
             case m.Guard(mailbox):
                 self._guard(mailbox, message)

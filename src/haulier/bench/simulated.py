@@ -179,12 +179,12 @@ class _Slots:
 
     def _tell_supervisor(self, message: Any) -> None:
         if isinstance(message, m.Retry):
-            self._simulation.later(message.at, partial(self._retry, message.download_id))
+            self._simulation.later(message.at, partial(self._retry, message))
         elif isinstance(message, m.Wake):
             self._simulation.later(message.at, partial(self._wake, message))
 
-    def _retry(self, download_id: str) -> None:
-        self.source.retry_due(download_id)
+    def _retry(self, retry: m.Retry) -> None:
+        self.source.retry_due(retry.download_id, retry.at)
         self.work()
 
     def _wake(self, wake: m.Wake) -> None:

@@ -35,8 +35,10 @@ class Agenda(Generic[T]):
         """When the earliest thing is due; None when nothing is."""
         return self._heap[0][0] if self._heap else None
 
+    def first_due(self, now: float) -> T | None:
+        """The earliest thing that is due at ``now``; None when nothing is due yet."""
+        return self._heap[0][2] if self._heap and self._heap[0][0] <= now else None
+
     def pop_due(self, now: float) -> T | None:
-        """The earliest thing that is due at ``now``, taken off the agenda; None when nothing is due yet."""
-        if self._heap and self._heap[0][0] <= now:
-            return heappop(self._heap)[2]
-        return None
+        """The same, taken off the agenda."""
+        return heappop(self._heap)[2] if self._heap and self._heap[0][0] <= now else None

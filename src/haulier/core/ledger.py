@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from haulier import messages as m
 from haulier.core.entry import Entry, Held, Past, entry_of, is_past, is_terminal, past, phase_of, record_of, view
 from haulier.core.lifecycle import TABLE
+from haulier.core.watches import Watches
 from haulier.events import Changed, Discarded, Event, Removed
 from haulier.policies import Retention
 from haulier.records import TERMINAL_PHASES, Phase, Record, State
@@ -24,7 +25,6 @@ from haulier.transfer import Transfer
 __all__ = ["Ledger", "ended_on"]
 
 
-_WAITING: Final = (Phase.QUEUED, Phase.BACKING_OFF)
 _EMPTY: Final[dict[str, Held]] = {}
 
 End: TypeAlias = Past | tuple[str, str, float]
@@ -44,11 +44,8 @@ class Ledger:
         """UTC seconds, set by the shell before it applies messages."""
         self.events: deque[Event] | None = None
         """What happened since the shell last looked; None while nobody listens."""
-        self.calls: deque[tuple[Callable[[Record], None], Record]] = deque()
-        """Callbacks of ``Watch`` that are due."""
+        self.watches = Watches()
         self._max_terminal, self._max_age = retention.max_terminal, retention.max_age
-        self._is_closed = False
-        self._watches: dict[str, list[Callable[[Record], None]]] = {}
         self._ended: deque[End] = deque()
         """The ends of terminal records, the oldest first; some may have been removed since."""
         self._last_end = 0.0
@@ -70,7 +67,7 @@ class Ledger:
             m.Lost: self._lost,
             m.Watch: self._watch,
             m.Listen: self._listen,
-            m.Unwatch: self._unwatch,
+            m.Unwatch: lambda message: self.watches.unwatch(message.download_ids, message.callback),
             m.Closed: self._close,
             Discarded: self._discarded,
             m.Sync: lambda _: None,
@@ -236,7 +233,7 @@ class Ledger:
     def _forget(self, message: m.Forget) -> None:
         held = self.buckets.get(message.source, _EMPTY).pop(message.download_id, None)
         if held is not None:
-            self._call_watchers(message.download_id, held)
+            self.watches.call(message.download_id, held)
 
     def _clear(self, _: m.Clear) -> int:
         over = [
@@ -257,27 +254,13 @@ class Ledger:
             found = self.find(None, download_id)
             if found is None:
                 unknown.append(download_id)
-            elif is_terminal(found[1]) or (self._is_closed and phase_of(found[1]) in _WAITING):
+            elif not self.watches.watch(download_id, found[1], message.callback):
                 over.append(view(found[1]))
-            else:
-                self._watches.setdefault(download_id, []).append(message.callback)
         return m.Watched(over, unknown)
 
-    def _unwatch(self, message: m.Unwatch) -> None:
-        for download_id in message.download_ids:
-            callbacks = self._watches.get(download_id, [])
-            if message.callback in callbacks:
-                callbacks.remove(message.callback)
-                if not callbacks:
-                    del self._watches[download_id]
-
     def _close(self, _: m.Closed) -> None:
-        """Whoever waits for what goes on with the next engine waits no longer."""
-        self._is_closed = True
-        for download_id in list(self._watches):
-            found = self.find(None, download_id)
-            if found is not None and phase_of(found[1]) in _WAITING:
-                self._call_watchers(download_id, found[1])
+        watched = {each: self.find(None, each) for each in self.watches.callbacks}
+        self.watches.close({each: found[1] for each, found in watched.items() if found is not None})
 
     def _discarded(self, event: Discarded) -> None:
         if self.events is not None:
@@ -299,8 +282,8 @@ class Ledger:
     # ---- what is over ------------------------------------------------------------------------------------------------
 
     def _note_end(self, source: str, download_id: str, end: End) -> None:
-        if self._watches:
-            self._call_watchers(download_id, self.buckets[source][download_id])
+        if self.watches.callbacks:
+            self.watches.call(download_id, self.buckets[source][download_id])
         self._ended.append(end)
         self._terminal += 1
         if self._terminal > self._max_terminal:
@@ -308,10 +291,6 @@ class Ledger:
 
     def _left(self, source: str, download_id: str, held: Held) -> None:
         """A record has left memory."""
-
-    def _call_watchers(self, download_id: str, held: Held) -> None:
-        for callback in self._watches.pop(download_id, ()):
-            self.calls.append((callback, view(held)))
 
     def _uncount(self, held: Held | None) -> None:
         """A record is gone, or another has its place."""
@@ -350,7 +329,7 @@ class Ledger:
     @property
     def is_watched(self) -> bool:
         """Whether somebody waits for what happens next, be it the clock that lets records go by age."""
-        return self.events is not None or bool(self._watches) or self._max_age is not None
+        return self.events is not None or bool(self.watches.callbacks) or self._max_age is not None
 
     def next_expiry(self) -> float | None:
         """When (UTC seconds) the next record is too old; None when none will be."""
@@ -364,7 +343,7 @@ class Ledger:
         self._left(source, download_id, held)
         self._uncount(held)
         record = view(held)
-        self._call_watchers(download_id, held)
+        self.watches.call(download_id, held)
         if self.events is not None:
             self.events.append(Removed(download_id, source, self.now))
         return record

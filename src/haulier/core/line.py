@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from math import inf
 from typing import Any, NamedTuple
 
 from haulier import messages as m
@@ -121,10 +122,13 @@ class Line:
             return None
         return sum(map(self.pending.__contains__, ids[: ids.index(download_id)]))
 
-    def retry_due(self, download_id: str) -> None:
-        """The back-off of a download is over: it is next."""
+    def retry_due(self, download_id: str, at: float = inf) -> None:
+        """The back-off of a download that was to end ``at`` is over: it is next.
+
+        One that is told of twice, since whoever was to see to it died, cuts no later one short.
+        """
         tried = self.tried.get(download_id)
-        if download_id in self.pending and tried is not None and tried.backs_off:
+        if download_id in self.pending and tried is not None and tried.backs_off and tried.due_at <= at:
             self.tried[download_id] = tried._replace(backs_off=False)
             self.queue.appendleft(download_id)
 

@@ -71,10 +71,10 @@ class Shells(Slots):
                 yield from self._hire()
             case m.Ended():
                 yield from self._bury(message)
-            case m.Retry(_, download_id, _):
+            case m.Retry(_, download_id, at):
                 yield LOCK
                 with self.held():
-                    self.source.retry_due(download_id)
+                    self.source.retry_due(download_id, at)
                     self.witness.due(download_id)
                 yield from self._changed()
             case m.Guard():

@@ -1,92 +1,33 @@
-"""The same face for asyncio: ``async with haulier.aio.DownloadEngine() as engine``.
-
-What returns is awaited, what arrives over time is iterated::
-
-    download_id = await engine.worker.dispatch("youtube", "dQw4", "A song", "song.opus", fetch)
-    record = await engine.wait(download_id)
-    async for record in engine.as_completed(ids): ...
-    async with engine.subscribe() as events:
-        async for event in events: ...
-
-Impls stay functions that block: they run on their source's thread, not in the loop.
-"""
+"""The engine for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 from types import EllipsisType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from haulier import engine as sync
 from haulier import messages as m
-from haulier.actors.subscription import Subscription
-from haulier.actors.system import System
 from haulier.actors.waiting import ended
+from haulier.aio.events import Events
+from haulier.aio.loops import first, on_a_thread, soon
+from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
 from haulier.core.status import Explanation, SourceStatus
 from haulier.errors import UnknownDownload
-from haulier.events import Event
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import Record
 from haulier.storage.protocol import Attempt, HistoryRow
 from haulier.transfer import running
 from haulier.worker import BackgroundDownloadWorker as SyncWorker
-from haulier.worker import Wanted
 
-__all__ = ["BackgroundDownloadWorker", "DownloadEngine", "Events"]
+__all__ = ["DownloadEngine"]
 
 T = TypeVar("T")
-
-IN_HAND: Final = 256
-"""Events on their way through the loop; the rest wait in the subscription, which counts what it has to drop."""
-
-
-class BackgroundDownloadWorker:
-    """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
-
-    def __init__(self, worker: SyncWorker, write: Callable[..., Awaitable[Any]]) -> None:
-        self._worker = worker
-        self._write = write
-
-    async def dispatch(
-        self,
-        source_name: str,
-        target_id: Any,
-        display_name: str,
-        original_filename: str,
-        impl_callable: m.Impl | None = None,
-        extra_record_fields: Mapping[str, Any] | None = None,
-        username_override: str | None = None,
-        thread_name: str | None = None,
-    ) -> str:
-        """Queue a download at a source and return its id; it waits for nothing but a durable store."""
-        _check_blocking("impl_callable", impl_callable)
-        download_id: str = await self._write(
-            self._worker.dispatch, source_name, target_id, display_name, original_filename, impl_callable,
-            extra_record_fields, username_override, thread_name,
-        )  # fmt: skip
-        return download_id
-
-    async def dispatch_many(
-        self, source_name: str, wanted: Iterable[Wanted], impl_callable: m.Impl | None = None
-    ) -> list[str]:
-        """Queue many downloads at a source, in this order, and return their ids: all of them, or none."""
-        _check_blocking("impl_callable", impl_callable)
-        ids: list[str] = await self._write(self._worker.dispatch_many, source_name, wanted, impl_callable)
-        return ids
-
-    async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
-        """Let at most ``max_concurrent`` impls of a source run at once, from now on."""
-        self._worker.set_concurrency(source_name, max_concurrent)
-
-    async def set_delay(self, source_name: str, seconds: float) -> None:
-        """Leave at least ``seconds`` between the end of one download of a source and the start of the next."""
-        self._worker.set_delay(source_name, seconds)
 
 
 class DownloadEngine:
@@ -213,11 +154,11 @@ class DownloadEngine:
         loop = asyncio.get_running_loop()
         when = None if seconds is None else loop.time() + seconds
         answers: asyncio.Queue[Record] = asyncio.Queue()
-        arrived = partial(_soon, loop, answers.put_nowait)
+        arrived = partial(soon, loop, answers.put_nowait)
         try:
             await self._ask(self._watch, ids, arrived)
             for _ in ids:
-                yield ended(await _first(answers, when))
+                yield ended(await first(answers, when))
         finally:
             self._aside(self._unwatch, ids, arrived)  # and after _watch, which a cancelled task does not wait for
 
@@ -249,7 +190,7 @@ class DownloadEngine:
         aliases: Iterable[str] = (),
     ) -> None:
         """Give a source its manners (default: those it has), an impl of its own, and other names."""
-        _check_blocking("impl", impl)
+        check_blocking("impl", impl)
         self._engine.register_source(name, policy, impl, aliases)
 
     async def pause(self, source_name: str) -> None:
@@ -283,107 +224,6 @@ class DownloadEngine:
         if self._engine._system._is_ours(threading.current_thread()):
             close()  # a loop of an impl's own: only on its own thread does the engine know not to wait for it
         else:
-            await _on_a_thread(close)
+            await on_a_thread(close)
         if not self._engine._system.store.running:
             self._asker.shutdown(wait=False)
-
-
-class Events:
-    """What happens in an engine, from ``async with`` on; see ``DownloadEngine.subscribe`` and ``haulier.events``."""
-
-    def __init__(self, system: System, aside: Callable[..., Future[Any]], capacity: int) -> None:
-        self._system = system
-        self._aside = aside
-        self._capacity = capacity
-        self._arrived: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._room = threading.Semaphore(IN_HAND)
-        self._left = False
-        self._loop: asyncio.AbstractEventLoop
-        self._feed: _Feed | None = None
-
-    async def __aenter__(self) -> Events:
-        self._system.check_open()
-        self._loop = asyncio.get_running_loop()
-        self._feed = _Feed(self._hand_over, self._capacity, self._system.unsubscribe)
-        try:
-            await asyncio.wrap_future(self._aside(self._system.subscribe, self._feed))
-        except BaseException:
-            self._leave(self._feed)
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._feed is not None:
-            await asyncio.wrap_future(self._leave(self._feed))
-
-    def _leave(self, feed: _Feed) -> Future[None]:
-        self._left = True
-        self._room.release()
-        return self._aside(feed.close)
-
-    def __aiter__(self) -> Events:
-        return self
-
-    async def __anext__(self) -> Event:
-        if self._feed is None:
-            raise RuntimeError("enter it first: async with engine.subscribe() as events")
-        event = await self._arrived.get()
-        if event is None:
-            self._arrived.put_nowait(None)  # whoever asks again hears the same
-            raise StopAsyncIteration
-        self._room.release()
-        return event
-
-    def _hand_over(self, event: Event | None) -> None:
-        """On the feed's thread: wait for room, so that what is too much stays where it is counted."""
-        while event is not None and not self._left and not self._room.acquire(timeout=1.0):
-            self._left = self._loop.is_closed()
-        if not self._left:
-            _soon(self._loop, self._arrived.put_nowait, event)
-
-
-class _Feed(Subscription):
-    """A subscription that hands over a last None."""
-
-    def _run(self) -> None:
-        super()._run()
-        self._callback(None)  # type: ignore[arg-type]  # it is Events._hand_over
-
-
-async def _first(answers: asyncio.Queue[Record], when: float | None) -> Record:
-    try:
-        async with asyncio.timeout_at(when):
-            return await answers.get()
-    except TimeoutError:
-        raise TimeoutError("not all of the downloads are over yet") from None
-
-
-async def _on_a_thread(call: Callable[[], None]) -> None:
-    """Carry out a call that may take long on a daemon thread of its own: no pool is kept busy, no interpreter alive."""
-    done: Future[None] = Future()
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, name="haulier-aio-close", daemon=True).start()
-    await asyncio.wrap_future(done)
-
-
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
-    """Have the loop call it; a loop that is closed by now has nobody who waits."""
-    try:
-        loop.call_soon_threadsafe(call, *args)
-    except RuntimeError:
-        pass
-
-
-def _check_blocking(name: str, impl: object) -> None:
-    """Refuse a coroutine function: the coroutine that it returns would pass for the path of a file."""
-    if inspect.iscoroutinefunction(impl) or inspect.iscoroutinefunction(getattr(impl, "__call__", None)):  # noqa: B004
-        raise TypeError(f"{name} must be a function that blocks, not a coroutine function: {impl!r}")

@@ -1,0 +1,47 @@
+"""Between threads and a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+__all__ = ["first", "on_a_thread", "soon"]
+
+T = TypeVar("T")
+
+
+async def first(answers: asyncio.Queue[T], when: float | None) -> T:
+    """The next answer. Raises ``TimeoutError`` at the loop's second ``when``."""
+    try:
+        async with asyncio.timeout_at(when):
+            return await answers.get()
+    except TimeoutError:
+        raise TimeoutError("not all of the downloads are over yet") from None
+
+
+async def on_a_thread(call: Callable[[], None]) -> None:
+    """Carry out a call that may take long on a daemon thread of its own: no pool is kept busy, no interpreter alive."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="haulier-aio-close", daemon=True).start()
+    await asyncio.wrap_future(done)
+
+
+def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
+    """Have the loop call it; a loop that is closed by now has nobody who waits."""
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        pass

@@ -1,0 +1,62 @@
+"""The worker for asyncio."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from haulier import messages as m
+from haulier.worker import BackgroundDownloadWorker as SyncWorker
+from haulier.worker import Wanted
+
+__all__ = ["BackgroundDownloadWorker", "check_blocking"]
+
+
+class BackgroundDownloadWorker:
+    """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
+
+    def __init__(self, worker: SyncWorker, write: Callable[..., Awaitable[Any]]) -> None:
+        self._worker = worker
+        self._write = write
+
+    async def dispatch(
+        self,
+        source_name: str,
+        target_id: Any,
+        display_name: str,
+        original_filename: str,
+        impl_callable: m.Impl | None = None,
+        extra_record_fields: Mapping[str, Any] | None = None,
+        username_override: str | None = None,
+        thread_name: str | None = None,
+    ) -> str:
+        """Queue a download at a source and return its id; it waits for nothing but a durable store."""
+        check_blocking("impl_callable", impl_callable)
+        download_id: str = await self._write(
+            self._worker.dispatch, source_name, target_id, display_name, original_filename, impl_callable,
+            extra_record_fields, username_override, thread_name,
+        )  # fmt: skip
+        return download_id
+
+    async def dispatch_many(
+        self, source_name: str, wanted: Iterable[Wanted], impl_callable: m.Impl | None = None
+    ) -> list[str]:
+        """Queue many downloads at a source, in this order, and return their ids: all of them, or none."""
+        check_blocking("impl_callable", impl_callable)
+        ids: list[str] = await self._write(self._worker.dispatch_many, source_name, wanted, impl_callable)
+        return ids
+
+    async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
+        """Let at most ``max_concurrent`` impls of a source run at once, from now on."""
+        self._worker.set_concurrency(source_name, max_concurrent)
+
+    async def set_delay(self, source_name: str, seconds: float) -> None:
+        """Leave at least ``seconds`` between the end of one download of a source and the start of the next."""
+        self._worker.set_delay(source_name, seconds)
+
+
+def check_blocking(name: str, impl: object) -> None:
+    """Refuse a coroutine function: the coroutine that it returns would pass for the path of a file."""
+    if inspect.iscoroutinefunction(impl) or inspect.iscoroutinefunction(getattr(impl, "__call__", None)):  # noqa: B004
+        raise TypeError(f"{name} must be a function that blocks, not a coroutine function: {impl!r}")
