@@ -233,8 +233,11 @@ class _Source:
             return
         if rules.told["paused"]:
             raise Violation("a start while the source is paused", line, rules)
-        if rules.told["delay"]:
-            self._check_delay(line, rules)
+        later = [each for each in self._rules if line.told["taken"] < each.told["at"] <= line.told["stamped"]]
+        # Other rules take effect at once, also for what was decided by the old ones: it has to keep one of them.
+        early = [self._too_early(line, each) for each in (rules, *later)]
+        if early[0] is not None and all(early):
+            raise early[0]
 
     def _rules_at(self, at: float) -> Line | None:
         return next((each for each in reversed(self._rules) if each.told["at"] <= at), None)
@@ -248,7 +251,7 @@ class _Source:
                 oldest = min(self._in_flight.values(), key=lambda each: each.number)
                 raise Violation(f"{number} run at once, and {rules.told['limit']} may", line, oldest)
 
-    def _check_delay(self, line: Line, rules: Line) -> None:
+    def _too_early(self, line: Line, rules: Line) -> Violation | None:
         delay, stamped, taken = rules.told["delay"], line.told["stamped"], line.told["taken"]
         # Two slots may tell of their starts in another order than that in which they started.
         gaps = [(stamped - each.told["stamped"], each) for each in self._starts if each.told["stamped"] <= stamped]
@@ -260,7 +263,8 @@ class _Source:
             gaps += [(line.told["at"] - at, each) for at, each in ends if at <= taken]
         for gap, before in gaps:
             if gap < delay:
-                raise Violation(f"{gap:.6f} s after the one before, and the delay is {delay:g} s", line, before)
+                return Violation(f"{gap:.6f} s after the one before, and the delay is {delay:g} s", line, before)
+        return None
 
     def _check_suspension(self, line: Line) -> None:
         suspended = self._suspended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import tenacity
@@ -127,3 +128,74 @@ def test_an_attempt_with_a_time_out_is_guarded_again(make: Make) -> None:
     transfer = it.start(10.0)
     it.source.remind(20.0)
     assert it.supervisor == [m.Guard(it.source, transfer, 12.0), m.Guard(it.source, transfer, 22.0)]
+
+
+# ---- somebody was torn in the middle of a step -----------------------------------------------------------------------
+
+
+def test_what_is_in_flight_and_in_nobodys_hand_is_let_go_of(make: Make) -> None:
+    it = make(concurrency=3, delay=2.0, delay_from="start")
+    it.put("a", "b", "c")
+    kept = it.start(1.0)
+    stray = it.source.take(3.0, ON)
+    it.source.gate.claims = 7
+    it.source.put_right({kept}, 2, 1, 5.0)
+    assert it.source.in_flight == {"a": kept}
+    assert (stray.fenced, stray.cancelled, kept.fenced, kept.cancelled) == (True, True, False, False)
+    assert (it.source.live, it.source.zombies, it.source.gate.claims) == (2, 1, 0)
+    assert it.source.lost(["a", "b", "c"]) == ["b"]
+    assert it.start(6.0) == 7.0  # the delay counts from then: its impl may have been called
+
+
+def test_what_is_about_to_start_keeps_its_claim(make: Make) -> None:
+    it = make(delay=2.0)
+    it.put("a")
+    taken = it.source.take(0.0, ON)
+    it.source.put_right({taken, None}, 1, 0, 5.0)
+    assert (it.source.gate.claims, it.source.in_flight, taken.claimed) == (1, {"a": taken}, True)
+
+
+def test_what_is_pending_and_not_in_the_queue_comes_back_to_its_place(make: Make) -> None:
+    it = make()
+    it.put(*"abcd")
+    for lost in "db":
+        it.source.queue.remove(lost)
+    it.source.find_stranded(["d", "unknown", "b", "a"])
+    assert list(it.source.queue) == ["a", "b", "c", "d"]
+    it.source.queue.popleft()
+    it.source.find_stranded(["a"])
+    assert list(it.source.queue) == ["a", "b", "c", "d"]
+
+
+def test_what_was_withdrawn_is_no_mark_for_who_comes_back(make: Make) -> None:
+    it = make()
+    it.put(*"abc")
+    it.source.queue.remove("b")
+    it.source.cancel("c", ON)
+    it.source.find_stranded(["b"])
+    assert list(it.source.queue) == ["a", "c", "b"]
+
+
+def test_what_backs_off_is_not_stranded_and_what_only_was_tried_is_forgotten(make: Make) -> None:
+    it = make()
+    it.put("a", "b")
+    it.source.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
+    del it.source.pending["b"]
+    it.source.find_stranded(["a", "b"])
+    assert (list(it.source.queue), list(it.source.tried)) == ([], ["a"])
+    it.source.retry_due("a")
+    it.source.queue.clear()
+    it.source.find_stranded(["a"])
+    assert it.start(5.0).attempt == 2
+
+
+def test_one_that_came_into_the_queue_twice_does_not_start_while_it_backs_off(make: Make) -> None:
+    it = make()
+    it.put("a", "b")
+    it.source.queue.append("a")
+    it.source.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.settle(it.start(), m.Landed(None, "/x"), 0.0, ON)  # type: ignore[arg-type]
+    assert it.start(1.0) == inf
+    it.source.retry_due("a")
+    assert it.start(4.0).attempt == 2

@@ -53,6 +53,17 @@ def test_delays_count_from_the_death_of_a_slot_not_from_its_burial(make: Make) -
     assert it.source.gate.opens_at() == 11.0
 
 
+def test_a_shorter_rest_that_is_told_of_after_a_longer_one_is_over_ends_as_well(make: Make) -> None:
+    waits = iter([5.0, 1.0])
+    it = make(restart=RestartPolicy(wait=lambda _: next(waits)), concurrency=2)
+    first, second = running(it, "a", "b")
+    it.source.crashed(first, SystemExit(), 10.0, ON)
+    it.source.resting = False  # at 15.0, by the supervisor
+    it.source.crashed(second, SystemExit(), 15.1, ON, 10.1)
+    assert it.source.resting
+    assert it.supervisor[-1] == m.Wake(it.source, it.source.resting_until, restart=True)
+
+
 def test_a_crash_between_two_downloads_counts_too(make: Make) -> None:
     it = make(restart=REST)
     it.source.live = 1

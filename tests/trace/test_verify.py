@@ -116,6 +116,10 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
         [rules(0.0, delay=2.0, since="start"), *run(3.0, "a", 3.5), (4.0, "start", "b")],
     ),
     ("after a crash", "1.000000 s after", [rules(0.0, delay=2.0), *run(3.0, "a", 4.0, "fell"), (5.0, "start", "b")]),
+    ("a longer delay since the decision", "0.500000 s after the one before", [
+        rules(0.0, 2, delay=2.0), (3.0, "start", "a"), rules(3.2, 2, delay=3.0),
+        (3.5, "start", "b", {"taken": 3.1, "stamped": 3.5}),
+    ]),
     ("given up on", "1.000000 s after", [
         rules(0.0, delay=2.0), (3.0, "start", "a"), (4.0, "gave_up", "a", {"stamped": 4.0}), (5.0, "start", "b"),
     ]),
@@ -198,6 +202,11 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
             rules(0.0), *run(0.1, "c", 0.2), (0.3, "suspended", "c", {"until": 0.5}),
             (2.0, "gave_up", "a", {"stamped": 2.0}), (2.1, "start", "b"),
             (2.2, "start", "a", {"taken": 1.0, "stamped": 1.0}), (2.3, "returned", "b"),
+        ],
+        # The delay was taken back between the decision for a and its call.
+        [
+            rules(0.0, 2, delay=2.0, since="start"), rules(3.5, 2), (3.6, "start", "b"),
+            (3.7, "start", "a", {"taken": 3.0, "stamped": 3.7}),
         ],
         # Nobody can tell which of two dispatches at once came first.
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from math import inf
 from random import uniform
@@ -161,6 +161,17 @@ class SourceShell:
             self.slots.discard(ended.slot)
             self.hiring = False  # it may have died as it was about to have somebody hired
         return True
+
+    def put_right(self, unfinished: Collection[str]) -> list[str]:
+        """Somebody was torn in the middle of a step: go by what is. Which ``unfinished`` downloads nobody has."""
+        with self.lock:
+            slots = [slot for slot in self.slots.copy() if not slot.left]
+            zombies = sum(slot.is_zombie for slot in slots)
+            now = monotonic()
+            self.source.put_right({slot.in_hand for slot in slots}, len(slots) - zombies, zombies, now)
+            self.source.find_stranded(unfinished)
+            self.source.remind(now)
+            return self.source.lost(unfinished)
 
     # ---- where a thread, or a process, ends --------------------------------------------------------------------------
 

@@ -190,6 +190,8 @@ class SupervisorActor(Permanent):
             case m.Ended(mailbox, _, cause):
                 if mailbox.bury(message):
                     logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
+                    if message.slot is not None and not isinstance(message.slot.failure, SlotCrashed):
+                        self._make_good(mailbox)  # it was not the impl that crashed: who knows in the middle of what
                 mailbox.changed()
             case m.Retry(mailbox, download_id, at):
                 with mailbox.lock:
@@ -257,10 +259,7 @@ class SupervisorActor(Permanent):
     def _make_good(self, mailbox: Any) -> None:
         """See to what was lost, and fail the downloads that nobody has: whoever had them in hand was interrupted."""
         source = mailbox.source
-        unfinished = self._engine.ask_store(m.Unfinished(source.name))
-        with mailbox.lock:
-            source.remind(monotonic())
-            lost = source.lost(unfinished)
+        lost = mailbox.put_right(self._engine.ask_store(m.Unfinished(source.name)))
         if lost:
             logger.error("%d downloads of %s got lost", len(lost), source.name)
             self._engine.tell_store(

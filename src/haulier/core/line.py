@@ -7,7 +7,7 @@ their order is what makes the races harmless. Everything else happens under the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import inf
 from typing import Any, NamedTuple
 
@@ -134,10 +134,31 @@ class Line:
 
     def put_back(self, ticket: m.Ticket) -> None:
         """Queue a download before all others, but for those put back with it that were dispatched before it."""
-        place = 0
-        while place < len(self.queue) and self.queue[place] in self.tried:
-            other = self.pending.get(self.queue[place])
-            if other is not None and other[9] > ticket[9]:
-                break
-            place += 1
-        self.queue.insert(place, ticket[0])
+        ahead: list[str] = []
+        while len(ahead) < len(self.queue) and (other := self.queue[len(ahead)]) in self.tried:
+            ahead.append(other)
+        self._insert(ticket, ahead)
+
+    def find_stranded(self, download_ids: Iterable[str]) -> None:
+        """Somebody was torn in the middle of a step: queue those that are pending, and nowhere in the queue.
+
+        One that is just being put may so come into the queue twice, and starts once all the same.
+        """
+        for download_id in [each for each in self.tried if each not in self.pending]:
+            del self.tried[download_id]
+        queued = set(self.queue)
+        for download_id in download_ids:
+            ticket = self.pending.get(download_id)
+            if ticket is not None and download_id not in queued and not self.backs_off(download_id):
+                self._insert(ticket, list(self.queue))
+
+    def _insert(self, ticket: m.Ticket, ahead: Collection[str]) -> None:
+        """Queue a download behind those ``ahead`` in the queue; but before the first that was dispatched after it."""
+        others = (self.pending.get(each) for each in ahead)
+        later = (place for place, other in enumerate(others) if other is not None and other[9] > ticket[9])
+        self.queue.insert(next(later, len(ahead)), ticket[0])
+
+    def backs_off(self, download_id: str) -> bool:
+        """Whether a download waits for the end of its back-off."""
+        tried = self.tried.get(download_id)
+        return tried is not None and tried.backs_off

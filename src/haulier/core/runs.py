@@ -96,7 +96,8 @@ class Runs(Line):
             if not queue:
                 return inf
             download_id = queue.popleft()
-            ticket = self.pending.pop(download_id, None)
+            if not (self.tried and self.backs_off(download_id)):
+                ticket = self.pending.pop(download_id, None)
         transfer = Transfer(ticket, 1, {}, now, on)
         if self.tried:
             self._resume(transfer)
@@ -199,7 +200,7 @@ class Runs(Line):
         event = "fail"
         patch: dict[str, Any] | None = None
         if self._resumes and _gave_way(outcome):
-            self._tell_store(self._keep(transfer, PutBack(0.0), now, on))
+            self._keep(transfer, PutBack(0.0), now, on)
             return
         if isinstance(outcome, Failed):
             patch = {"error_type": outcome.error_type}
@@ -210,7 +211,7 @@ class Runs(Line):
         elif isinstance(outcome, Stopped):
             event = "cancel"
         else:
-            self._tell_store(self._keep(transfer, outcome, now, on))
+            self._keep(transfer, outcome, now, on)
             return
         self._tell_store(m.Moved(event, self.name, transfer.ticket[0], transfer, patch, on))
         if event == "cancel":
@@ -235,32 +236,35 @@ class Runs(Line):
             return {"error": f"source down: {refusal.reason}", "error_type": "SourceDown"}
         return {"error": "engine closed", "error_type": "EngineClosed"}
 
-    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> m.Moved:
+    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> None:
         """Keep a download for another attempt: after its back-off, or as the first once the suspension is over.
 
-        The news of it.
+        The store hears of it first: what is torn between is known to wait, and to have nobody.
         """
         download_id = transfer.ticket[0]
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
         due_at = now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
         first_start = transfer.first_start or transfer.started_at
-        backs_off = isinstance(outcome, Again)
-        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at, backs_off))
-        if self._is_kept_open:
-            self._trace("kept", download_id)
         standing = m.Standing(spent, on + first_start - now, idle_s, on + due_at - now)
         patch: dict[str, Any]
         if isinstance(outcome, PutBack):
-            self.put_back(transfer.ticket)
-            until = self.gate.suspended_until
+            event, until = "put_back", self.gate.suspended_until
             patch = {"attempt": spent, "next_attempt_at": on + until - now if until > now else None}
-            return m.Moved("put_back", self.name, download_id, transfer, patch, on, standing)
-        self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
-        patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
-        if outcome.error is not None:
-            patch["error"] = outcome.error
-        return m.Moved("back_off", self.name, download_id, transfer, patch, on, standing)
+        else:
+            event = "back_off"
+            patch = {"error_type": outcome.error_type, "next_attempt_at": on + outcome.seconds}
+            if outcome.error is not None:
+                patch["error"] = outcome.error
+        self._tell_store(m.Moved(event, self.name, download_id, transfer, patch, on, standing))
+        backs_off = event == "back_off"
+        self.keep(transfer.ticket, Tried(spent, first_start, idle_s, transfer.cell, due_at, backs_off))
+        if self._is_kept_open:
+            self._trace("kept", download_id)
+        if backs_off:
+            self._tell_supervisor(m.Retry(self.owner, download_id, due_at))
+        else:
+            self.put_back(transfer.ticket)
 
     def _look_at(self, transfer: Transfer, now: float) -> float:
         """When to look after an attempt next: often enough to see a stall within a quarter of its time."""

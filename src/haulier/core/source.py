@@ -5,7 +5,7 @@ The shell calls every method under the source's one lock, but for ``put``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 from typing import Any
 
@@ -83,7 +83,8 @@ class Source(Runs):
             self.go_down(verdict.reason, on)
         else:
             self.resting, self.resting_until = True, max(self.resting_until, verdict.at)
-            self._tell_supervisor(m.Wake(self.owner, verdict.at, restart=True))
+            # Not at ``verdict.at``: where an earlier rest was longer, and is over, nobody else would end this one.
+            self._tell_supervisor(m.Wake(self.owner, self.resting_until, restart=True))
 
     def sweep(self, error: str, error_type: str, on: float) -> None:
         """Fail everything that waits."""
@@ -143,12 +144,25 @@ class Source(Runs):
         else:
             transfer.fenced = transfer.cancelled = True
             if self._resumes:
-                self._tell_store(self._keep(transfer, PutBack(0.0), now, on))
+                self._keep(transfer, PutBack(0.0), now, on)
             else:
                 patch = {"error": reason, "error_type": error_type}
                 self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
+
+    def put_right(self, in_hand: Collection[Transfer], live: int, zombies: int, now: float) -> None:
+        """A slot was torn in the middle of a step: go by what is, whatever was counted.
+
+        ``in_hand``: what the slots have; so many of them are ``live``, so many are ``zombies``. What is in flight and
+        in nobody's hand is let go of, so that it is ``lost``.
+        """
+        for transfer in [each for each in self.in_flight.values() if each not in in_hand]:
+            self.fell(transfer, now)
+            del self.in_flight[transfer.ticket[0]]
+            transfer.fenced = transfer.cancelled = True
+        self.gate.claims = sum(each.claimed for each in self.in_flight.values())
+        self.live, self.zombies = live, zombies
 
     def remind(self, now: float) -> None:
         """Tell the supervisor once more of all that it has to see to: it may have lost something."""
