@@ -6,12 +6,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from benchmarks import growth, report
-from benchmarks.figures import RESULTS
-from benchmarks.harness import RunError, positive, run, write
+from benchmarks.figures import QUICK, RESULTS
+from benchmarks.fresh import RunError, command
+from benchmarks.harness import positive, run, write
 
 __all__ = ["main"]
 
@@ -20,18 +22,26 @@ NAMES: Final = (*(workload.name for workload in report.WORKLOADS), "growth")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 unless a contender failed. A missed target is not a failure."""
-    options = _parser().parse_args(arguments)
-    folder: Path = options.out or (RESULTS / "quick" if options.quick else RESULTS)
-    command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
-    try:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    folder: Path = options.out or (QUICK if options.quick else RESULTS)
+    if not options.smoke:  # before it measures for half an hour
+        if find_spec("matplotlib") is None:
+            parser.error("the pictures need matplotlib: pip install --group bench")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            parser.error(f"--out: {exc}")
+    said = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
+
+    def measure_and_report() -> int:
         if not options.report:
-            _measure(options, folder, command)
-    except RunError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    if not options.smoke:
-        _report(folder)
-    return 0
+            _measure(options, folder, said)
+        if not options.smoke:
+            _report(folder)
+        return 0
+
+    return command(measure_and_report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,8 +85,11 @@ def _report(folder: Path) -> None:
     from benchmarks.pictures import draw  # the only use of matplotlib
 
     results = report.load(folder)
+    if not results:
+        raise RunError(f"no files of results in {folder}")
     filed = [(workload, results[workload.name]) for workload in report.WORKLOADS if workload.name in results]
     draw(filed, results.get("growth"), folder)
+    report.write_tables(results, folder)
     report.write_page(results, folder)
     if folder == RESULTS:
         report.write_readme(results)

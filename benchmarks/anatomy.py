@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import haulier
 from benchmarks.contenders.haulier_engine import HaulierEngine
-from benchmarks.figures import RESULTS, describe_machine, dumps, machine, markdown
+from benchmarks.figures import describe_machine, dumps, folder_for, machine, markdown
+from benchmarks.fresh import command
 from benchmarks.harness import positive
 from benchmarks.w1 import W1
 from haulier import messages as m
@@ -43,6 +44,7 @@ __all__ = ["main"]
 KEPT: Final = haulier.Retention(max_terminal=10_000_000)
 SOURCE: Final = "source"
 ON: Final = 1.7e9
+DOWNLOADS: Final = 10_000
 
 
 class Step(NamedTuple):
@@ -174,25 +176,32 @@ def _counts(count: int) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="where the time of a download goes")
-    parser.add_argument("--downloads", type=positive, default=10_000, metavar="N", help="default: 10,000")
+    parser.add_argument("--downloads", type=positive, default=DOWNLOADS, metavar="N", help="default: 10,000")
     parser.add_argument("--runs", type=positive, default=7, metavar="N", help="the least of so many counts; default: 7")
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing written")
     options = parser.parse_args(arguments)
     count, runs = (200, 1) if options.smoke else (options.downloads, options.runs)
     here = machine()
     memory = _least(_in_memory(count) for _ in range(runs))
-    with tempfile.TemporaryDirectory() as folder:
-        disk = _least(_on_disk(count, Path(tempfile.mkdtemp(dir=folder))) for _ in range(runs))
-    page = _page(memory, disk, _counts(count), here, runs)
+    with tempfile.TemporaryDirectory() as scratch:
+        disk = _least(_on_disk(count, Path(tempfile.mkdtemp(dir=scratch))) for _ in range(runs))
+    counts = _counts(count)
+    page = _page(memory, disk, counts, here, runs)
     if options.smoke:
         print("anatomy: ok")
         return 0
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "anatomy.md").write_text(page, encoding="utf-8")
+    folder = folder_for(count == DOWNLOADS)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "anatomy.md").write_text(page, encoding="utf-8")
     steps = {"memory": [step._asdict() for step in memory], "disk": [step._asdict() for step in disk]}
-    (RESULTS / "anatomy.json").write_text(dumps({"machine": here, **steps}), encoding="utf-8")
+    filed = {"command": _command(), "machine": here, "least_of": runs, "downloads": count, **steps, "counts": counts}
+    (folder / "anatomy.json").write_text(dumps(filed), encoding="utf-8")
     print(page)
     return 0
+
+
+def _command() -> str:
+    return shlex.join(["python", "benchmarks/anatomy.py", *sys.argv[1:]])
 
 
 def _least(runs: Iterable[list[Step]]) -> list[Step]:
@@ -207,13 +216,12 @@ def _page(
         rows = [["step", "thread", "µs"], *([step.what, step.where, f"{step.us:.2f}"] for step in steps)]
         yield from markdown([*rows, ["together", "", f"{total:.2f}"]], left=(0, 1))
 
-    command = shlex.join(["python", "benchmarks/anatomy.py", *sys.argv[1:]])
     in_all = sum(step.us for step in memory[1:])  # the id is a part of the dispatch
     return "\n".join(
         [
             "# Where the time of a download goes",
             "",
-            f"The least of {runs} runs; {describe_machine(here)}; `{command}`.",
+            f"The least of {runs} runs; {describe_machine(here)}; `{_command()}`.",
             "",
             "## In memory",
             "",
@@ -234,4 +242,4 @@ def _page(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(main))

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 __all__ = [
-    "QUANTILES", "RESULTS", "Column", "Sample", "Target", "Verdict",
-    "cell", "describe_machine", "describe_sizes", "dumps", "machine", "markdown", "median", "quantiles", "spread",
-    "table", "verdicts",
+    "QUANTILES", "QUICK", "RESULTS", "Column", "Sample", "Target", "Verdict",
+    "cell", "describe_machine", "describe_sizes", "dumps", "folder_for", "machine", "markdown", "median", "quantiles",
+    "spread", "table", "verdicts",
 ]  # fmt: skip
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
+
+QUICK: Final = RESULTS / "quick"
+"""For what is not the whole of it: smaller, or with other contenders. Git does not look at it."""
 
 Sample: TypeAlias = dict[str, float]
 """What one run measured, by name; the unit is in the name (``wall_us``, ``downloads_per_s``).
@@ -177,6 +180,11 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _rounded(each) for key, each in value.items()}
     return [_rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def folder_for(is_whole: bool) -> Path:
+    """Where results belong: a look at something smaller does not overwrite those that are quoted."""
+    return RESULTS if is_whole else QUICK
 
 
 def describe_sizes(sizes: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +93,8 @@ def lacks(name: str) -> str | None:
     no_server = webserver.missing()
     if no_server is not None:
         return no_server
+    if name == "haulier" and find_spec("rich") is None:
+        return "needs its command line: pip install 'haulier[cli]'"
     return None if TOOLS[name].is_here() else f"needs {name}: apt-get install {name.replace('aria2c', 'aria2')}"
 
 
@@ -166,7 +169,13 @@ def _run(command: Sequence[str]) -> Sample:
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watch = _Memory(child.pid)
-    _, status, usage = os.wait4(child.pid, 0)
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+    except BaseException:  # broken off: it must not go on writing into a folder that is being taken away
+        child.kill()
+        child.wait()
+        watch.stop()
+        raise
     wall_s = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
@@ -271,6 +280,7 @@ GET: Final = Workload(
     contenders=(
         "haulier", "curl", "aria2c", "wget2", "haulier:four", "curl:four", "aria2c:four", "wget2:four", "read",
     ),
+    others=(),
     bars="files_per_s",
     hire=hire,
     lacks=lacks,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import hire, is_here
 from benchmarks.figures import RESULTS, describe_machine, dumps, machine, markdown, median, spread
+from benchmarks.fresh import RunError, command, measure_fresh
 from benchmarks.growth_curves import CURVES, Curve
-from benchmarks.harness import RunError, measure_fresh, positive
+from benchmarks.harness import positive
 
 __all__ = ["STEEP", "main", "run", "slope", "steep", "write"]
 
@@ -105,10 +107,21 @@ def run(runs: int, *, size: str = "full") -> dict[str, Any]:
 
 def write(results: Mapping[str, Any], folder: Path) -> str:
     """The files of results. Returns the page."""
+    page = page_of(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "growth.md").write_text(page, encoding="utf-8")
+    (folder / "growth.json").write_text(dumps(results), encoding="utf-8")
+    return page
+
+
+def page_of(results: Mapping[str, Any]) -> str:
+    """The page of the curves, made of their file of results."""
+    each = results["runs_each"]
+    runs = "One run" if each == 1 else f"Medians of {each} runs, one after the other"
     page = [
         "# Growth: what does a download cost as there are more of everything?",
         "",
-        f"Medians of {results['runs_each']} runs, every point in a fresh process.",
+        f"{runs}, every point in a fresh process.",
         f"{describe_machine(results['machine'])}; `{results['command']}`.",
         "",
         "A slope of 0: each costs the same however many there are. 1: twice as many make each twice as dear.",
@@ -122,11 +135,7 @@ def write(results: Mapping[str, Any], folder: Path) -> str:
     ]
     page += ["", "## Steeper than flat", "", *(found or ["None."])]
     page += [f"- {where} died: {how}" for where, how in results.get("died", {}).items()]
-    text = "\n".join(page) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "growth.md").write_text(text, encoding="utf-8")
-    (folder / "growth.json").write_text(dumps(results), encoding="utf-8")
-    return text
+    return "\n".join(page) + "\n"
 
 
 def _table(results: Mapping[str, Any], curve: Curve) -> list[str]:
@@ -159,11 +168,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contender.close()
         print(json.dumps(sample))
         return 0
-    results = run(1 if options.smoke else options.runs, size="smoke" if options.smoke else "full")
-    if not options.smoke:
-        results["command"] = " ".join(["python", "benchmarks/growth.py", *sys.argv[1:]])
-        print(write(results, RESULTS))
-    return 0
+
+    def measure() -> int:
+        results = run(1 if options.smoke else options.runs, size="smoke" if options.smoke else "full")
+        if not options.smoke:
+            results["command"] = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
+            print(write(results, RESULTS))
+        return 0
+
+    return command(measure)
 
 
 if __name__ == "__main__":

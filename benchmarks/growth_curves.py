@@ -222,8 +222,8 @@ def subscribers(contender: Any, x: int) -> Sample:
 
 
 THREADS: Final = (
-    "In turn over so many sources each download finds its source's thread asleep: from some hundred on a download is a "
-    "wake-up, for the floor as well, and with 20,000 downloads at 1,000 sources every twentieth is a new thread."
+    "In turn over so many sources each download finds its source's thread asleep, and is a wake-up: so it is for the "
+    "pool from a few sources on, for haulier from some hundred, for the floor from some hundreds."
 )
 
 CURVES: Final = (

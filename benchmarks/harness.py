@@ -12,36 +12,34 @@ import json
 import os
 import resource
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from benchmarks.clients import peak_rss_kib
 from benchmarks.contenders import CONTENDERS, IN_MEMORY, TRACE, hire, is_here
 from benchmarks.figures import (
-    RESULTS,
     Column,
     Sample,
     Target,
     describe_machine,
     describe_sizes,
     dumps,
+    folder_for,
     machine,
     median,
     spread,
     table,
     verdicts,
 )
+from benchmarks.fresh import RunError, command, measure_fresh
 
-__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main", "measure_fresh", "positive", "run", "write"]
-
-RUN_TIMEOUT_S: Final = 300.0
+__all__ = ["Column", "Sample", "Stopwatch", "Target", "Workload", "main", "page_of", "positive", "run", "write"]
 
 Measure: TypeAlias = Callable[[Any, Mapping[str, int]], Sample]
 
@@ -56,6 +54,7 @@ class Workload:
 
     - ``smoke_sizes``, ``quick_sizes``, ``traced_sizes``: those of ``--smoke``, ``--quick`` and the verified run.
     - ``contenders``: its rows. ``"durable:many"`` is the contender ``durable``, measured by ``modes["many"]``.
+    - ``others``: who can be asked for besides.
     - ``subject``: the row that the targets are for, and whose trace is verified.
     - ``hire``: makes a contender of a name. ``lacks``: why one cannot be measured here; None where it can be.
     - ``notes``: lines of Markdown that its page shows before the table, such as who took part; asked once for a file.
@@ -72,6 +71,7 @@ class Workload:
     quick_sizes: Mapping[str, int] = field(default_factory=dict)
     traced_sizes: Mapping[str, int] = field(default_factory=dict)
     contenders: Sequence[str] = IN_MEMORY
+    others: Collection[str] = tuple(CONTENDERS)
     modes: Mapping[str, Measure] = field(default_factory=dict)
     subject: str = "haulier"
     bars: str = ""
@@ -114,15 +114,17 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
     if options.measure:
         _measure_here(workload, options.measure, sizes)
         return 0
-    try:
+
+    def measure() -> int:
         results = run(workload, options.contenders, sizes, options.runs, smoke=options.smoke)
-    except RunError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    if results["runs"] and not options.smoke:
-        results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
-        print(write(workload, results, RESULTS))
-    return 0
+        if results["runs"] and not options.smoke:
+            results["command"] = shlex.join(["python", f"benchmarks/{workload.file.name}", *sys.argv[1:]])
+            folder = folder_for(sizes == workload.sizes and options.contenders == list(workload.contenders))
+            print(write(workload, results, folder))
+            print(f"{folder / workload.name}.md", file=sys.stderr)
+        return 0
+
+    return command(measure)
 
 
 def run(
@@ -175,6 +177,15 @@ def run(
 
 def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
     """The files of results of one workload. Returns the page."""
+    page = page_of(workload, results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{workload.name}.md").write_text(page, encoding="utf-8")
+    (folder / f"{workload.name}.json").write_text(dumps(results), encoding="utf-8")
+    return page
+
+
+def page_of(workload: Workload, results: Mapping[str, Any]) -> str:
+    """The page of a workload, made of its file of results."""
     medians = results["medians"]
     runs = max(len(of_one) for of_one in results["runs"].values())
     notes = [*results["notes"], ""] if results.get("notes") else []
@@ -194,10 +205,7 @@ def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
             *died,
         ]
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{workload.name}.md").write_text(page.rstrip() + "\n", encoding="utf-8")
-    (folder / f"{workload.name}.json").write_text(dumps(results), encoding="utf-8")
-    return page
+    return page.rstrip() + "\n"
 
 
 def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
@@ -213,10 +221,6 @@ def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
         f"{workload.name}: {workload.subject}, traced: {report.downloads:,} downloads, no promise broken",
         file=sys.stderr,
     )
-
-
-class RunError(Exception):
-    """A contender's process did not do what it was asked to."""
 
 
 def _parser(workload: Workload) -> argparse.ArgumentParser:
@@ -248,9 +252,9 @@ def positive(text: str) -> int:
 
 def _names(workload: Workload, text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    known = CONTENDERS if workload.hire is hire else workload.contenders
+    known = [*workload.contenders, *(name for name in workload.others if name not in workload.contenders)]
     for name in names:
-        if name.partition(":")[0] not in known:
+        if name not in known:
             raise argparse.ArgumentTypeError(f"no contender {name!r}: there are {', '.join(known)}")
     return names
 
@@ -277,16 +281,3 @@ def measure_row(
     """One run, in a process of its own."""
     options = [f"--{option}={value}" for option, value in sizes.items()]
     return measure_fresh(workload.file, ["--measure", row, *options], environment)
-
-
-def measure_fresh(file: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Sample:
-    """What ``python file …`` prints: a sample as JSON. Raises ``RunError``."""
-    command = [sys.executable, str(file), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, env=environment)
-    except subprocess.TimeoutExpired:
-        raise RunError(f"not done after {RUN_TIMEOUT_S:g} s") from None
-    if done.returncode != 0:
-        raise RunError(f"exit code {done.returncode}\n{done.stderr.rstrip()}")
-    sample: Sample = json.loads(done.stdout)
-    return sample

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.contenders import hire
 from benchmarks.figures import RESULTS, Sample, describe_machine, dumps, machine, markdown, median, spread
-from benchmarks.harness import RunError, Workload, measure_fresh, positive
+from benchmarks.fresh import command, measure_fresh
+from benchmarks.harness import Workload, positive
 from benchmarks.w1 import W1
 from benchmarks.w2 import W2
 from benchmarks.w3 import W3
@@ -43,24 +44,30 @@ class Idea(NamedTuple):
 # ---- how each is undone ----------------------------------------------------------------------------------------------
 
 
+def _replace(owner: Any, name: str, by: Any) -> None:
+    """Raises ``AttributeError`` where there is no such thing any more: it would be set, and nothing undone."""
+    getattr(owner, name)
+    setattr(owner, name, by)
+
+
 def _ids_one_by_one() -> None:
     from uuid import uuid4
 
     from haulier import worker
 
-    worker.new_id = lambda: str(uuid4())  # type: ignore[attr-defined]
+    _replace(worker, "new_id", lambda: str(uuid4()))
 
 
 def _two_messages() -> None:
     from haulier.core.source import Source
 
-    Source.turn = lambda *_: None  # type: ignore[method-assign]  # 'it is not that simple': settle, then take
+    _replace(Source, "turn", lambda *_: None)  # 'it is not that simple': settle, then take
 
 
 def _wake_the_store() -> None:
     from haulier.actors import store
 
-    store.Store._listen = lambda self: setattr(self, "_patience", 1)  # type: ignore[method-assign]
+    _replace(store.Store, "_listen", lambda self: setattr(self, "_patience", 1))
 
 
 def _records_at_once() -> None:
@@ -72,13 +79,13 @@ def _records_at_once() -> None:
         added(self, ticket)
         self._entry(ticket[1], ticket[0])
 
-    Ledger._added = add  # type: ignore[method-assign]
+    _replace(Ledger, "_added", add)
 
 
 def _impls_in_tickets() -> None:
     from haulier import worker
 
-    worker._place_of = lambda mailbox, impl: impl  # type: ignore[assignment,return-value]
+    _replace(worker, "_place_of", lambda mailbox, impl: impl)
 
 
 def _back_to_the_inbox() -> None:
@@ -92,7 +99,7 @@ def _back_to_the_inbox() -> None:
             slot.in_hand = None
         self._bell.ring()
 
-    Mailbox.report = report  # type: ignore[method-assign]
+    _replace(Mailbox, "report", report)
 
 
 def _now() -> tuple[float, float]:
@@ -104,47 +111,47 @@ def _now() -> tuple[float, float]:
 def _never_give_way() -> None:
     from haulier.actors import source
 
-    source.BREATH_S = 1e9  # type: ignore[misc]
+    _replace(source, "BREATH_S", 1e9)
 
 
 def _no_hand_off() -> None:
     from haulier.actors.mailbox import Mailbox
 
-    Mailbox.is_idle = property(lambda self: False)  # type: ignore[method-assign,assignment]
+    _replace(Mailbox, "is_idle", property(lambda self: False))
 
 
 def _always_hand_off() -> None:
     from haulier import worker
     from haulier.actors.mailbox import Mailbox
 
-    worker.BETWEEN_S = -1.0  # type: ignore[misc]
+    _replace(worker, "BETWEEN_S", -1.0)
 
     put = Mailbox.put
 
     def always(self: Any, ticket: Any) -> None:
         (put.__get__(self) if ticket[0] in self.handoffs else self.put_and_wait)(ticket)
 
-    Mailbox.put = always  # type: ignore[method-assign]
+    _replace(Mailbox, "put", always)
 
 
 def _blunt_timers() -> None:
     from haulier.actors import actor
 
-    actor.sharpen_timers = lambda: None  # type: ignore[attr-defined]
+    _replace(actor, "sharpen_timers", lambda: None)
 
 
 def _a_commit_for_each() -> None:
     from haulier.actors.durable import DurableStore
 
     drain = DurableStore._drain_some
-    DurableStore._drain_some = lambda self, count: drain(self, 1)  # type: ignore[method-assign]
+    _replace(DurableStore, "_drain_some", lambda self, count: drain(self, 1))
 
 
 def _whole_records() -> None:
     from haulier.actors import rows
     from haulier.core.entry import view
 
-    rows._landed_text = lambda held: rows._text(view(held))
+    _replace(rows, "_landed_text", lambda held: rows._text(view(held)))
 
 
 IDEAS: Final = (
@@ -172,18 +179,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _measure_here(options.measure, options.without, json.loads(options.sizes))
         return 0
     runs = 1 if options.smoke else options.runs
-    here = machine()
-    samples: dict[str, dict[bool, list[Sample]]] = {idea.name: {True: [], False: []} for idea in IDEAS}
-    try:
+
+    def measure() -> int:
+        here = machine()
+        samples: dict[str, dict[bool, list[Sample]]] = {idea.name: {True: [], False: []} for idea in IDEAS}
         for idea, has_it, number in _in_turn(runs):
             samples[idea.name][has_it].append(_measure(idea, has_it, options.smoke))
             print(f"{idea.name}: run {number} of {runs}: {'with' if has_it else 'without'}", file=sys.stderr)
-    except RunError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    if not options.smoke:
-        print(_write(samples, here, runs))
-    return 0
+        if not options.smoke:
+            print(_write(samples, here, runs))
+        return 0
+
+    return command(measure)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -234,20 +241,21 @@ def _write(samples: Mapping[str, Mapping[bool, Sequence[Sample]]], here: Mapping
             "with": with_it, "without": without,
             "spread": [spread(samples[idea.name][has_it])[idea.key] for has_it in (True, False)],
         }  # fmt: skip
-    command = shlex.join(["python", "benchmarks/ideas.py", *sys.argv[1:]])
+    said = shlex.join(["python", "benchmarks/ideas.py", *sys.argv[1:]])
     page = "\n".join(
         [
             "# What each idea brings",
             "",
             f"Medians of {runs} runs each, with it and without in turn, all in fresh processes; less is better.",
-            f"{describe_machine(here)}; `{command}`.",
+            "As large as with `--quick`: W4 with 200 probes, W7 with 2,000 downloads, the others whole.",
+            f"{describe_machine(here)}; `{said}`.",
             "",
             *markdown(rows, left=(0, 1)),
         ]
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "ideas.md").write_text(page + "\n", encoding="utf-8")
-    (RESULTS / "ideas.json").write_text(dumps({"command": command, "machine": dict(here), "ideas": filed}), "utf-8")
+    (RESULTS / "ideas.json").write_text(dumps({"command": said, "machine": dict(here), "ideas": filed}), "utf-8")
     return page
 
 

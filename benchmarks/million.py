@@ -80,9 +80,10 @@ def _measure(contender: Contender, queued: int) -> Sample:
 
 COLLECTOR: Final = (
     "While a million are queued it is met: tickets are nothing to the cycle collector. While they run, each full "
-    "collection still walks what they are in, two dictionaries and a deque of a million each; a bare queue and "
-    "dictionary, the floor, have it worse, since their records are dictionaries. To keep a download in one of the "
-    "three only would take a step under the source's lock out of `dispatch`, and put one back in."
+    "collection still walks what they are in, two dictionaries and a deque of a million each. A bare queue and "
+    "dictionary, the floor, hold others up for longer, but while they queue: its records are dictionaries. To keep "
+    "a download in one of the three only would take a step under the source's lock out of `dispatch`, and put one "
+    "back in."
 )
 
 MILLION: Final = Workload(

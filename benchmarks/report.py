@@ -12,7 +12,7 @@ from benchmarks import growth
 from benchmarks.figures import RESULTS, Verdict, describe_machine, markdown, verdicts
 from benchmarks.get import GET
 from benchmarks.growth_curves import CURVES
-from benchmarks.harness import Workload
+from benchmarks.harness import Workload, page_of
 from benchmarks.million import MILLION
 from benchmarks.restart import RESTART
 from benchmarks.w1 import W1
@@ -23,7 +23,7 @@ from benchmarks.w5 import W5
 from benchmarks.w6 import W6
 from benchmarks.w7 import W7
 
-__all__ = ["README", "WORKLOADS", "load", "readme_table", "table_in", "write_page", "write_readme"]
+__all__ = ["README", "WORKLOADS", "load", "readme_table", "table_in", "write_page", "write_readme", "write_tables"]
 
 WORKLOADS: Final = (W1, W2, MILLION, W3, W4, W5, W6, W7, RESTART, GET)
 
@@ -62,8 +62,10 @@ HEADLINES: Final = (
     Headline("the same, p99 µs", W4, "start_us@99"),
     Headline("progress patches per second", W5, "patches_per_s"),
     Headline("reading all meanwhile, p99 µs", W5, "read_us@99"),
+    Headline("a patch and a look at it, nothing beside it, µs", W5, "pair_us", ",.2f"),
     Headline("cancel one of 10,000 queued, p50 µs", W6, "visible_us@50", ",.1f"),
-    Headline("an instant download on disk, µs", W7, "wall_us", rows={"haulier": "durable:many", "huey": "huey-sqlite"}),
+    Headline("an instant download on disk, µs", W7, "wall_us", rows={"haulier": "durable", "huey": "huey-sqlite"}),
+    Headline("the same, handed over all at once, µs", W7, "wall_us", rows={"haulier": "durable:many"}),
     Headline("crash to the next start, p50 µs", RESTART, "start_us@50"),
 )
 
@@ -79,7 +81,7 @@ def load(folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def readme_table(results: Mapping[str, Any]) -> str:
-    """The lines between the two comments: the best value of each line is bold."""
+    """The lines between the two comments: the best value of each line is bold, where there is another."""
     rows = [["", *COLUMNS]]
     for line in HEADLINES:
         medians = results.get(line.workload.name, {}).get("medians", {})
@@ -90,7 +92,8 @@ def readme_table(results: Mapping[str, Any]) -> str:
         there = [value for value in values if value is not None]
         best = format(max(there) if line.key.endswith("_per_s") else min(there), line.format)
         cells = ["" if value is None else format(value, line.format) for value in values]
-        rows.append([line.label, *(f"**{text}**" if text == best else text for text in cells)])
+        marks = len(there) > 1
+        rows.append([line.label, *(f"**{text}**" if marks and text == best else text for text in cells)])
     return "\n".join(markdown(rows))
 
 
@@ -104,6 +107,15 @@ def write_readme(results: Mapping[str, Any], file: Path = README) -> None:
     page = file.read_text(encoding="utf-8")
     start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     file.write_text(f"{page[:start]}\n{readme_table(results)}\n{page[end:]}", encoding="utf-8")
+
+
+def write_tables(results: Mapping[str, Any], folder: Path) -> None:
+    """The page of each workload, and that of the curves."""
+    for workload in WORKLOADS:
+        if workload.name in results:
+            (folder / f"{workload.name}.md").write_text(page_of(workload, results[workload.name]), encoding="utf-8")
+    if "growth" in results:
+        (folder / "growth.md").write_text(growth.page_of(results["growth"]), encoding="utf-8")
 
 
 def write_page(results: Mapping[str, Any], folder: Path) -> str:
@@ -123,7 +135,7 @@ def _head(results: Mapping[str, Any]) -> Iterator[str]:
         yield "Some of the workloads ran smaller than their targets are meant for: each table says how large."
     loads = [each["machine"]["load_1min"] for each in results.values()]
     if loads:
-        yield f"Load before each workload: {min(loads):g} to {max(loads):g}; a quiet machine has less than 1."
+        yield f"Load before each workload: {min(loads):g} to {max(loads):g}, what the one before left among it."
     yield ""
 
 
@@ -134,7 +146,8 @@ def _targets(results: Mapping[str, Any]) -> Iterator[str]:
     rows = [["workload", "what", "measured", "target", "verdict"]]
     for workload, verdict in found:
         said = "met" if verdict.is_met else f"**missed**, {verdict.target.missed_by(verdict.value)}"
-        rows.append([workload.name, verdict.target.title, verdict.text, str(verdict.target), said])
+        what = verdict.target.title if verdict.row == "haulier" else f"{verdict.row}, {verdict.target.title}"
+        rows.append([workload.name, what, verdict.text, str(verdict.target), said])
     yield from markdown(rows, left=(0, 1, 4))
     yield ""
     for workload, verdict in found:

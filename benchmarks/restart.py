@@ -77,6 +77,7 @@ RESTART: Final = Workload(
     sizes={"crashes": 200, "back-off-ms": 5},
     smoke_sizes={"crashes": 5, "back-off-ms": 5},
     contenders=("haulier",),
+    others=(),
     curves={"start_us": "from a crash to the next start, less the back-off, µs"},
 )
 

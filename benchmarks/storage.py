@@ -9,23 +9,29 @@ server's.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import RESULTS, describe_machine, machine
+from benchmarks.figures import describe_machine, folder_for, machine
+from benchmarks.fresh import RunError, command
+from benchmarks.harness import positive
 from haulier.records import first_record
 from haulier.storage import Attempt, Batch, Change, Row, open_storage
 from haulier.storage.codec import encode
 
 BATCH_ROWS: Final = 1000
+ROWS: Final = 100_000
 NAME: Final = "bench"
 
 
@@ -81,7 +87,10 @@ def measure(where: str, rows: int, singles: int, pragmas: Sequence[str]) -> Samp
     )
     storage: Any = open_storage(where, NAME)
     for pragma in pragmas:
-        storage._connection.execute(f"PRAGMA {pragma}")
+        try:
+            storage._connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error as exc:
+            raise RunError(f"PRAGMA {pragma}: {exc}") from None
 
     watch = Stopwatch()
     for some in _batches(rows):
@@ -92,10 +101,11 @@ def measure(where: str, rows: int, singles: int, pragmas: Sequence[str]) -> Samp
         storage.write(Batch(changed=[Change("youtube", ids[n], "succeeded", 1.7e9 + n, text, None) for n in some]))
     change_us, change_cpu_us = watch.each_us(rows)
     watch = Stopwatch()
-    for some in _batches(rows // 10):
+    tenth = max(1, rows // 10)
+    for some in _batches(tenth):
         tried = [Attempt("youtube", ids[n], 1, 1.7e9, 1.7e9, "failed", "timed out", "TimeoutError") for n in some]
         storage.write(Batch(attempts=tried))
-    attempt_us, _ = watch.each_us(rows // 10)
+    attempt_us, _ = watch.each_us(tenth)
     watch = Stopwatch()
     for n in range(singles):
         storage.write(Batch(changed=[Change("youtube", ids[n * 7919 % rows], "succeeded", 1.7e9 + n, text, None)]))
@@ -127,8 +137,11 @@ def _batches(rows: int) -> Iterator[range]:
 def _drop(url: str) -> None:
     import psycopg
 
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'DROP SCHEMA IF EXISTS "haulier_{NAME}" CASCADE'.encode())
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'DROP SCHEMA IF EXISTS "haulier_{NAME}" CASCADE'.encode())
+    except psycopg.Error as exc:
+        raise RunError(f"PostgreSQL: {exc}") from None
 
 
 def _run(where: str, options: argparse.Namespace) -> Sample:
@@ -144,8 +157,6 @@ def _run(where: str, options: argparse.Namespace) -> Sample:
 
 def _version(where: str) -> str:
     if where == "sqlite":
-        import sqlite3
-
         return f"SQLite {sqlite3.sqlite_version}"
     import psycopg
 
@@ -154,10 +165,11 @@ def _version(where: str) -> str:
 
 
 def _page(places: dict[str, list[Sample]], options: argparse.Namespace, here: dict[str, Any]) -> str:
+    how = "".join(f", {pragma}" for pragma in options.pragma) or ", synchronous=full"
     lines = [
         "# What a storage costs",
         "",
-        f"{options.rows:,} rows in batches of {BATCH_ROWS:,}, synchronous=full; least (median) of {options.runs} runs. "
+        f"{options.rows:,} rows in batches of {BATCH_ROWS:,}{how}; least (median) of {options.runs} runs. "
         f"{describe_machine(here)}; load {here['load_1min']:g} before; `{_command()}`.",
         "",
         "| storage | " + " | ".join(TITLES[field] for field in Sample._fields) + " |",
@@ -171,7 +183,7 @@ def _page(places: dict[str, list[Sample]], options: argparse.Namespace, here: di
 
 def _command() -> str:
     shown = ["postgresql://…" if "://" in argument else argument for argument in sys.argv[1:]]
-    return " ".join(["python benchmarks/storage.py", *shown])
+    return shlex.join(["python", "benchmarks/storage.py", *shown])
 
 
 def _cell(field: str, values: Sequence[float]) -> str:
@@ -179,13 +191,29 @@ def _cell(field: str, values: Sequence[float]) -> str:
     return f"{min(values):.{digits}f} ({statistics.median(values):.{digits}f})"
 
 
-def main() -> None:
+def _place(text: str) -> str:
+    if text != "sqlite" and not text.startswith(("postgresql://", "postgres://")):
+        raise argparse.ArgumentTypeError(f"neither sqlite nor a postgresql:// URL: {text!r}")
+    if text != "sqlite" and find_spec("psycopg") is None:
+        raise argparse.ArgumentTypeError("PostgreSQL needs psycopg: pip install 'haulier[postgres]'")
+    return text
+
+
+def _folder(text: str) -> str:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"no folder {text!r}")
+    return text
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description="What a storage costs")
-    parser.add_argument("where", nargs="*", default=["sqlite"], metavar="WHERE", help="sqlite, or a postgresql:// URL")
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--singles", type=int, default=300, help="batches of one row")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--folder", help="for the file; default: that of temporary files")
+    parser.add_argument(
+        "where", nargs="*", type=_place, default=["sqlite"], metavar="WHERE", help="sqlite, or a postgresql:// URL"
+    )
+    parser.add_argument("--rows", type=positive, default=ROWS, metavar="N", help=f"default: {ROWS:,}")
+    parser.add_argument("--singles", type=positive, default=300, metavar="N", help="batches of one row; default: 300")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="in turn; default: 5")
+    parser.add_argument("--folder", type=_folder, help="for the file; default: that of temporary files")
     parser.add_argument("--pragma", action="append", default=[], metavar="'NAME = VALUE'", help="for SQLite, instead")
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing written")
     options = parser.parse_args()
@@ -200,9 +228,11 @@ def main() -> None:
     page = _page(places, options, here)
     print(page)
     if not options.smoke and not options.pragma:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "storage.md").write_text(page + "\n", encoding="utf-8")
+        folder = folder_for(options.rows == ROWS)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "storage.md").write_text(page + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(main))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.contenders import TERMINAL_STATES, Contender
+from benchmarks.contenders import IN_MEMORY, TERMINAL_STATES, Contender
 from benchmarks.harness import Column, Sample, Stopwatch, Target, Workload, main
 
 PATH: Final = "downloads/instant.bin"
@@ -132,6 +132,7 @@ W1: Final = Workload(
     ],
     sizes={"downloads": 10_000, "sources": 8},
     smoke_sizes={"downloads": 200, "sources": 8},
+    contenders=("threads", "pool", "pool-ids", *IN_MEMORY[2:]),
     bars="wall_us",
 )
 

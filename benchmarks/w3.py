@@ -18,7 +18,6 @@ from benchmarks.clients import PATH, wait_until
 from benchmarks.contenders import WITH_CANCEL, Manageable
 from benchmarks.figures import quantiles
 from benchmarks.harness import Column, Sample, Target, Workload, main
-from haulier.actors.timers import sharpen_timers
 
 
 def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
@@ -50,6 +49,8 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
 
 def measure_waits(_: object, sizes: Mapping[str, int]) -> Sample:
     """What the machine allows: as many threads that wait for the end of a delay, as slots do, and do nothing else."""
+    from haulier.actors.timers import sharpen_timers  # no other contender is to import haulier
+
     delay_s = sizes["delay-ms"] / 1000
     late_us: list[float] = []
 
@@ -93,6 +94,7 @@ W3: Final = Workload(
     sizes={"downloads": 200, "sources": 8, "delay-ms": 10},
     smoke_sizes={"downloads": 5, "sources": 8, "delay-ms": 10},
     contenders=(*WITH_CANCEL, "floor:wait"),
+    others=("durable",),
     modes={"wait": measure_waits},
     bars="late_us@50",
     curves={"late_us": "how much later than its delay a download starts, µs"},

@@ -25,7 +25,7 @@ PACKETS: Final = 4
 """A busy impl waits so often for the network, and so long,"""
 
 COMPUTES: Final = 200
-"""and adds up so many numbers in between: 10 µs or so."""
+"""and adds up so many numbers in between: a µs or two."""
 
 IDLE_S: Final = 0.005
 """From one probe's end to the next one's dispatch: the source is idle."""
@@ -72,11 +72,10 @@ def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
 
 
 WAKING: Final = (
-    "A new thread starts three times as fast on this machine as on the one that the target was set on; eight "
-    "times faster than that would be faster than the floor, a bare thread that waits at a queue. Of haulier's "
-    "time more than half is the waking of the slot's thread; the rest, some 20 µs, is its way through the "
-    "mailbox's lock, pykka's loop and the hand-over, which the pool does not have: that lets the dispatching "
-    "thread know that the impl has begun."
+    "At p50, eight times faster than a new thread starts here would be faster than the floor, a bare thread that "
+    "waits at a queue. Of haulier's time about half is the waking of the slot's thread, as the floor has it; the "
+    "rest is its way through the mailbox's lock, pykka's loop and the hand-over, which the pool does not have: "
+    "that lets the dispatching thread know that the impl has begun."
 )
 
 W4: Final = Workload(

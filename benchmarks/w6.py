@@ -87,6 +87,7 @@ W6: Final = Workload(
     sizes={"queued": 10_000},
     smoke_sizes={"queued": 200},
     contenders=WITH_CANCEL,
+    others=("durable",),
     bars="visible_us@50",
     curves={"visible_us": "from the cancel until a reader sees it, µs"},
 )

@@ -56,6 +56,8 @@ class Manageable(Contender, Protocol):
 CONTENDERS: Final = {
     "threads": "one thread per queued download, blocked on its source's semaphore",
     "pool": "a ThreadPoolExecutor per source, a dict and a lock",
+    "pool-ids": "the pool, with ids made many at a time, as haulier makes them",
+    "pool-locks": "the pool, with a lock for each record",
     "asyncio": "a task per download, a semaphore per source, impls in a thread pool",
     "dramatiq": "dramatiq with its StubBroker, a worker per source",
     "huey": "huey in memory, a consumer per source",
@@ -73,6 +75,8 @@ WITH_CANCEL: Final = ("threads", "pool", "asyncio", "haulier")
 """Those that can cancel, delay and patch a record, with what a good user builds around them."""
 
 _MODULES: Final = {
+    "pool-ids": "pool_ids",
+    "pool-locks": "pool_locks",
     "asyncio": "asyncio_loop",
     "dramatiq": "dramatiq_stub",
     "huey": "huey_memory",

@@ -2,7 +2,8 @@
 
 Impls are blocking functions, since the clients of most sites are: a good user hands each to a thread pool
 (``run_in_executor``), as coroutines they would hold up the loop. The pool has room for 64, more than any workload has
-sources; the default of asyncio, a few more than CPUs, would let one source hold up another.
+sources; the default of asyncio, a few more than CPUs, would let one source hold up another. A delay is slept out on the
+impl's thread, too: the loop's own timers are rounded up to whole milliseconds.
 
 It promises order (asyncio's semaphores are fair), one at a time at each source, cancel and delay. A queued download is
 a task: no thread, but some kilobytes. It does not survive a crash of the loop, a hung impl holds its source up for

@@ -44,9 +44,12 @@ class Book:
     def cancel_download(self, source: str, download_id: str) -> bool:
         return self._move(source, download_id, {"state": "Cancelled"})
 
+    def _new_id(self) -> str:
+        return str(uuid.uuid4())
+
     def _new_record(self, source: str, filename: str) -> Record:
         return {
-            "id": str(uuid.uuid4()),
+            "id": self._new_id(),
             "filename": filename,
             "username": source,
             "state": "Initializing",

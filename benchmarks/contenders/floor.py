@@ -14,14 +14,14 @@ from typing import Any, TypeAlias
 
 from benchmarks.contenders import Impl, Record
 
-__all__ = ["Floor", "make"]
+__all__ = ["IDS_AT_ONCE", "Floor", "make", "uuid4s"]
 
 _Queue: TypeAlias = SimpleQueue[tuple[Record, Any, str, Impl] | None]
 
-_IDS_AT_ONCE = 256
+IDS_AT_ONCE = 256
 
 
-def _uuid4s(count: int) -> list[str]:
+def uuid4s(count: int) -> list[str]:
     """``count`` random ids with the version and variant bits of a UUID4, made by one call of the system."""
     digits = os.urandom(16 * count).hex()
     ids = []
@@ -42,7 +42,7 @@ class Floor:
     def dispatch(self, source: str, target_id: Any, display_name: str, filename: str, impl: Impl) -> str:
         """From one thread only: no lock."""
         if not self._ids:
-            self._ids = _uuid4s(_IDS_AT_ONCE)
+            self._ids = uuid4s(IDS_AT_ONCE)
         download_id = self._ids.pop()
         record = self._records[download_id] = {
             "id": download_id,

@@ -8,14 +8,27 @@ from typing import Any
 
 import pytest
 from benchmarks import growth, report
-from benchmarks.figures import Column, Target, dumps, machine, median, quantiles, spread, table, verdicts
+from benchmarks.figures import RESULTS, Column, Target, dumps, machine, median, quantiles, spread, table, verdicts
 from benchmarks.growth_curves import CURVES
-from benchmarks.harness import write
+from benchmarks.harness import page_of, write
 from benchmarks.w6 import W6
 
 
 def test_the_readme_shows_what_the_files_of_results_say() -> None:
     assert report.table_in(report.README.read_text(encoding="utf-8")) == report.readme_table(report.load())
+
+
+def test_every_page_says_what_its_file_of_results_says() -> None:
+    results = report.load()
+    pages = {workload.name: page_of(workload, results[workload.name]) for workload in report.WORKLOADS}
+    for name, page in {**pages, "growth": growth.page_of(results["growth"])}.items():
+        assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == page, name
+
+
+def test_the_page_of_results_says_what_the_files_say(tmp_path: Path) -> None:
+    for picture in RESULTS.glob("*.svg"):
+        (tmp_path / picture.name).touch()
+    assert report.write_page(report.load(), tmp_path).rstrip() == (RESULTS / "README.md").read_text("utf-8").rstrip()
 
 
 def test_the_table_takes_each_value_from_its_row_and_marks_the_best() -> None:
@@ -30,8 +43,9 @@ def test_the_table_takes_each_value_from_its_row_and_marks_the_best() -> None:
     assert head == ["threads", "pool", "asyncio", "dramatiq", "huey", "haulier"]
     assert lines["an instant download, all in all, µs"] == ["80.0", "", "", "", "", "**4.0**"]
     assert lines["progress patches per second"] == ["", "**9**", "", "", "", "7"]
-    assert lines["an instant download on disk, µs"] == ["", "", "", "", "900", "**9**"]
-    assert len(lines) == 5
+    assert lines["an instant download on disk, µs"] == ["", "", "", "", "900", "**99**"]
+    assert lines["the same, handed over all at once, µs"] == ["", "", "", "", "", "9"]
+    assert len(lines) == 6
 
 
 def _cells(line: str) -> list[str]:

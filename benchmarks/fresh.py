@@ -1,0 +1,80 @@
+"""A run in a process of its own, and how one that is broken off ends: nothing that it made stays behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.figures import Sample
+
+__all__ = ["RunError", "command", "measure_fresh"]
+
+RUN_TIMEOUT_S: Final = 300.0
+
+HEARS_WITHIN_S: Final = 1.0
+"""Ctrl-C reaches a run by itself where it comes from a terminal: for so long the run is not told a second time."""
+
+TIDIES_WITHIN_S: Final = 10.0
+"""A run that is broken off has so long to take away what it made: folders, a server."""
+
+
+class RunError(Exception):
+    """A contender's process did not do what it was asked to."""
+
+
+def command(body: Callable[[], int]) -> int:
+    """The exit code of a command: that of ``body``, 1 where a run failed, 130 after Ctrl-C, each with a line."""
+    try:
+        return body()
+    except RunError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def measure_fresh(file: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Sample:
+    """What ``python file …`` prints: a sample as JSON. Raises ``RunError``."""
+    child = subprocess.Popen(
+        [sys.executable, str(file), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    try:
+        said, complained = child.communicate(timeout=RUN_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise RunError(f"not done after {RUN_TIMEOUT_S:g} s") from None
+    finally:
+        if child.returncode is None:
+            end(child)
+    if child.returncode != 0:
+        raise RunError(f"exit code {child.returncode}\n{complained.rstrip()}")
+    sample: Sample = json.loads(said)
+    return sample
+
+
+def end(child: subprocess.Popen[str]) -> None:
+    """Break a run off as Ctrl-C does, so that it tidies up; kill one that does not end by that."""
+    try:
+        if not _ends(child, HEARS_WITHIN_S):
+            child.send_signal(signal.SIGINT)
+            _ends(child, TIDIES_WITHIN_S)
+    finally:
+        child.kill()  # does nothing to one that has ended
+        child.wait()
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _ends(child: subprocess.Popen[str], within_s: float) -> bool:
+    try:
+        child.communicate(timeout=within_s)  # and reads on: what it has to say must not hold it up
+    except subprocess.TimeoutExpired:
+        return False
+    return True
