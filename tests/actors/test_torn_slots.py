@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", POLICIES)
 def test_a_slot_that_is_torn_anywhere_costs_at_most_the_two_downloads_that_it_turns_from_and_to(
     kind: str, monkeypatch: pytest.MonkeyPatch

@@ -226,7 +226,11 @@ def test_clear_takes_what_is_over_and_nothing_else(ledger: Ledger) -> None:
 
 def called(ledger: Ledger) -> list[Any]:
     """Who is to be called with what phase (or state)."""
-    return [(callback, each.get("phase", each.get("state"))) for callback, each in ledger.watches.due]
+    return [
+        (callback, each.get("phase", each.get("state")))
+        for callbacks, each in ledger.watches.due
+        for callback in callbacks
+    ]
 
 
 def test_a_watch_is_called_once_at_the_end(ledger: Ledger) -> None:
@@ -286,6 +290,19 @@ def test_unwatch_takes_back_one_watch_only(ledger: Ledger) -> None:
     assert called(ledger) == [(hear_too, "cancelled")]
 
 
+def test_what_is_called_twice_for_is_heard_once(ledger: Ledger) -> None:
+    """As where somebody is torn between having noted it and having it off the books."""
+    transfer = running(ledger)
+    ledger.apply(m.Watch([ID], hear))
+    callbacks = ledger.watches.callbacks[ID]
+    ledger.apply(moved("cancel", transfer))
+    ledger.watches.callbacks[ID] = callbacks
+    ledger.put_right()
+    (first, _), (again, _) = ledger.watches.due
+    assert first is again is callbacks
+    assert ledger.watches.callbacks == {}
+
+
 def test_a_watch_that_was_taken_back_leaves_nobody_watching(ledger: Ledger) -> None:
     running(ledger)
     ledger.apply(m.Watch([ID], hear))
@@ -310,7 +327,7 @@ def test_who_waits_for_what_waits_hears_when_the_engine_closes(ledger: Ledger) -
     ledger.apply(other)
     ledger.apply(m.Watch([ID, "another"], hear))
     ledger.apply(m.Closed())
-    assert [(callback, told["id"]) for callback, told in ledger.watches.due] == [(hear, "another")]
+    assert [(callbacks, told["id"]) for callbacks, told in ledger.watches.due] == [([hear], "another")]
     ledger.apply(m.Landed(transfer, "/x", 30.0))
     assert [told["id"] for _, told in ledger.watches.due] == ["another", ID]
 

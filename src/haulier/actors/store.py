@@ -223,11 +223,14 @@ class Store(Backlog):
             ledger.put_right()
             self.damaged()
         while ledger.watches.due:
-            callback, record = ledger.watches.due.popleft()
-            try:
-                callback(record)
-            except Exception as error:
-                self._lines.append((logging.ERROR, "a callback failed: %s", type(error).__name__, error))
+            callbacks, record = ledger.watches.due[0]
+            while callbacks:
+                try:
+                    callbacks[0](record)
+                except Exception as error:
+                    self._lines.append((logging.ERROR, "a callback failed: %s", type(error).__name__, error))
+                del callbacks[0]  # last: torn before, it is called again, with the very same record
+            ledger.watches.due.popleft()
         while ledger.events:
             self.publish(ledger.events.popleft())
         while ledger.dead_letters:

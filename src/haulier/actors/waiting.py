@@ -43,11 +43,15 @@ def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[R
 def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
     try:
         yield {}  # to whoever made it: one that was never started would not come to its finally
+        record: Record = {}
         for _ in ids:
-            if store.forked:
-                raise forked()
-            left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
-            yield ended(answers.get(timeout=left))
+            last = record
+            while record is last:  # a store that was torn may tell twice
+                if store.forked:
+                    raise forked()
+                left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
+                record = answers.get(timeout=left)
+            yield ended(record)
     except Empty:
         raise TimeoutError("not all of the downloads are over yet") from None
     finally:

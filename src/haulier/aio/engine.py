@@ -157,8 +157,12 @@ class DownloadEngine:
         arrived = partial(soon, loop, answers.put_nowait)
         try:
             await self._ask(self._watch, ids, arrived)
+            record: Record = {}
             for _ in ids:
-                yield ended(await first(answers, when))
+                last = record
+                while record is last:  # a store that was torn may tell twice
+                    record = await first(answers, when)
+                yield ended(record)
         finally:
             self._aside(self._unwatch, ids, arrived)  # and after _watch, which a cancelled task does not wait for
 

@@ -22,8 +22,8 @@ class Watches:
     def __init__(self) -> None:
         self.callbacks: dict[str, list[Callback]] = {}
         """By the id of what they wait for."""
-        self.due: deque[tuple[Callback, Record]] = deque()
-        """What the shell is to call, and with what."""
+        self.due: deque[tuple[list[Callback], Record]] = deque()
+        """What the shell is to call, and with what; it takes off the list whom it has called."""
         self._is_closed = False
 
     def watch(self, download_id: str, held: Held, callback: Callback) -> bool:
@@ -43,9 +43,14 @@ class Watches:
                     del self.callbacks[download_id]
 
     def call(self, download_id: str, held: Held) -> None:
-        """A download is over, or gone: whoever watches it is to hear, and watches no longer."""
-        for callback in self.callbacks.pop(download_id, ()):
-            self.due.append((callback, view(held)))
+        """A download is over, or gone: whoever watches it is to hear, and watches no longer.
+
+        Torn in between and done again it comes to the same: the list is the same, and is worked off once.
+        """
+        callbacks = self.callbacks.get(download_id)
+        if callbacks is not None:
+            self.due.append((callbacks, view(held)))
+            del self.callbacks[download_id]
 
     def close(self, watched: Mapping[str, Held]) -> None:
         """The engine is closed. Whoever waits for what goes on with the next one waits no longer."""
