@@ -10,7 +10,7 @@ import tenacity
 
 from haulier import messages as m
 from haulier.core.entry import view
-from haulier.core.ledger import Ledger
+from haulier.core.ledger import Ledger, ended_on
 from haulier.core.outcome import Again, PutBack
 from haulier.policies import RestartPolicy, Retention
 from haulier.transfer import Transfer
@@ -65,6 +65,58 @@ def test_what_is_lost_fails_and_nothing_else_does() -> None:
         assert (record["error"], record["error_type"], record["finished_at"]) == ("interrupted: x", "Interrupted", 50.0)
     assert view(it.buckets["tidal"]["failed"])["error"] == "boom"
     assert (it.counts["tidal"]["failed"], it.dead_letters) == (4, [])
+
+
+def dead(phase: str, *, damaged: bool = False) -> bool:
+    """Whether the ledger counts as damaged after a report that nobody expects of a record in that phase."""
+    it = ledger()
+    it.is_damaged = damaged
+    it.apply(m.Landed(Transfer(ticket(phase), 1, {}, 1.0), "/late", 60.0))
+    assert len(it.dead_letters) == 1
+    return it.is_damaged
+
+
+def test_a_report_that_does_not_fit_shows_damage_where_the_record_is_not_over() -> None:
+    assert [dead(each) for each in ("queued", "running", "waiting")] == [True] * 3
+    assert [dead(each) for each in ("landed", "failed", "added", "unknown")] == [False] * 4
+    assert dead("landed", damaged=True)
+    assert not ledger().is_damaged
+
+
+def test_what_is_put_right_is_let_go_of_in_the_order_in_which_it_ended() -> None:
+    it = Ledger(Retention(max_terminal=9))
+    for source, on in (("torn", 50.0), ("late", 40.0), ("first", 20.0), ("past", 30.0)):
+        own: m.Ticket = ("an-id", source, *ticket("")[2:])
+        transfer = Transfer(own, 1, {}, 1.0, 10.0)
+        for message in (own, transfer):
+            it.apply(message)
+        if source == "past":
+            it.apply(m.Landed(transfer, "/x", on))
+        else:
+            it.apply(m.Moved("fail", source, "an-id", transfer, {}, on))
+    it.apply(m.Put("own", "an-id", {"state": "InProgress"}))
+    it._ended.clear()
+    it._terminal = 77
+    it._entry("torn", "an-id").ended_on = None  # type: ignore[union-attr]
+    it.now = 60.0
+    it.put_right()
+    ends = {source: ended_on(bucket["an-id"]) for source, bucket in it.buckets.items()}
+    assert ends == {"torn": 60.0, "late": 40.0, "first": 20.0, "past": 30.0, "own": None}
+    assert (it.is_damaged, it._terminal) == (False, 4)
+    left = []
+    for it._max_terminal in (3, 2, 1, 0):
+        it.expire()
+        left.append([source for source, bucket in it.buckets.items() if bucket])
+    assert left == [["torn", "late", "past", "own"], ["torn", "late", "own"], ["torn", "own"], ["own"]]
+
+
+def test_who_watches_what_is_over_hears_of_it_when_things_are_put_right() -> None:
+    it, heard = ledger(), list[Any]()
+    callbacks: list[Any] = [heard.append]
+    it.watches.callbacks = {"landed": callbacks, "running": [heard.append], "unknown": [heard.append]}
+    it.put_right()
+    assert [(due, each["id"]) for due, each in it.watches.due] == [(callbacks, "landed")]
+    assert list(it.watches.callbacks) == ["running", "unknown"]
 
 
 # ---- at a source -----------------------------------------------------------------------------------------------------
