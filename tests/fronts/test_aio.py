@@ -253,6 +253,21 @@ def test_as_completed_may_be_left_early(face: aio.DownloadEngine, make_gatekeepe
     first.open()
 
 
+def test_everybody_who_waits_has_a_record_of_his_own(face: aio.DownloadEngine, gatekeeper: Gatekeeper) -> None:
+    async def main() -> None:
+        download_id = await face.worker.dispatch("tidal", 1, "A song", "song.flac", gatekeeper)
+        await inside(gatekeeper, 1)
+        waits = [asyncio.create_task(face.wait(download_id, GUARD_S)) for _ in range(2)]
+        while len(face._engine._system.ledger.watches.callbacks.get(download_id, [])) < len(waits):
+            await asyncio.sleep(0)
+        gatekeeper.open()
+        first, second = await asyncio.gather(*waits)
+        assert first == second
+        assert first is not second
+
+    run(main())
+
+
 def test_a_closed_loop_hears_no_more_and_harms_nobody(
     engine: haulier.DownloadEngine, face: aio.DownloadEngine, gatekeeper: Gatekeeper
 ) -> None:

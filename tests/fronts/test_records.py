@@ -138,6 +138,15 @@ def test_copies_belong_to_the_caller(engine: DownloadEngine) -> None:
         copy["state"] = "changed"
 
 
+def test_everybody_who_waits_has_a_record_of_his_own(engine: DownloadEngine, gatekeeper: Any) -> None:
+    download_id = dispatch(engine, gatekeeper)
+    waiters = [engine.as_completed([download_id], 10) for _ in range(2)]
+    gatekeeper.open()
+    first, second = map(next, waiters)
+    assert first == second
+    assert first is not second
+
+
 def test_foreign_records_are_what_their_owner_says(engine: DownloadEngine, caplog: pytest.LogCaptureFixture) -> None:
     engine.add_record("tidal", "dl-1", {"state": "Weird", 5: "any key"})  # type: ignore[dict-item]
     assert engine.get_record("tidal", "dl-1") == {"state": "Weird", 5: "any key"}

@@ -51,7 +51,7 @@ def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadli
                     raise forked()
                 left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
                 record = answers.get(timeout=left)
-            yield ended(record)
+            yield ended(record.copy())  # each who waits has one of his own
     except Empty:
         raise TimeoutError("not all of the downloads are over yet") from None
     finally:

@@ -162,7 +162,7 @@ class DownloadEngine:
                 last = record
                 while record is last:  # a store that was torn may tell twice
                     record = await first(answers, when)
-                yield ended(record)
+                yield ended(record.copy())  # each who waits has one of his own
         finally:
             self._aside(self._unwatch, ids, arrived)  # and after _watch, which a cancelled task does not wait for
 
