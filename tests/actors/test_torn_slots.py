@@ -10,6 +10,7 @@ import pytest
 from tests.actors.tearing import STRIDE, Tear
 
 from haulier import DownloadEngine, RestartPolicy, RetryPolicy, SourcePolicy, State
+from haulier import messages as m
 from haulier.actors import supervisor
 from haulier.actors.source import SourceActor
 from haulier.records import TERMINAL_PHASES
@@ -51,6 +52,14 @@ def test_a_slot_that_is_torn_anywhere_costs_at_most_the_two_downloads_that_it_tu
     assert tear.where is None
     print(f"{kind}: torn at {places} of {places * STRIDE} bytecodes")
     assert places * STRIDE > 1000
+
+
+def test_what_an_audit_makes_good_is_gone_on_with_at_once(engine: DownloadEngine) -> None:
+    mailbox = engine._system.mailbox("tidal")
+    mailbox.source.live = 1  # whoever was counted is not there
+    download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
+    engine._system.supervisor.tell(m.Audit(0.0, thorough=True))
+    assert engine.wait(download_id, GUARD_S)["state"] == State.SUCCEEDED
 
 
 def play(tear: Tear, policy: SourcePolicy, monkeypatch: pytest.MonkeyPatch) -> bool:

@@ -247,9 +247,11 @@ class SupervisorActor(Permanent):
                 logger.error("the thread of %s has died without a word", slot)
                 self._handle(m.Ended(mailbox, slot.in_hand, slot.failure or SlotCrashed("its thread died"), slot))
             mailbox.hiring = False
-            mailbox.changed()
-            if thorough:
-                self._make_good(mailbox)
+            try:
+                if thorough:
+                    self._make_good(mailbox)
+            finally:
+                mailbox.changed()  # last: there may be somebody to hire only now
             if mailbox.slots:
                 self._audit_in(AUDIT_S)
 
