@@ -9,10 +9,12 @@ from typing import Any, Final
 import pytest
 from tests.actors.tearing import STRIDE, Tear
 
-from haulier import DownloadEngine, RestartPolicy, RetryPolicy, SourcePolicy, State
+from haulier import DownloadEngine, RestartPolicy, RetryPolicy, SourcePolicy, State, Transfer
 from haulier import messages as m
 from haulier.actors import supervisor
+from haulier.actors.mailbox import Mailbox
 from haulier.actors.source import SourceActor
+from haulier.core.source import Source
 from haulier.records import TERMINAL_PHASES
 
 GUARD_S = 10.0
@@ -60,6 +62,31 @@ def test_what_an_audit_makes_good_is_gone_on_with_at_once(engine: DownloadEngine
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
     engine._system.supervisor.tell(m.Audit(0.0, thorough=True))
     assert engine.wait(download_id, GUARD_S)["state"] == State.SUCCEEDED
+
+
+def test_what_a_slot_was_torn_out_of_is_made_good_also_where_that_fails_at_first(
+    engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox = engine._system.mailbox("tidal")
+    takes, rights = iter([True]), iter([True])
+
+    def take(now: float, on: float) -> Any:
+        taken = Source.take(mailbox.source, now, on)
+        if isinstance(taken, Transfer):
+            for _ in takes:
+                raise MemoryError
+        return taken
+
+    def put_right(unfinished: list[str]) -> list[str]:
+        for _ in rights:
+            raise MemoryError
+        return Mailbox.put_right(mailbox, unfinished)
+
+    monkeypatch.setattr(mailbox.source, "take", take)
+    monkeypatch.setattr(mailbox, "put_right", put_right)
+    engine.register_source("tidal", SourcePolicy(restart=RestartPolicy(1000, wait=lambda _: 0.0)))
+    download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
+    assert engine.wait(download_id, GUARD_S)["error_type"] == "Interrupted"
 
 
 def play(tear: Tear, policy: SourcePolicy, monkeypatch: pytest.MonkeyPatch) -> bool:

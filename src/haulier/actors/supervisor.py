@@ -187,8 +187,10 @@ class SupervisorActor(Permanent):
             case m.Ended(mailbox, _, cause):
                 if mailbox.bury(message):
                     logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
-                    if message.slot is not None and not isinstance(message.slot.failure, SlotCrashed):
-                        self._make_good(mailbox)  # it was not the impl that crashed: who knows in the middle of what
+                if message.slot is not None and not isinstance(message.slot.failure, SlotCrashed):
+                    # It was not the impl that crashed: who knows in the middle of what. Where this fails, it is tried
+                    # again, when nobody is left to bury.
+                    self._make_good(mailbox)
                 mailbox.changed()
             case m.Retry(mailbox, download_id, at):
                 with mailbox.lock:
