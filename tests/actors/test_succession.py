@@ -101,6 +101,21 @@ def test_a_message_whose_handling_fails_is_handled_again(
     assert (records[ids[1]]["attempt"], records[ids[2]]["attempt"]) == (2, 1)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(3)])
+def test_who_was_counted_and_could_not_be_made_is_hired_all_the_same(
+    engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    left = iter([True])
+
+    def make(*about: Any) -> SourceActor:
+        for _ in left:
+            raise error
+        return SourceActor(*about)
+
+    monkeypatch.setattr("haulier.actors.supervisor.SourceActor", make)
+    assert engine.wait(dispatch(engine, lambda *_: "/x"), 10)["state"] == State.SUCCEEDED
+
+
 def test_a_supervisor_that_is_dead_when_the_engine_closes_has_a_last_successor(engine: DownloadEngine) -> None:
     supervisor, killed = engine._system.supervisor, None
     for _ in range(7):  # so often that the next one would come after most of a second

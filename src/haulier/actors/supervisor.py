@@ -88,6 +88,8 @@ class Supervisor(Inbox):
         again = m.Again(monotonic() + AGAIN_S, message.message if isinstance(message, m.Again) else message, tries)
         if tries < TRIES:
             self.later(again)
+            if tries == 1 and not isinstance(again.message, m.Audit):
+                self.later(m.Audit(again.at, thorough=True))  # for what is not done again, since it was done by half
         else:
             logger.critical("%s is given up on", type(again.message).__name__)
             if isinstance(again.message, m.Ended):
@@ -165,7 +167,7 @@ class SupervisorActor(Permanent):
             left, self._supervisor.in_hand = self._supervisor.in_hand, None
             if left is not None:
                 self._supervisor.try_again(left)
-            self._supervisor.later(m.Audit(0.0))
+            self._supervisor.later(m.Audit(0.0, thorough=True))  # it may have died in the middle of a step
 
     def on_receive(self, message: Any) -> None:
         """Carry out one message; whatever goes wrong with it, the supervisor lives."""
