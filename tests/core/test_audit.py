@@ -110,6 +110,23 @@ def test_what_is_put_right_is_let_go_of_in_the_order_in_which_it_ended() -> None
     assert left == [["torn", "late", "past", "own"], ["torn", "late", "own"], ["torn", "own"], ["own"]]
 
 
+def test_a_state_that_can_be_neither_hashed_nor_compared_keeps_nothing_from_being_put_right() -> None:
+    class Awkward(str):
+        def __hash__(self) -> int:
+            raise RuntimeError
+
+        __eq__ = __hash__  # type: ignore[assignment]
+
+    it = ledger()
+    for state in ("InProgress", "Errored"):
+        it.apply(m.Put("own", state, {"state": Awkward(state)}))
+    it.is_damaged = True
+    it.put_right()
+    assert not it.is_damaged
+    assert [held.is_terminal for held in it.buckets["own"].values()] == [False, True]  # type: ignore[union-attr]
+    assert it.apply(m.Clear()) == 3
+
+
 def test_who_watches_what_is_over_hears_of_it_when_things_are_put_right() -> None:
     it, heard = ledger(), list[Any]()
     callbacks: list[Any] = [heard.append]

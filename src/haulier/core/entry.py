@@ -77,7 +77,8 @@ class Entry:
         if self.phase is not None:
             return self.phase in TERMINAL_PHASES
         state = self.record.get("state")
-        return isinstance(state, str) and state in TERMINAL_STATES
+        # As plain text: what a caller's own kind of str does when it is compared is nothing to whoever looks after all.
+        return isinstance(state, str) and str.__str__(state) in TERMINAL_STATES
 
 
 Past: TypeAlias = tuple[m.Ticket, int, float, str, float, Record | None]
