@@ -238,6 +238,20 @@ def test_what_is_pending_and_not_in_the_queue_comes_back_to_its_place(make: Make
     assert list(it.source.queue) == ["a", "b", "c", "d"]
 
 
+def test_what_is_to_be_on_disk_first_is_not_stranded_before_it_has_been_queued(make: Make) -> None:
+    it = make()
+    refused, accepted = ticket("refused"), ticket("accepted")
+    it.source.announce([refused, accepted])
+    it.source.find_stranded(["refused", "accepted"])
+    assert it.source.renounce([refused]) == ["refused"]
+    assert it.start() == inf
+    it.source.enqueue([accepted])
+    it.source.queue.clear()
+    it.source.find_stranded(["refused", "accepted"])
+    assert list(it.source.queue) == ["accepted"]
+    assert it.source._announced == set()
+
+
 def test_what_was_withdrawn_is_no_mark_for_who_comes_back(make: Make) -> None:
     it = make()
     it.put(*"abc")

@@ -38,6 +38,8 @@ class Line:
         self.pending: dict[str, m.Ticket] = {}
         """Whoever pops a download from here has it, and nobody else."""
         self.tried: dict[str, Tried] = {}
+        self._announced: set[str] = set()
+        """What is pending, and not to be in the queue before it is on disk."""
         self._tell_store = tell_store
 
     def put(self, ticket: m.Ticket) -> None:
@@ -54,15 +56,19 @@ class Line:
 
     def announce(self, tickets: Collection[m.Ticket]) -> None:
         """The first step of ``put`` for downloads that are to be on disk before they are in the queue."""
+        self._announced.update(ticket[0] for ticket in tickets)
         self.pending.update((ticket[0], ticket) for ticket in tickets)
 
     def enqueue(self, tickets: Collection[m.Ticket]) -> None:
         """The last one."""
         self.queue.extend(ticket[0] for ticket in tickets)
+        self._announced.difference_update(ticket[0] for ticket in tickets)
 
     def renounce(self, tickets: Collection[m.Ticket]) -> list[str]:
         """Undo ``announce`` and ``enqueue``; which of them were still here."""
-        return [ticket[0] for ticket in tickets if self.pending.pop(ticket[0], None) is not None]
+        renounced = [ticket[0] for ticket in tickets if self.pending.pop(ticket[0], None) is not None]
+        self._announced.difference_update(ticket[0] for ticket in tickets)
+        return renounced
 
     def take_back(self, download_id: str) -> bool:
         """Undo a ``put`` that came too late; False where the download is already somebody's."""
@@ -142,11 +148,12 @@ class Line:
     def find_stranded(self, download_ids: Iterable[str]) -> None:
         """Somebody was torn in the middle of a step: queue those that are pending, and nowhere in the queue.
 
-        One that is just being put may so come into the queue twice, and starts once all the same.
+        One that is just being put may so come into the queue twice, and starts once all the same. One that is to be on
+        disk first may be refused yet: it is its dispatch that queues it.
         """
         for download_id in [each for each in self.tried if each not in self.pending]:
             del self.tried[download_id]
-        queued = set(self.queue)
+        queued = {*self.queue, *self._announced}
         for download_id in download_ids:
             ticket = self.pending.get(download_id)
             if ticket is not None and download_id not in queued and not self.backs_off(download_id):
