@@ -573,3 +573,20 @@ def test_a_record_of_its_callers_own_that_was_found_goes_on() -> None:
     restored(ledger, A, None, state="InProgress")
     ledger.apply(m.Patch(*A, {"state": "Completed, Succeeded"}))
     assert (view(held(ledger))["state"], ledger.apply(m.Clear())) == ("Completed, Succeeded", 1)
+
+
+def test_no_number_is_given_twice() -> None:
+    """Two rows of one number cannot be written, and nothing that comes after them on the same page."""
+
+    class Torn(dict[Any, Any]):
+        def __setitem__(self, key: Any, value: Any) -> None:
+            super().__setitem__(key, value)
+            raise MemoryError
+
+    journal = Journal()
+    journal.page.new = torn = Torn()
+    with pytest.raises(MemoryError):
+        journal.add(("tidal", "a"), None)
+    journal.page.new = dict(torn)
+    journal.add(("tidal", "b"), None)
+    assert [seq for seq, _ in journal.page.new.values()] == [1, 2]

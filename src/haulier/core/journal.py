@@ -81,9 +81,10 @@ class Journal:
         if page.gone or page.forgotten or page.touched:
             for each in (page.gone, page.forgotten, page.touched):
                 each.pop(key, None)
-        page.new[key] = (self.next_seq, ticket)
+        seq = self.next_seq
+        self.next_seq = seq + 1  # first: torn after it, a number is left out; before, it would be given twice
+        page.new[key] = (seq, ticket)
         page.is_urgent = True
-        self.next_seq += 1
 
     def touch(self, key: Key, urgent: bool = True) -> None:
         """It says something else now."""
