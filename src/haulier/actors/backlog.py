@@ -22,7 +22,7 @@ from haulier.core.ledger import Ledger
 from haulier.errors import StoreUnavailable, forked
 from haulier.messages import Listen, Sync
 
-__all__ = ["BACKLOG", "Ask", "Backlog", "torn"]
+__all__ = ["BACKLOG", "Ask", "Backlog", "StoreDied", "torn"]
 
 BACKLOG: Final = 1024
 """Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
@@ -39,6 +39,10 @@ daemon that downloads anything does not come near."""
 ROOM_S: Final = 1.0
 """The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
 slows them down and hangs none: one of them may have the very lock that the handler waits for."""
+
+
+class StoreDied(StoreUnavailable):
+    """The store was torn before it could answer: nobody knows how far it had come."""
 
 
 class Ask(NamedTuple):
@@ -145,4 +149,4 @@ class Backlog(Inbox):
 def torn(message: Any) -> tuple[None, StoreUnavailable | None]:
     """The answer where the store's thread was torn in the middle of ``message``."""
     nothing_to_say = isinstance(message, (Sync, Listen))  # and it had been applied, or all before it
-    return None, None if nothing_to_say else StoreUnavailable("the record store died as it answered")
+    return None, None if nothing_to_say else StoreDied("the record store died as it answered")

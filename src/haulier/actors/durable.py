@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic, time
 from typing import Any, Final
 
 import tenacity
 
 from haulier import messages as m
-from haulier.actors.backlog import Ask
+from haulier.actors.backlog import Ask, StoreDied
 from haulier.actors.rows import attempt_in, history_row, written
 from haulier.actors.store import Store
 from haulier.core.entry import Held, phase_of
@@ -37,7 +38,7 @@ PRUNE_S: Final = 60.0
 _OF_THE_DISK: Final = (m.History, m.Attempts, m.Written)
 """Questions that are answered when all is written."""
 
-_DIED: Final = StoreUnavailable("the record store died while it wrote")
+_DIED: Final = StoreDied("the record store died while it wrote")
 
 
 class DurableStore(Store):
@@ -91,11 +92,12 @@ class DurableStore(Store):
             self.ledger.expire()
             failure = self._write() if self._durable.journal.page.is_urgent else None
         except BaseException:
+            self.ledger.is_damaged = True  # what was about to be applied is let go of, too
             self._durable.refuse(tried=True)
             raise
         finally:
-            for number in range(1, applied + 1):
-                message = self.backlog.popleft()
+            # All of them in one step: what is torn before they are answered is not applied again.
+            for number, message in enumerate(list(islice(iter(self.backlog.popleft, None), applied)), 1):
                 if type(message) is Ask:
                     message.reply(self._reply(message.message, replies.get(number), failure))
 

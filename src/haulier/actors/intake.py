@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final
 
 from haulier import messages as m
+from haulier.actors.backlog import StoreDied
 from haulier.actors.shell import SourceShell
 from haulier.errors import HaulierError, QueueFull, StoreUnavailable
 
@@ -78,7 +79,10 @@ class Intake(SourceShell):
                 self._ask_store(m.Add(source.name, tickets, texts))
             except StoreUnavailable as error:  # they have been refused: the store has none of them
                 with self.lock:
-                    source.renounce(tickets)
+                    renounced = source.renounce(tickets)
+                    if isinstance(error, StoreDied):  # it may have them yet
+                        for download_id in renounced:
+                            self._tell_store(m.Forget(source.name, download_id))
                     if source.refusal is not None and source.refusal.kind == "closed":
                         raise source.refusal.error(source.name) from error
                 raise

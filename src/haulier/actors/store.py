@@ -105,6 +105,7 @@ class Store(Backlog):
     def vacated(self) -> None:
         """The actor died: until there is another one, whoever asks applies."""
         self.running = False
+        self.ledger.is_damaged = True  # nobody knows in the middle of what
 
     def let_go(self) -> None:
         """The calling thread ends: what it holds still, having been torn out of a step, it holds no longer."""
