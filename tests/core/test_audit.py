@@ -252,6 +252,16 @@ def test_what_is_to_be_on_disk_first_is_not_stranded_before_it_has_been_queued(m
     assert it.source._announced == set()
 
 
+def test_a_whole_queue_that_was_lost_comes_back_in_its_order(make: Make) -> None:
+    it = make()
+    ids = [str(number) for number in range(20_000)]
+    it.put(*ids)
+    it.source.queue.clear()
+    it.source.queue.extend(["77", "15000"])
+    it.source.find_stranded(reversed(ids))
+    assert list(it.source.queue) == ids
+
+
 def test_what_was_withdrawn_is_no_mark_for_who_comes_back(make: Make) -> None:
     it = make()
     it.put(*"abc")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from math import inf
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from haulier import messages as m
@@ -143,7 +144,10 @@ class Line:
         ahead: list[str] = []
         while len(ahead) < len(self.queue) and (other := self.queue[len(ahead)]) in self.tried:
             ahead.append(other)
-        self._insert(ticket, ahead)
+        # Before the first of them that was dispatched after it.
+        others = (self.pending.get(each) for each in ahead)
+        later = (place for place, other in enumerate(others) if other is not None and other[9] > ticket[9])
+        self.queue.insert(next(later, len(ahead)), ticket[0])
 
     def find_stranded(self, download_ids: Iterable[str]) -> None:
         """Somebody was torn in the middle of a step: queue those that are pending, and nowhere in the queue.
@@ -154,16 +158,17 @@ class Line:
         for download_id in [each for each in self.tried if each not in self.pending]:
             del self.tried[download_id]
         queued = {*self.queue, *self._announced}
-        for download_id in download_ids:
-            ticket = self.pending.get(download_id)
-            if ticket is not None and download_id not in queued and not self.backs_off(download_id):
-                self._insert(ticket, list(self.queue))
-
-    def _insert(self, ticket: m.Ticket, ahead: Collection[str]) -> None:
-        """Queue a download behind those ``ahead`` in the queue; but before the first that was dispatched after it."""
-        others = (self.pending.get(each) for each in ahead)
-        later = (place for place, other in enumerate(others) if other is not None and other[9] > ticket[9])
-        self.queue.insert(next(later, len(ahead)), ticket[0])
+        found = (self.pending.get(each) for each in download_ids if each not in queued and not self.backs_off(each))
+        stranded = deque(sorted((each for each in found if each is not None), key=itemgetter(9)))
+        if not stranded:
+            return
+        line: list[str] = []  # in one go: it may be a whole queue that was being gone through
+        for download_id in self._emptied():
+            other = self.pending.get(download_id)
+            while other is not None and stranded and other[9] > stranded[0][9]:
+                line.append(stranded.popleft()[0])
+            line.append(download_id)
+        self.queue.extendleft(reversed([*line, *(each[0] for each in stranded)]))
 
     def backs_off(self, download_id: str) -> bool:
         """Whether a download waits for the end of its back-off."""
