@@ -41,6 +41,8 @@ class Transfer:
     moved: Any = None
     """The progress that was seen last, and ``moved_at``, since when, by whoever looks for stalls."""
     moved_at = 0.0
+    look_at = 0.0
+    """When the supervisor looks after its time-outs next: of several that tell it to, this one goes on."""
     _meter: Meter | None = None
     _sample_at = 0.0
 

@@ -101,6 +101,30 @@ def test_a_message_whose_handling_fails_is_handled_again(
     assert (records[ids[1]]["attempt"], records[ids[2]]["attempt"]) == (2, 1)
 
 
+def test_what_is_looked_after_is_so_once_however_often_that_is_told_again(
+    engine: DownloadEngine, gatekeeper: Any
+) -> None:
+    engine.register_source("tidal", SourcePolicy(stall_timeout=0.2, timeout=60.0))
+    download_id = dispatch(engine, gatekeeper)
+    gatekeeper.wait_inside(1)
+    supervisor = engine._system.supervisor
+    for _ in range(20):
+        supervisor.tell(m.Audit(0.0, thorough=True))
+
+    def guards() -> list[m.Guard]:
+        return [due for _, _, due in supervisor._agenda._heap.copy() if isinstance(due, m.Guard)]
+
+    def looked_at_anew() -> bool:
+        engine.update_record("tidal", download_id, {"transferred": next(steps)})
+        return [each.transfer.look_at for each in guards()] == [each.at for each in guards()]
+
+    steps = iter(range(1_000_000))
+    wait_until(lambda: len(guards()) > 10, "not told")
+    wait_until(lambda: looked_at_anew() and len(guards()) == 1, "looked after by many")
+    gatekeeper.open()
+    assert engine.wait(download_id, 10)["state"] == State.SUCCEEDED
+
+
 @pytest.mark.parametrize("error", [MemoryError(), SystemExit(3)])
 def test_who_was_counted_and_could_not_be_made_is_hired_all_the_same(
     engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch, error: BaseException

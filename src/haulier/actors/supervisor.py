@@ -271,6 +271,8 @@ class SupervisorActor(Permanent):
 
     def _guard(self, mailbox: Any, guard: m.Guard) -> None:
         source = mailbox.source
+        if guard.at != guard.transfer.look_at and guard.transfer.look_at > monotonic():
+            return  # it was told again, and the other one is on the agenda
         self._engine.ask_store(m.Sync())  # progress may still be on its way to where a stall is looked for
         with mailbox.lock:
             now = monotonic()  # in here: others may have ended while this waited
@@ -282,6 +284,7 @@ class SupervisorActor(Permanent):
             mailbox.changed()
         elif verdict is not None:
             self._supervisor.later(guard._replace(at=verdict))
+            guard.transfer.look_at = verdict  # last: torn before, it is told again, and is the only one
 
 
 _NUMBERS: Final = count(1)
