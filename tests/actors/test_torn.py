@@ -114,6 +114,10 @@ def died(engine: DownloadEngine) -> bool:
 
 def tear_once(engine: DownloadEngine, message: type, error: BaseException) -> None:
     """Have ``error`` raised in the middle of the next message of that kind."""
+    until = monotonic() + GUARD_S
+    while not (engine._system.store.running or engine._system.closing):  # until then whoever asks applies, and is torn
+        assert monotonic() < until
+        threading.Event().wait(0.001)
     handlers = engine._system.ledger.handlers
     real = handlers[message]
 
