@@ -65,6 +65,8 @@ class Judge:
     suspensions: list[tuple[str, str, float]] = field(default_factory=list)
     pid: str = ""
     lives: int = 0
+    closing: float | None = None
+    """When (UTC) the engine of this process began to close."""
 
     def read(self, line: str) -> None:
         word, *rest = line.split()
@@ -74,6 +76,7 @@ class Judge:
         assert not self.running, "the process before is gone"
         self.pid = pid
         self.lives += 1
+        self.closing = None
 
     def on_ack(self, source: str, caller: str, *ids: str) -> None:
         self.acknowledged.update(dict.fromkeys(ids, source))
@@ -130,12 +133,16 @@ class Judge:
     def on_suspended(self, source: str, until: str) -> None:
         self.suspensions.append((source, self.pid, float(until)))
 
+    def on_closing(self, pid: str, on: str) -> None:
+        self.closing = float(on)
+
     def on_closed(self, pid: str, on: str) -> None:
         """The engine was closed; what did not notice runs to the end of the process, which is next."""
 
     def on_gone(self, pid: str, on: str) -> None:
+        """What still ran ended now; or when the engine gave it up, which is at the earliest as it began to close."""
         for run in self.running.values():
-            self.ends[run] = float(on)
+            self.ends[run] = float(on) if self.closing is None else max(run.on, self.closing)
         self.running.clear()
 
     # ---- at the end --------------------------------------------------------------------------------------------------

@@ -162,6 +162,7 @@ def work(folder: Path, store: str, name: str) -> None:
         threading.Thread(target=until_closed, args=(engine, number), daemon=True).start()
     if random.random() < 0.15:
         sleep(random.uniform(0, LIFE_S))
+        log("closing", os.getpid(), time())
         engine.close(timeout=random.choice((0.0, 0.01, 1.0)))
         log("closed", os.getpid(), time())
         os._exit(0)
