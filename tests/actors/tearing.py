@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from itertools import count
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -12,10 +13,22 @@ from typing import Any, Final
 import pykka
 import pytest
 
-__all__ = ["STRIDE", "Tear", "Torn"]
+from haulier import DownloadEngine, StoreUnavailable, UnknownDownload
+
+__all__ = ["GUARD_S", "STRIDE", "TORN", "Tear", "Torn", "refused", "sweep"]
+
+GUARD_S: Final = 10.0
 
 STRIDE: Final = int(os.environ.get("HAULIER_STRIDE", "29"))
 """A thread is torn at every so many bytecodes. At every single one of them it takes minutes."""
+
+
+TORN: Final = [
+    pytest.mark.timeout(1800),
+    pytest.mark.expect_errors,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),  # torn in its very last step
+]
+"""The marks of tests that tear."""
 
 
 class Torn(BaseException):
@@ -58,3 +71,39 @@ class Tear:
                 self.over, self.where = True, f"{code.co_qualname}, line {frame.f_lineno}"
                 raise Torn
         return self
+
+
+def sweep(rooms: Collection[str], play: Callable[[Tear], None], stride: int = STRIDE) -> int:
+    """Play again and again, torn a little later each time, until nobody is; how many bytecodes there are."""
+    for step in count(0, stride):
+        tear = Tear(step, rooms)
+        play(tear)
+        if tear.where is None:
+            print(f"torn at {step // stride} of {step} bytecodes")
+            return step
+    raise AssertionError
+
+
+def refused(engine: DownloadEngine) -> int:
+    """Want everything that one may want of a store, at "tidal"; how often that was told that it died."""
+    ids: list[str] = []
+    calls: list[Callable[[], object]] = [
+        *(lambda n=n: ids.append(engine.worker.dispatch("tidal", n, "n", "f")) for n in range(5)),
+        lambda: engine.add_record("own", "own", {"state": "InProgress"}),
+        lambda: engine.update_record("tidal", ids[0], {"state": "Mine", "n": 1}),
+        lambda: engine.update_record_unless_state("own", "own", {"n": 1}, ("Errored",)),
+        lambda: engine.cancel_download(ids[1]),
+        lambda: engine.wait(ids[2], GUARD_S),
+        lambda: engine.remove_record("tidal", ids[0]),
+        lambda: list(engine.as_completed(ids[3:], GUARD_S)),
+        lambda: engine.clear_all_completed_downloads(),
+    ]
+    many = 0
+    for call in calls:
+        try:
+            call()
+        except UnknownDownload:
+            pass  # retention has let it go
+        except (StoreUnavailable, Torn):  # the latter where it might have come of a caller's own object
+            many += 1
+    return many

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 import pytest
-from tests.actors.tearing import STRIDE, Tear
+from tests.actors.tearing import GUARD_S, TORN, Tear, sweep
 
 from haulier import DownloadEngine, RestartPolicy, RetryPolicy, SourcePolicy, State, Transfer
 from haulier import messages as m
@@ -17,7 +17,6 @@ from haulier.actors.source import SourceActor
 from haulier.core.source import Source
 from haulier.records import TERMINAL_PHASES
 
-GUARD_S = 10.0
 ROOMS: Final = (
     "actors/mailbox.py",
     "actors/source.py",
@@ -31,13 +30,9 @@ POLICIES: Final[dict[str, dict[str, Any]]] = {
     "two, spaced and guarded": {"concurrency": 2, "delay": 0.001, "timeout": 60},
 }
 
-pytestmark = [
-    pytest.mark.expect_errors,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),  # torn in its very last step
-]
+pytestmark = TORN
 
 
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", POLICIES)
 def test_a_slot_that_is_torn_anywhere_costs_at_most_the_two_downloads_that_it_turns_from_and_to(
     kind: str, monkeypatch: pytest.MonkeyPatch
@@ -48,12 +43,7 @@ def test_a_slot_that_is_torn_anywhere_costs_at_most_the_two_downloads_that_it_tu
         retry=RetryPolicy(stop=lambda state: state.attempt_number > 1, wait=lambda _: 0.001),
         **POLICIES[kind],
     )
-    places = 0
-    while play(tear := Tear(places * STRIDE, ROOMS), policy, monkeypatch):
-        places += 1
-    assert tear.where is None
-    print(f"{kind}: torn at {places} of {places * STRIDE} bytecodes")
-    assert places * STRIDE > 1000
+    assert sweep(ROOMS, lambda tear: play(tear, policy, monkeypatch)) > 1000
 
 
 def test_what_an_audit_makes_good_is_gone_on_with_at_once(engine: DownloadEngine) -> None:
@@ -89,8 +79,8 @@ def test_what_a_slot_was_torn_out_of_is_made_good_also_where_that_fails_at_first
     assert engine.wait(download_id, GUARD_S)["error_type"] == "Interrupted"
 
 
-def play(tear: Tear, policy: SourcePolicy, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Some downloads at a source, one of whose slots is torn; whether it was."""
+def play(tear: Tear, policy: SourcePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some downloads at a source, one of whose slots is torn."""
     failed: list[str] = []
 
     def fetch(download_id: str, target_id: Any, name: str) -> str:
@@ -113,12 +103,6 @@ def play(tear: Tear, policy: SourcePolicy, monkeypatch: pytest.MonkeyPatch) -> b
         while source.live != len(mailbox.slots):
             assert monotonic() < until, f"miscounted: {mailbox.slots}"
             threading.Event().wait(0.001)
-        assert (source.in_flight, source.gate.claims, source.zombies, source.pending, source.tried) == (
-            {},
-            0,
-            0,
-            {},
-            {},
-        )
+        assert (source.in_flight, source.gate.claims, source.zombies) == ({}, 0, 0)
+        assert (source.pending, source.tried) == ({}, {})
         assert {each["phase"] for each in engine.get_all_downloads()} <= TERMINAL_PHASES
-    return tear.where is not None

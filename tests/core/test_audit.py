@@ -6,12 +6,14 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+import pytest
 import tenacity
 
 from haulier import messages as m
 from haulier.core.entry import view
-from haulier.core.ledger import Ledger, ended_on
+from haulier.core.ledger import Ledger
 from haulier.core.outcome import Again, PutBack
+from haulier.core.shelf import ended_on
 from haulier.policies import RestartPolicy, Retention
 from haulier.transfer import Transfer
 
@@ -210,19 +212,70 @@ def test_what_is_in_flight_and_in_nobodys_hand_is_let_go_of(make: Make) -> None:
     kept = it.start(1.0)
     stray = it.source.take(3.0, ON)
     it.source.gate.claims = 7
-    it.source.put_right({kept}, 2, 1, 5.0)
+    assert it.source.put_right("abc", {kept}, 2, 1, 5.0, ON) == ["b"]
     assert it.source.in_flight == {"a": kept}
     assert (stray.fenced, stray.cancelled, kept.fenced, kept.cancelled) == (True, True, False, False)
     assert (it.source.live, it.source.zombies, it.source.gate.claims) == (2, 1, 0)
-    assert it.source.lost(["a", "b", "c"]) == ["b"]
     assert it.start(6.0) == 7.0  # the delay counts from then: its impl may have been called
+
+
+def test_who_was_being_given_up_on_is_a_zombie_and_nobody_has_its_download(make: Make) -> None:
+    it = make()
+    it.put("a")
+    transfer = it.start(1.0)
+
+    def torn(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    for step in ("confirm", "_tell_store"):
+        setattr(it.source, step, torn)
+        it.source.in_flight["a"] = transfer
+        with pytest.raises(SystemExit):
+            it.source.give_up(transfer, "timed out", "TimeoutError", 9.0, ON)
+        delattr(it.source, step) if step == "confirm" else setattr(it.source, step, it.store.append)
+        assert transfer.given_up
+        assert it.source.put_right(["a"], {transfer}, 0, 1, 9.0, ON) == ["a"]
+        assert (it.source.in_flight, it.source.zombies, it.source.live) == ({}, 1, 0)
+    transfer.given_up = True
+    it.source.in_flight["a"] = transfer  # torn at once
+    assert it.source.put_right(["a"], {transfer}, 0, 1, 9.0, ON) == ["a"]
+    assert it.source.settle(transfer, m.Landed(transfer, "/late"), 20.0, ON) is False
+    assert (it.source.in_flight, it.source.zombies) == ({}, 0)
+
+
+def test_the_end_of_what_was_over_and_is_let_go_of_is_told(make: Make) -> None:
+    """So that the next process does not take it for one that ran to the end of this one."""
+    it = make()
+    it.source.keeps = True
+    it.put("a", "b")
+    cancelled = it.start(1.0)
+    it.source.cancel("a", ON)
+    before = len(it.store)
+    assert it.source.put_right("b", {None}, 1, 0, 5.0, ON) == []
+    assert it.store[before:] == [m.Paced("tidal", ON, None)]
+    assert cancelled.fenced
+    it.start(6.0)
+    before = len(it.store)
+    assert it.source.put_right("b", {None}, 1, 0, 7.0, ON) == ["b"]
+    assert it.store[before:] == []  # its end is told where it fails
+
+
+def test_all_that_an_audit_does_at_a_source_is_done_by_what_puts_it_right(make: Make) -> None:
+    it = make()
+    it.put("a", "b")
+    it.source.settle(it.start(), Again(4.0, "reset", "OSError"), 10.0, ON)
+    it.source.queue.clear()
+    it.supervisor.clear()
+    assert it.source.put_right("abc", (), 0, 0, 11.0, ON) == ["c"]
+    assert list(it.source.queue) == ["b"]
+    assert it.supervisor == [m.Retry(it.source, "a", 14.0)]
 
 
 def test_what_is_about_to_start_keeps_its_claim(make: Make) -> None:
     it = make(delay=2.0)
     it.put("a")
     taken = it.source.take(0.0, ON)
-    it.source.put_right({taken, None}, 1, 0, 5.0)
+    assert it.source.put_right("a", {taken, None}, 1, 0, 5.0, ON) == []
     assert (it.source.gate.claims, it.source.in_flight, taken.claimed) == (1, {"a": taken}, True)
 
 

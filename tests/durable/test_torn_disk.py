@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 import pytest
-from tests.actors.tearing import STRIDE, Tear, Torn
+from tests.actors.tearing import GUARD_S, STRIDE, TORN, Tear, refused, sweep
 
-from haulier import DownloadEngine, RestartPolicy, Retention, State, StoreUnavailable, UnknownDownload
+from haulier import DownloadEngine, RestartPolicy, Retention, State, StoreUnavailable
 from haulier import messages as m
 from haulier.actors.store import StoreActor
 from haulier.core.restarts import Restarts
 from haulier.records import OPEN_PHASES
 
-GUARD_S = 10.0
 MOST: Final = 3
 """Records that retention keeps."""
 
-ROOMS: Final = ("actors/store.py", "actors/durable.py", "core/ledger.py", "core/entry.py", "core/journal.py")
+ROOMS: Final = (
+    "actors/store.py",
+    "actors/durable.py",
+    "core/ledger.py",
+    "core/shelf.py",
+    "core/entry.py",
+    "core/journal.py",
+)
 STRIDES: Final = 5 * STRIDE
 """Where somebody is torn, an asker finds that out after a second."""
 
-pytestmark = [
-    pytest.mark.expect_errors,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),  # torn in its very last step
-]
+pytestmark = TORN
 
 
-@pytest.mark.timeout(1800)
 def test_a_durable_store_that_is_torn_anywhere_leaves_nobody_waiting_and_nothing_untrue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = 0
-    while play(tear := Tear(places * STRIDES, ROOMS), tmp_path / f"{places}.db", monkeypatch):
-        places += 1
-    assert tear.where is None
-    print(f"torn at {places} of {places * STRIDES} bytecodes")
-    assert places * STRIDES > 5000
+    numbers = count()
+    assert sweep(ROOMS, lambda tear: play(tear, tmp_path / f"{next(numbers)}.db", monkeypatch), STRIDES) > 5000
 
 
-def play(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """A store that is torn while everybody wants something of it; whether it was."""
+def play(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is torn while everybody wants something of it."""
     with monkeypatch.context() as patched:
         tear.trace(patched, StoreActor)
         with opened(path) as engine:
@@ -61,7 +60,6 @@ def play(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
             assert (len(told), engine._system.store.failure) == (MOST, None)
         with opened(path) as again:
             assert settled(again) == told
-    return tear.where is not None
 
 
 @contextmanager
@@ -78,32 +76,6 @@ def settled(engine: DownloadEngine) -> dict[str, str]:
         assert monotonic() < until, engine.get_all_downloads()
         threading.Event().wait(0.001)
     return {each["id"]: each["state"] for each in engine.get_all_downloads() if "id" in each}
-
-
-def refused(engine: DownloadEngine) -> int:
-    """Want everything that one may want of a store; how often that was told that it died."""
-    ids: list[str] = []
-    dispatches = [lambda n=n: ids.append(engine.worker.dispatch("tidal", n, "n", "f")) for n in range(5)]
-    calls: list[Callable[[], object]] = [
-        *dispatches,
-        lambda: engine.add_record("own", "own", {"state": "InProgress"}),
-        lambda: engine.update_record("tidal", ids[0], {"state": "Mine", "n": 1}),
-        lambda: engine.update_record_unless_state("own", "own", {"n": 1}, ("Errored",)),
-        lambda: engine.cancel_download(ids[1]),
-        lambda: engine.wait(ids[2], GUARD_S),
-        lambda: engine.remove_record("tidal", ids[3]),
-        lambda: list(engine.as_completed(ids[3:], GUARD_S)),
-        lambda: engine.clear_all_completed_downloads(),
-    ]
-    many = 0
-    for call in calls:
-        try:
-            call()
-        except UnknownDownload:
-            pass  # retention has let it go
-        except (StoreUnavailable, Torn):  # the latter where it might have come of a caller's own object
-            many += 1
-    return many
 
 
 def test_what_a_dying_store_had_yet_to_answer_is_no_download(

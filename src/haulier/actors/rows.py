@@ -13,7 +13,7 @@ from haulier import messages as m
 from haulier.actors.tickets import fields_of
 from haulier.core.entry import Entry, Held, Past, is_past, phase_of, record_of, view
 from haulier.core.journal import standing_of
-from haulier.core.ledger import ended_on
+from haulier.core.shelf import ended_on
 from haulier.errors import StoreUnavailable
 from haulier.records import Phase, Record
 from haulier.storage.codec import decode, encode, encode_text

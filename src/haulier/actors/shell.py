@@ -168,11 +168,8 @@ class SourceShell:
         with self.lock:
             slots = [slot for slot in self.slots.copy() if not slot.left]
             zombies = sum(slot.is_zombie for slot in slots)
-            now = monotonic()
-            self.source.put_right({slot.in_hand for slot in slots}, len(slots) - zombies, zombies, now)
-            self.source.find_stranded(unfinished)
-            self.source.remind(now)
-            return self.source.lost(unfinished)
+            in_hand = {slot.in_hand for slot in slots}
+            return self.source.put_right(unfinished, in_hand, len(slots) - zombies, zombies, monotonic(), time())
 
     # ---- where a thread, or a process, ends --------------------------------------------------------------------------
 

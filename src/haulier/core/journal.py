@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 from haulier import messages as m
 from haulier.core.entry import Entry, Held, is_past
-from haulier.core.ledger import End, Ledger
+from haulier.core.ledger import Ledger
+from haulier.core.shelf import End
 from haulier.events import Changed
 from haulier.policies import Retention
 from haulier.records import OPEN_PHASES, TERMINAL_PHASES, Phase, Record, State

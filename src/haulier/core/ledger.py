@@ -1,59 +1,35 @@
-"""All records: one message in, the records changed, a reply and effects out.
-
-The ledger is written by one thread and read by all: a reader copies a record without a lock, since each step that a
-reader could see half done is one C call (``dict.update``, ``dict.copy``). That is also why a record is two dicts:
-``record``, which only the ledger writes, and ``overlay``, the latest progress, into which impls and callers write
-directly. Readers lay the second over the first.
-"""
+"""Records and messages: one message in, the records changed, a reply and effects out."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from math import inf, nextafter
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from haulier import messages as m
-from haulier.core.entry import Entry, Held, Past, entry_of, is_past, is_terminal, past, phase_of, record_of, view
+from haulier.core.entry import Entry, Held, is_terminal, past, phase_of, record_of, view
 from haulier.core.lifecycle import TABLE
-from haulier.core.watches import Watches
-from haulier.events import Changed, Discarded, Event, Removed
+from haulier.core.shelf import End, Shelf
+from haulier.events import Changed, Discarded
 from haulier.policies import Retention
 from haulier.records import TERMINAL_PHASES, Phase, Record, State
 from haulier.transfer import Transfer
 
-__all__ = ["Ledger", "ended_on"]
+__all__ = ["Ledger"]
 
 
 _EMPTY: Final[dict[str, Held]] = {}
 
-End: TypeAlias = Past | tuple[str, str, float]
-"""The end of a record: its source, its id and when (UTC seconds); or the ``Past`` that says so already."""
 
-
-class Ledger:
-    """Every record of an engine, by source and id."""
+class Ledger(Shelf):
+    """The messages, and what each does to the records."""
 
     def __init__(self, retention: Retention) -> None:
-        self.buckets: dict[str, dict[str, Held]] = {}
+        super().__init__(retention)
         self.counts: dict[str, dict[str, int]] = {}
         """How many downloads of a source have ended so far, by phase."""
         self.dead_letters: list[str] = []
         """Messages that came too late or made no sense, for the shell to log and count."""
-        self.is_damaged = False
-        """A message could not be applied, or not to its end: see ``put_right``; what it told of may be lost."""
-        self.now = 0.0
-        """UTC seconds, set by the shell before it applies messages."""
-        self.events: deque[Event] | None = None
-        """What happened since the shell last looked; None while nobody listens."""
-        self.watches = Watches()
-        self._max_terminal, self._max_age = retention.max_terminal, retention.max_age
-        self._ended: deque[End] = deque()
-        """The ends of terminal records, the oldest first; some may have been removed since."""
-        self._last_end = 0.0
-        self._terminal = 0
-        """How many of them are still there."""
         self.handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
             Transfer: self._started,
@@ -83,14 +59,6 @@ class Ledger:
             self.dead_letters.append(f"no such message: {type(message).__name__}")
             return None
         return handler(message)
-
-    def find(self, source: str | None, download_id: str) -> tuple[str, Held] | None:
-        """Where a record is; every source is asked where ``source`` is None."""
-        for name in list(self.buckets) if source is None else (source,):
-            held = self.buckets.get(name, {}).get(download_id)
-            if held is not None:
-                return name, held
-        return None
 
     # ---- a download's life -------------------------------------------------------------------------------------------
 
@@ -179,23 +147,6 @@ class Ledger:
                 self._moved(m.Moved("fail", message.source, download_id, entry.transfer, patch, message.on))
                 failed.append(download_id)
         return failed
-
-    def put_right(self) -> None:
-        """Somebody was torn in the middle of a message: go by what is. Whoever watches what is over, hears so."""
-        ends: list[tuple[str, str, float]] = []
-        for source, bucket in self.buckets.items():
-            for download_id, held in bucket.items():
-                if isinstance(held, Entry) and held.is_terminal and held.ended_on is None:
-                    held.ended_on = self.now
-                on = ended_on(held)
-                if on is not None:
-                    ends.append((source, download_id, on))
-        self._ended, self._terminal = deque(sorted(ends, key=itemgetter(2))), len(ends)
-        for download_id in list(self.watches.callbacks):
-            found = self.find(None, download_id)
-            if found is not None and is_terminal(found[1]):
-                self.watches.call(download_id, found[1])
-        self.is_damaged = False
 
     # ---- what callers write ------------------------------------------------------------------------------------------
 
@@ -307,95 +258,5 @@ class Ledger:
     def _look_again(self, source: str, download_id: str, entry: Entry) -> None:
         """A record that ``add_record`` made is over when its callers say so."""
         if entry.phase is None and entry.ended_on is None and entry.is_terminal:
-            # A moment of its own, by which this end is told from an earlier one of the same id.
-            entry.ended_on = self._last_end = max(self.now, nextafter(self._last_end, inf))
-            self._note_end(source, download_id, (source, download_id, self._last_end))
-
-    # ---- what is over ------------------------------------------------------------------------------------------------
-
-    def _note_end(self, source: str, download_id: str, end: End) -> None:
-        if self.watches.callbacks:
-            self.watches.call(download_id, self.buckets[source][download_id])
-        self._ended.append(end)
-        self._terminal += 1
-        if self._terminal > self._max_terminal:
-            self.expire()
-
-    def _left(self, source: str, download_id: str, held: Held) -> None:
-        """A record has left memory."""
-
-    def _uncount(self, held: Held | None) -> None:
-        """A record is gone, or another has its place."""
-        if ended_on(held) is not None:
-            self._terminal -= 1
-            if len(self._ended) > 2 * self._terminal + 1024:
-                self._ended = deque(end for end in self._ended if self._is_that(*_parts(end)))
-
-    def _is_that(self, source: str, download_id: str, on: float) -> bool:
-        """Whether the record is still there, and of this end."""
-        return ended_on(self.buckets[source].get(download_id)) == on
-
-    def expire(self) -> None:
-        """Let go of terminal records that are too many or too old by now, oldest first."""
-        max_terminal, max_age = self._max_terminal, self._max_age
-        while self._ended:
-            source, download_id, on = _parts(self._ended[0])
-            too_old = max_age is not None and on <= self.now - max_age
-            if self._terminal <= max_terminal and not too_old:
-                return
-            self._ended.popleft()
-            bucket = self.buckets[source]
-            held = bucket.get(download_id)
-            if held is None or ended_on(held) != on:
-                continue  # removed since, and perhaps added anew
-            if is_terminal(held):
-                del bucket[download_id]
-                self._left(source, download_id, held)
-                self._uncount(held)
-                if self.events is not None:
-                    self.events.append(Removed(download_id, source, self.now))
-            elif isinstance(held, Entry):
-                held.ended_on = None  # its owner goes on with it
-                self._terminal -= 1
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether somebody waits for what happens next, be it the clock that lets records go by age."""
-        return self.events is not None or bool(self.watches.callbacks) or self._max_age is not None
-
-    def next_expiry(self) -> float | None:
-        """When (UTC seconds) the next record is too old; None when none will be."""
-        if self._max_age is None or not self._ended:
-            return None
-        return _parts(self._ended[0])[2] + self._max_age
-
-    def _drop(self, source: str, download_id: str) -> Record:
-        """Take out a record that is there."""
-        held = self.buckets[source][download_id]
-        record = view(held)
-        self.watches.call(download_id, held)
-        del self.buckets[source][download_id]
-        self._left(source, download_id, held)
-        self._uncount(held)
-        if self.events is not None:
-            self.events.append(Removed(download_id, source, self.now))
-        return record
-
-    def _entry(self, source: str, download_id: str) -> Entry | None:
-        """The record, from now on as an entry."""
-        bucket = self.buckets.get(source, {})
-        held = bucket.get(download_id)
-        if held is None or isinstance(held, Entry):
-            return held
-        entry = bucket[download_id] = entry_of(held)
-        return entry
-
-
-def _parts(end: End) -> tuple[str, str, float]:
-    """Source, id and moment of an end."""
-    return (end[0][1], end[0][0], end[4]) if len(end) == 6 else end
-
-
-def ended_on(held: Held | None) -> float | None:
-    """When a record ended, where retention counts it."""
-    return held[4] if is_past(held) else held.ended_on if isinstance(held, Entry) else None
+            entry.ended_on = self._moment()
+            self._note_end(source, download_id, (source, download_id, entry.ended_on))

@@ -132,9 +132,9 @@ class Source(Runs):
 
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
         """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
+        transfer.given_up = True  # first: whoever is torn in here leaves what ``put_right`` lets go of
         del self.in_flight[transfer.ticket[0]]
         self._trace("gave_up", transfer.ticket[0], stamped=now)
-        transfer.given_up = True
         self.confirm(transfer, now)
         self.gate.ended(now)
         self.zombies += 1
@@ -151,18 +151,27 @@ class Source(Runs):
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
 
-    def put_right(self, in_hand: Collection[Transfer], live: int, zombies: int, now: float) -> None:
-        """A slot was torn in the middle of a step: go by what is, whatever was counted.
+    def put_right(
+        self, unfinished: Collection[str], in_hand: Collection[Transfer], live: int, zombies: int, now: float, on: float
+    ) -> list[str]:
+        """Somebody was torn in the middle of a step: go by what is, whatever was counted.
 
-        ``in_hand``: what the slots have; so many of them are ``live``, so many are ``zombies``. What is in flight and
-        in nobody's hand is let go of, so that it is ``lost``.
+        ``unfinished``: what the store says has not ended. ``in_hand``: what the slots have; so many of them are
+        ``live``, so many are ``zombies``. What is in flight and in nobody's hand, or given up on, is let go of.
+
+        Which of ``unfinished`` nobody has.
         """
-        for transfer in [each for each in self.in_flight.values() if each not in in_hand]:
+        for transfer in [each for each in self.in_flight.values() if each.given_up or each not in in_hand]:
             self.fell(transfer, now)
             del self.in_flight[transfer.ticket[0]]
+            if transfer.fenced:
+                self._note_end(now, on)
             transfer.fenced = transfer.cancelled = True
         self.gate.claims = sum(each.claimed for each in self.in_flight.values())
         self.live, self.zombies = live, zombies
+        self.find_stranded(unfinished)
+        self.remind(now)
+        return self.lost(unfinished)
 
     def remind(self, now: float) -> None:
         """Tell the supervisor once more of all that it has to see to: it may have lost something."""
