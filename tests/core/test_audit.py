@@ -261,14 +261,15 @@ def test_the_end_of_what_was_over_and_is_let_go_of_is_told(make: Make) -> None:
 
 
 def test_all_that_an_audit_does_at_a_source_is_done_by_what_puts_it_right(make: Make) -> None:
-    it = make()
-    it.put("a", "b")
+    it = make(stall_timeout=8.0, concurrency=2)
+    it.put("a", "b", "d")
     it.source.settle(it.start(), Again(4.0, "reset", "OSError"), 10.0, ON)
+    running = it.start(10.0)
     it.source.queue.clear()
     it.supervisor.clear()
-    assert it.source.put_right("abc", (), 0, 0, 11.0, ON) == ["c"]
-    assert list(it.source.queue) == ["b"]
-    assert it.supervisor == [m.Retry(it.source, "a", 14.0)]
+    assert it.source.put_right("abcd", {running}, 1, 0, 11.0, ON) == ["c"]
+    assert list(it.source.queue) == ["d"]
+    assert it.supervisor == [m.Retry(it.source, "a", 14.0), m.Guard(it.source, running, 13.0)]
 
 
 def test_what_is_about_to_start_keeps_its_claim(make: Make) -> None:
