@@ -240,6 +240,16 @@ def wait_until() -> Callable[[Callable[[], object], str], None]:
     return wait_until
 
 
+@pytest.fixture
+def wait_begun(tmp_path: Path, wait_until: Callable[..., None]) -> Callable[[str], None]:
+    """``wait_begun('into/a.bin')``: until its server has answered, for only then it has a part."""
+
+    def wait_begun(name: str) -> None:
+        wait_until((tmp_path / f"{name}.part.json").exists, f"a part of {name}")
+
+    return wait_begun
+
+
 class Terminal:
     """The command line on a terminal."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -19,32 +20,31 @@ if TYPE_CHECKING:
     ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )  # fmt: skip
 def test_a_signal_ends_it_politely(
-    signum: int, status: int, start: Start, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+    signum: int, status: int, start: Start, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
     held, queued = site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
     process = start("get", site.serve("/first.bin"), held, queued, "--dest", "into")
-    wait_until(lambda: list(tmp_path.glob("into/*.part")), "a part on disk")
+    wait_begun("into/a.bin")
     process.send_signal(signum)
     out, err = process.communicate(timeout=30)
     assert process.returncode == status
     assert [path.name for path in (tmp_path / "into").iterdir()] == ["first.bin"]
     assert out.splitlines()[-1].startswith("3 downloads: 1 done, 2 not finished; ")
-    assert err.splitlines() == [
+    assert re.sub(r" \(at \d+ %\)", "", err).splitlines() == [  # how far it was by then is up to the machine
         "stopped, 2 not finished (the same command again goes on with them):",
-        f"  {site.url('/a.bin')}?token=*** (at 50 %)",
+        f"  {site.url('/a.bin')}?token=***",
         f"  {queued}",
     ]
     assert len(site.starts) == 2
 
 
-def test_ctrl_c_on_a_terminal_leaves_it_in_order(
-    terminal: Callable[..., Terminal], site: Site, tmp_path: Path, wait_until: Callable[..., None]
-) -> None:
+def test_ctrl_c_on_a_terminal_leaves_it_in_order(terminal: Callable[..., Terminal], site: Site, tmp_path: Path) -> None:
     term = terminal("get", site.hold("/a.bin"))
     term.read_until(lambda: "50%" in term.text)
     term.process.send_signal(signal.SIGINT)
     assert term.read_to_end() == 130
     assert "not finished" in term.text
+    assert f"{site.url('/a.bin')} (at 50 %)" in term.text
     assert term.raw.rindex("\x1b[?25h") > term.raw.rindex("\x1b[?25l")  # the cursor is back
     assert not list(tmp_path.glob("*.part"))
 

@@ -26,11 +26,11 @@ def ended_by(process: Any, signum: int) -> str:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_it_goes_on_where_it_was_interrupted(
-    signum: int, start: Start, run: Haulier, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+    signum: int, start: Start, run: Haulier, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
     first, held, last = site.serve("/first.bin"), site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
     process = start("get", "--store", "my list.db", first, held, last, "--dest", "into")
-    wait_until(lambda: list(tmp_path.glob("into/a*.part")), "a part on disk")
+    wait_begun("into/a.bin")
     err = ended_by(process, signum)
     if signum == signal.SIGINT:
         assert process.returncode == 130
@@ -53,11 +53,11 @@ def test_it_goes_on_where_it_was_interrupted(
 
 
 def test_what_waits_already_is_not_added_twice(
-    start: Start, run: Haulier, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+    start: Start, run: Haulier, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
     held, waits, new = site.hold("/a.bin"), site.serve("/b.bin"), site.serve("/c.bin")
     process = start("get", "--store", "q.db", held, waits)
-    wait_until(lambda: list(tmp_path.glob("*.part")), "a part on disk")
+    wait_begun("a.bin")
     ended_by(process, signal.SIGKILL)
     site.gate.set()
     done = run("get", "--store", "q.db", new, waits, held)
@@ -66,10 +66,10 @@ def test_what_waits_already_is_not_added_twice(
 
 
 def test_a_store_that_is_in_use_or_no_store_is_a_usage_error(
-    start: Start, run: Haulier, site: Site, tmp_path: Path, wait_until: Callable[..., None]
+    start: Start, run: Haulier, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
     process = start("get", "--store", "q.db", site.hold("/a.bin"))
-    wait_until(lambda: list(tmp_path.glob("*.part")), "a part on disk")
+    wait_begun("a.bin")
     second = run("get", "--store", "q.db")
     assert second.returncode == 2
     assert f"in use by another engine, process {process.pid}" in second.stderr

@@ -218,7 +218,7 @@ HttpFetcher(sys.argv[1])("an-id", sys.argv[2], "A", transfer=Transfer(ticket, 1,
     url = site.on("/a", route)
     with subprocess.Popen([sys.executable, "-c", code, dest, url], env=os.environ) as process:
         assert half.wait(GUARD_S)
-        while not (dest / "a.part").exists():
+        while not (dest / "a.part.json").exists():  # it is written by who has the lock
             pass
         assert fetch(site.serve("/other/a", b"at once")).name == "a (1)", "a living process keeps its name"
         process.send_signal(signal.SIGKILL)
