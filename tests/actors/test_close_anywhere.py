@@ -55,7 +55,7 @@ def hung(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
 
 
 def given_up_on(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
-    engine.register_source("tidal", SourcePolicy(timeout=0.02, max_zombies=3))
+    engine.register_source("tidal", SourcePolicy(timeout=0.2, max_zombies=3))
     engine.wait(dispatch(engine, gatekeeper), 10)
     assert engine.stats()["tidal"]["zombies"] == 1
     return []

@@ -189,7 +189,7 @@ def test_what_is_given_up_on_before_its_impl_is_called_never_calls_it(
     engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its thread got no turn for so long: a machine that is busy, or was asleep."""
-    engine.register_source("tidal", SourcePolicy(timeout=0.05, delay=0.001))
+    engine.register_source("tidal", SourcePolicy(timeout=0.5, delay=0.001))
     called: list[str] = []
     real = SourceActor._announce
 
@@ -214,7 +214,7 @@ def test_what_is_given_up_on_before_its_impl_is_called_never_calls_it(
 
 def test_progress_keeps_a_slow_impl_alive(engine: DownloadEngine) -> None:
     def slow(download_id: str, target_id: Any, name: str, transfer: Transfer) -> str:
-        for n in range(12):
+        for n in range(60):
             if target_id == "patches":
                 engine.update_record("tidal", download_id, {"transferred": n})
             else:
@@ -222,7 +222,7 @@ def test_progress_keeps_a_slow_impl_alive(engine: DownloadEngine) -> None:
             threading.Event().wait(0.02)
         return "/x"
 
-    engine.register_source("tidal", SourcePolicy(stall_timeout=0.12), slow)
+    engine.register_source("tidal", SourcePolicy(stall_timeout=0.9), slow)
     ids = [engine.worker.dispatch("tidal", kind, "n", "f") for kind in ("patches", "transfer")]
     assert [r["state"] for r in engine.as_completed(ids, 10)] == [State.SUCCEEDED] * 2
 
@@ -230,7 +230,7 @@ def test_progress_keeps_a_slow_impl_alive(engine: DownloadEngine) -> None:
 @pytest.mark.expect_errors
 def test_too_many_zombies_bring_the_source_down(engine: DownloadEngine) -> None:
     go = threading.Event()
-    engine.register_source("tidal", SourcePolicy(timeout=0.02, max_zombies=1), lambda *_: go.wait(10) and "/x")
+    engine.register_source("tidal", SourcePolicy(timeout=0.2, max_zombies=1), lambda *_: go.wait(10) and "/x")
     ids = [engine.worker.dispatch("tidal", n, "n", "f") for n in range(4)]
     errors = {r["id"]: r["error"] for r in engine.as_completed(ids, 10)}
     assert [errors[i][:11] for i in ids] == ["timed out a", "timed out a", "source down", "source down"]

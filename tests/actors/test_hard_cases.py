@@ -27,13 +27,13 @@ def test_a_writer_that_nobody_reads_does_not_stall(engine: DownloadEngine) -> No
     ended = threading.Event()
 
     def slow(download_id: str, *_: Any) -> str:
-        for n in range(15):
+        for n in range(60):
             engine.update_record("tidal", download_id, {"transferred": n + 1})
             threading.Event().wait(0.02)
         ended.set()
         return "/x"
 
-    engine.register_source("tidal", SourcePolicy(stall_timeout=0.15))
+    engine.register_source("tidal", SourcePolicy(stall_timeout=0.9))
     download_id = dispatch(engine, slow)
     assert ended.wait(10)  # no wait(): a watcher would wake the store
     while (record := engine.get_record("tidal", download_id))["phase"] == "running":  # type: ignore[index]

@@ -104,7 +104,7 @@ def test_a_message_whose_handling_fails_is_handled_again(
 def test_what_is_looked_after_is_so_once_however_often_that_is_told_again(
     engine: DownloadEngine, gatekeeper: Any
 ) -> None:
-    engine.register_source("tidal", SourcePolicy(stall_timeout=0.2, timeout=60.0))
+    engine.register_source("tidal", SourcePolicy(stall_timeout=1.0, timeout=60.0))
     download_id = dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
     supervisor = engine._system.supervisor
