@@ -590,3 +590,57 @@ def test_no_number_is_given_twice() -> None:
     journal.page.new = dict(torn)
     journal.add(("tidal", "b"), None)
     assert [seq for seq, _ in journal.page.new.values()] == [1, 2]
+
+
+# ---- torn in the middle of a step ------------------------------------------------------------------------------------
+
+
+def tear(*_: object) -> None:
+    raise SystemExit
+
+
+@pytest.mark.parametrize("event", ["fail", "succeed", "cancel", "put_back"])
+@pytest.mark.parametrize("where", ["_changed", "_touch", "_attempted"])
+def test_what_a_torn_step_did_in_memory_is_written_down_all_the_same(
+    event: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = make()
+    transfer = running(ledger)
+    _ = add(ledger, B), write(ledger)
+
+    with monkeypatch.context() as torn:
+        torn.setattr(ledger, where, tear)
+        with pytest.raises(SystemExit):
+            ledger.apply(moved(event, transfer))
+    ledger.now = ON + 10.0
+    ledger.put_right()
+    page = write(ledger)
+    assert (list(page.touched), page.is_urgent) == ([A], True), "what only waits is as it was"
+    assert (page.paced, ledger.journal.pacing["tidal"]) == ({"tidal"}, Pacing(ON + 10.0, None))
+
+
+def test_a_start_that_was_torn_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = make()
+    (made,) = add(ledger, A)
+    write(ledger)
+    with monkeypatch.context() as torn:
+        torn.setattr(ledger, "_touch", tear)
+        with pytest.raises(SystemExit):
+            start(ledger, made)
+    ledger.put_right()
+    assert list(write(ledger).touched) == [A]
+
+
+def test_what_a_torn_landing_did_is_written_down() -> None:
+    ledger = make()
+    ledger.apply(m.Landed(running(ledger), "/x", ON + 9.0))
+    write(ledger)
+    ledger.put_right()
+    assert list(write(ledger).touched) == [A]
+
+
+def test_what_is_not_kept_is_not_written_down_either() -> None:
+    ledger = make()
+    running(ledger, ("volatile", "a"))
+    ledger.put_right()
+    assert not write(ledger)

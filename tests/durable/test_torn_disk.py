@@ -11,9 +11,17 @@ from time import monotonic
 from typing import Final
 
 import pytest
-from tests.actors.tearing import GUARD_S, STRIDE, TORN, Tear, refused, sweep
+from tests.actors.tearing import GUARD_S, STRIDE, TORN, Tear, Torn, refused, sweep
 
-from haulier import DownloadEngine, RestartPolicy, Retention, State, StoreUnavailable
+from haulier import (
+    DownloadEngine,
+    RestartPolicy,
+    Retention,
+    RetryPolicy,
+    SourcePolicy,
+    State,
+    StoreUnavailable,
+)
 from haulier import messages as m
 from haulier.actors.store import StoreActor
 from haulier.core.restarts import Restarts
@@ -22,6 +30,7 @@ from haulier.records import OPEN_PHASES
 MOST: Final = 3
 """Records that retention keeps."""
 
+ONCE_MORE: Final = RetryPolicy(stop=lambda state: state.attempt_number > 1, wait=lambda _: 0.0)
 ROOMS: Final = (
     "actors/store.py",
     "actors/durable.py",
@@ -62,20 +71,48 @@ def play(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert settled(again) == told
 
 
+def test_the_end_of_a_failure_is_on_disk_wherever_a_durable_store_is_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = count()
+    assert sweep(ROOMS, lambda tear: fail(tear, tmp_path / f"{next(numbers)}.db", monkeypatch), STRIDES) > 1000
+
+
+def fail(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is torn while a download fails twice, its starts having been written down."""
+
+    def fails(*_: object) -> str:
+        engine._system.store.ask(m.Written())
+        raise OSError("reset")
+
+    with monkeypatch.context() as patched:
+        tear.trace(patched, StoreActor)
+        with opened(path, many=1000) as engine:
+            engine.register_source("tidal", SourcePolicy(retry=ONCE_MORE), fails)
+            try:
+                engine.wait(engine.worker.dispatch("tidal", 1, "n", "f"), GUARD_S)
+            except (StoreUnavailable, Torn):
+                pass
+            tear.over = True
+            told = settled(engine)
+        with opened(path, many=1000) as again:
+            assert settled(again) == told
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[DownloadEngine]:
-    with DownloadEngine(store=str(path), retention=Retention(max_terminal=MOST)) as engine:
+def opened(path: Path, many: int = MOST) -> Iterator[DownloadEngine]:
+    with DownloadEngine(store=str(path), retention=Retention(max_terminal=many)) as engine:
         engine._system.store.restarts = Restarts(RestartPolicy(wait=lambda _: 0.0))
         yield engine
 
 
-def settled(engine: DownloadEngine) -> dict[str, str]:
-    """The states of all downloads, once they are over."""
+def settled(engine: DownloadEngine) -> dict[str, tuple[str, str | None]]:
+    """The states of all downloads and what was wrong with them, once they are over."""
     until = monotonic() + GUARD_S
     while any(each.get("phase") in OPEN_PHASES for each in engine.get_all_downloads()):
         assert monotonic() < until, engine.get_all_downloads()
         threading.Event().wait(0.001)
-    return {each["id"]: each["state"] for each in engine.get_all_downloads() if "id" in each}
+    return {each["id"]: (each["state"], each.get("error")) for each in engine.get_all_downloads() if "id" in each}
 
 
 def test_what_a_dying_store_had_yet_to_answer_is_no_download(

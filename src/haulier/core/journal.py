@@ -262,6 +262,19 @@ class DurableLedger(Ledger):
         self._touch(source, download_id)  # first: where nothing ended is kept in memory, it leaves at once
         super()._note_end(source, download_id, end)
 
+    def put_right(self) -> None:
+        """The same; and all that is more than queued is written down as it is, since nobody knows what of it was.
+
+        Where a run has ended, nobody knows when: its source waits as if that were now.
+        """
+        super().put_right()
+        for source, bucket in self.buckets.items():
+            for download_id, held in bucket.items():
+                if is_past(held) or not isinstance(held, tuple):
+                    self._touch(source, download_id)
+            if self._keeps(source) and source in self.journal.pacing:
+                self.journal.pace(source, self.now, None)
+
     # ---- what callers write ------------------------------------------------------------------------------------------
 
     def _put(self, message: m.Put) -> None:
