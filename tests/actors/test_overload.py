@@ -228,8 +228,10 @@ def test_a_subscriber_that_raises_goes_on_hearing_and_disturbs_nobody(
 def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener: Any) -> None:
     slow = Slow()
     subscription = engine.subscribe(slow, capacity=10)
+    dispatch(engine, lands, "s0")
+    assert slow.came.acquire(timeout=GUARD_S)
     ids = busy(engine)  # all of them end while it hangs in its first event
-    listener.wait_for(lambda events: len(events) == 900)
+    listener.wait_for(lambda events: len(events) == 903)
     assert all(listener.phases_of(i) == ["queued", "running", "succeeded"] for i in ids)
     assert slow.heard == []
     assert len(subscription._events) == 10
@@ -239,7 +241,7 @@ def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener:
     assert not closing.is_alive()
     slow.listen()
     subscription.thread.join(GUARD_S)
-    assert slow.heard == [*listener.events[:11], Missed(900 - 11)]
+    assert slow.heard == [*listener.events[:11], Missed(903 - 11)]
 
 
 def test_a_slow_subscriber_is_told_where_it_missed_how_many(engine: DownloadEngine, listener: Any) -> None:
