@@ -631,7 +631,7 @@ def test_a_start_that_was_torn_is_written_down(monkeypatch: pytest.MonkeyPatch) 
     assert list(write(ledger).touched) == [A]
 
 
-def test_what_a_torn_landing_did_is_written_down() -> None:
+def test_what_landed_is_written_down_anew_when_things_are_put_right() -> None:
     ledger = make()
     ledger.apply(m.Landed(running(ledger), "/x", ON + 9.0))
     write(ledger)

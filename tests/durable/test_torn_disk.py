@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 import pytest
 from tests.actors.tearing import GUARD_S, STRIDE, TORN, Tear, Torn, refused, sweep
@@ -42,66 +42,78 @@ ROOMS: Final = (
 STRIDES: Final = 5 * STRIDE
 """Where somebody is torn, an asker finds that out after a second."""
 
+Play: TypeAlias = Callable[[Tear, Path], None]
+
 pytestmark = TORN
 
 
+@pytest.fixture
+def torn_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Play], int]:
+    """``torn_anywhere(play)``: play with a new file and a store that is torn a little later each time."""
+
+    def torn_anywhere(play: Play) -> int:
+        numbers = count()
+
+        def once(tear: Tear) -> None:
+            with monkeypatch.context() as patched:
+                tear.trace(patched, StoreActor)
+                play(tear, tmp_path / f"{next(numbers)}.db")
+
+        return sweep(ROOMS, once, STRIDES)
+
+    return torn_anywhere
+
+
 def test_a_durable_store_that_is_torn_anywhere_leaves_nobody_waiting_and_nothing_untrue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    torn_anywhere: Callable[[Play], int],
 ) -> None:
-    numbers = count()
-    assert sweep(ROOMS, lambda tear: play(tear, tmp_path / f"{next(numbers)}.db", monkeypatch), STRIDES) > 5000
+    assert torn_anywhere(want_everything) > 5000
 
 
-def play(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is torn while everybody wants something of it."""
-    with monkeypatch.context() as patched:
-        tear.trace(patched, StoreActor)
-        with opened(path) as engine:
-            engine.register_source("tidal", impl=lambda *_: "/x")
-            assert refused(engine) <= 1
-            tear.over = True
-            for n in range(MOST + 1):
-                after = engine.worker.dispatch("tidal", n, "n", "f")
-                assert engine.wait(after, GUARD_S)["state"] == State.SUCCEEDED
-            told = settled(engine)
-            source, ledger = engine._system.mailboxes["tidal"].source, engine._system.ledger
-            assert (source.in_flight, source.pending, ledger.watches.callbacks) == ({}, {}, {})
-            assert (len(told), engine._system.store.failure) == (MOST, None)
-        with opened(path) as again:
-            assert settled(again) == told
+def want_everything(tear: Tear, path: Path) -> None:
+    with opened(path) as engine:
+        engine.register_source("tidal", impl=lambda *_: "/x")
+        assert refused(engine) <= 1
+        tear.over = True
+        for n in range(MOST + 1):
+            after = engine.worker.dispatch("tidal", n, "n", "f")
+            assert engine.wait(after, GUARD_S)["state"] == State.SUCCEEDED
+        told = settled(engine)
+        source, ledger = engine._system.mailboxes["tidal"].source, engine._system.ledger
+        assert (source.in_flight, source.pending, ledger.watches.callbacks) == ({}, {}, {})
+        assert (len(told), engine._system.store.failure) == (MOST, None)
+    with opened(path) as again:
+        assert settled(again) == told
 
 
 def test_the_end_of_a_failure_is_on_disk_wherever_a_durable_store_is_torn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    torn_anywhere: Callable[[Play], int],
 ) -> None:
-    numbers = count()
-    assert sweep(ROOMS, lambda tear: fail(tear, tmp_path / f"{next(numbers)}.db", monkeypatch), STRIDES) > 1000
+    assert torn_anywhere(fail_twice) > 1000
 
 
-def fail(tear: Tear, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is torn while a download fails twice, its starts having been written down."""
+def fail_twice(tear: Tear, path: Path) -> None:
+    """Each start has been written down before it fails."""
 
     def fails(*_: object) -> str:
         engine._system.store.ask(m.Written())
         raise OSError("reset")
 
-    with monkeypatch.context() as patched:
-        tear.trace(patched, StoreActor)
-        with opened(path, many=1000) as engine:
-            engine.register_source("tidal", SourcePolicy(retry=ONCE_MORE), fails)
-            try:
-                engine.wait(engine.worker.dispatch("tidal", 1, "n", "f"), GUARD_S)
-            except (StoreUnavailable, Torn):
-                pass
-            tear.over = True
-            told = settled(engine)
-        with opened(path, many=1000) as again:
-            assert settled(again) == told
+    with opened(path) as engine:
+        engine.register_source("tidal", SourcePolicy(retry=ONCE_MORE), fails)
+        try:
+            engine.wait(engine.worker.dispatch("tidal", 1, "n", "f"), GUARD_S)
+        except (StoreUnavailable, Torn):
+            pass
+        tear.over = True
+        told = settled(engine)
+    with opened(path) as again:
+        assert settled(again) == told
 
 
 @contextmanager
-def opened(path: Path, many: int = MOST) -> Iterator[DownloadEngine]:
-    with DownloadEngine(store=str(path), retention=Retention(max_terminal=many)) as engine:
+def opened(path: Path) -> Iterator[DownloadEngine]:
+    with DownloadEngine(store=str(path), retention=Retention(max_terminal=MOST)) as engine:
         engine._system.store.restarts = Restarts(RestartPolicy(wait=lambda _: 0.0))
         yield engine
 
