@@ -22,7 +22,7 @@ help:
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload, the curves, their pictures   make bench ARGS=--quick"
 	@echo "make soak    a million downloads: does anything grow?     make soak ARGS=--smoke"
-	@echo "make mutants break core/ on purpose: does a test notice?  make mutants ARGS='haulier.core.gate.*'"
+	@echo "make mutants break core/ on purpose: does a test notice?  make mutants ARGS='haulier._engine.core.gate.*'"
 	@echo "make clean   remove .venv and what the tools leave behind"
 
 demo: .venv/.demo

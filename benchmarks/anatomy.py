@@ -26,17 +26,17 @@ from benchmarks.figures import describe_machine, dumps, folder_for, machine, mar
 from benchmarks.fresh import command
 from benchmarks.harness import positive
 from benchmarks.w1 import W1
-from haulier import messages as m
-from haulier.actors import durable
-from haulier.actors.bell import Bell
-from haulier.actors.ids import new_id
-from haulier.actors.mailbox import Mailbox
-from haulier.actors.source import SourceActor
-from haulier.actors.store import Store
-from haulier.actors.tickets import text_of_ticket
-from haulier.core.journal import DurableLedger
-from haulier.core.ledger import Ledger
-from haulier.storage import open_storage
+from haulier._engine import messages as m
+from haulier._engine.core.journal import DurableLedger
+from haulier._engine.core.ledger import Ledger
+from haulier._engine.shells import durable
+from haulier._engine.shells.ids import new_id
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.slot import SourceActor
+from haulier._engine.shells.store import Store
+from haulier._engine.shells.tickets import text_of_ticket
+from haulier._engine.storage import open_storage
+from haulier._threads.bell import Bell
 from haulier.transfer import Transfer
 
 __all__ = ["main"]

@@ -53,25 +53,25 @@ def _replace(owner: Any, name: str, by: Any) -> None:
 def _ids_one_by_one() -> None:
     from uuid import uuid4
 
-    from haulier import worker
+    from haulier._engine import worker
 
     _replace(worker, "new_id", lambda: str(uuid4()))
 
 
 def _two_messages() -> None:
-    from haulier.core.source import Source
+    from haulier._engine.core.source import Source
 
     _replace(Source, "turn", lambda *_: None)  # 'it is not that simple': settle, then take
 
 
 def _wake_the_store() -> None:
-    from haulier.actors import store
+    from haulier._engine.shells import store
 
     _replace(store.Store, "_listen", lambda self: setattr(self, "_patience", 1))
 
 
 def _records_at_once() -> None:
-    from haulier.core.ledger import Ledger
+    from haulier._engine.core.ledger import Ledger
 
     added = Ledger._added
 
@@ -83,13 +83,13 @@ def _records_at_once() -> None:
 
 
 def _impls_in_tickets() -> None:
-    from haulier import worker
+    from haulier._engine import worker
 
     _replace(worker, "_place_of", lambda mailbox, impl: impl)
 
 
 def _back_to_the_inbox() -> None:
-    from haulier.actors.mailbox import Mailbox
+    from haulier._engine.shells.mailbox import Mailbox
 
     def report(self: Any, transfer: Any, outcome: Any, slot: Any) -> None:
         with self.lock:
@@ -109,20 +109,20 @@ def _now() -> tuple[float, float]:
 
 
 def _never_give_way() -> None:
-    from haulier.actors import source
+    from haulier._engine.shells import slot
 
-    _replace(source, "BREATH_S", 1e9)
+    _replace(slot, "BREATH_S", 1e9)
 
 
 def _no_hand_off() -> None:
-    from haulier.actors.mailbox import Mailbox
+    from haulier._engine.shells.mailbox import Mailbox
 
     _replace(Mailbox, "is_idle", property(lambda self: False))
 
 
 def _always_hand_off() -> None:
-    from haulier import worker
-    from haulier.actors.mailbox import Mailbox
+    from haulier._engine import worker
+    from haulier._engine.shells.mailbox import Mailbox
 
     _replace(worker, "BETWEEN_S", -1.0)
 
@@ -135,21 +135,21 @@ def _always_hand_off() -> None:
 
 
 def _blunt_timers() -> None:
-    from haulier.actors import actor
+    from haulier._engine.shells import actor
 
     _replace(actor, "sharpen_timers", lambda: None)
 
 
 def _a_commit_for_each() -> None:
-    from haulier.actors.durable import DurableStore
+    from haulier._engine.shells.durable import DurableStore
 
     drain = DurableStore._drain_some
     _replace(DurableStore, "_drain_some", lambda self, count: drain(self, 1))
 
 
 def _whole_records() -> None:
-    from haulier.actors import rows
-    from haulier.core.entry import view
+    from haulier._engine.core.entry import view
+    from haulier._engine.shells import rows
 
     _replace(rows, "_landed_text", lambda held: rows._text(view(held)))
 

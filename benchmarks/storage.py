@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.figures import describe_machine, folder_for, machine
 from benchmarks.fresh import RunError, command
 from benchmarks.harness import positive
+from haulier._engine.storage import Attempt, Batch, Change, Row, open_storage
+from haulier._engine.storage.codec import encode
 from haulier.records import first_record
-from haulier.storage import Attempt, Batch, Change, Row, open_storage
-from haulier.storage.codec import encode
 
 BATCH_ROWS: Final = 1000
 ROWS: Final = 100_000

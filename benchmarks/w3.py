@@ -49,7 +49,7 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
 
 def measure_waits(_: object, sizes: Mapping[str, int]) -> Sample:
     """What the machine allows: as many threads that wait for the end of a delay, as slots do, and do nothing else."""
-    from haulier.actors.timers import sharpen_timers  # no other contender is to import haulier
+    from haulier._threads.timers import sharpen_timers  # no other contender is to import haulier
 
     delay_s = sizes["delay-ms"] / 1000
     late_us: list[float] = []

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 
-from haulier.actors.subscription import Subscription
-from haulier.core.status import Explanation, SourceStatus
-from haulier.engine import DownloadEngine
+from haulier._engine.core.status import Explanation, SourceStatus
+from haulier._engine.engine import DownloadEngine
+from haulier._engine.worker import BackgroundDownloadWorker, Wanted
+from haulier._threads.subscription import Subscription
 from haulier.errors import (
     DownloadCancelled,
     EngineClosed,
@@ -28,7 +29,6 @@ from haulier.events import Changed, Discarded, Event, Missed, Removed
 from haulier.policies import RestartPolicy, Retention, RetryPolicy, SourcePolicy
 from haulier.records import Phase, Record, State
 from haulier.transfer import Transfer, current_transfer
-from haulier.worker import BackgroundDownloadWorker, Wanted
 
 __all__ = [
     "BackgroundDownloadWorker",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from haulier.cli import main
+from haulier._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,7 +28,7 @@ from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
-from haulier.log import Log
+from haulier._threads.log import Log
 
 __all__ = ["Trace"]
 

@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from haulier.bench.course import course
-from haulier.bench.scenario import Scenario
-from haulier.bench.simulated import Stopped, simulate
-from haulier.cli.bench.lanes import draw
+from haulier._cli.bench.course import course
+from haulier._cli.bench.lanes import draw
+from haulier._cli.bench.scenario import Scenario
+from haulier._cli.bench.simulated import Stopped, simulate
 from haulier.verify import verify
 
 BENCH = [sys.executable, "-m", "haulier", "bench"]
@@ -141,7 +141,7 @@ def test_the_png_is_one(tmp_path: Path) -> None:
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path) -> None:
     hide = "import sys; sys.modules['matplotlib'] = None\n"
-    hide += "from haulier.cli import main; sys.exit(main(sys.argv[1:]))"
+    hide += "from haulier._cli import main; sys.exit(main(sys.argv[1:]))"
     picture = tmp_path / "lanes.svg"
     command = [sys.executable, "-c", hide, "bench", "--simulate"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from haulier.bench.course import Course, course
-from haulier.bench.measures import measure
-from haulier.bench.real import run
-from haulier.bench.scenario import Scenario
-from haulier.bench.service import Service
-from haulier.bench.simulated import simulate
+from haulier._cli.bench.course import Course, course
+from haulier._cli.bench.measures import measure
+from haulier._cli.bench.real import run
+from haulier._cli.bench.scenario import Scenario
+from haulier._cli.bench.service import Service
+from haulier._cli.bench.simulated import simulate
 from haulier.verify import verify
 
 PAIRS = [

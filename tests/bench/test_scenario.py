@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulier import DownloadEngine
-from haulier.bench.scenario import Scenario
-from haulier.bench.service import Service, recorded, service
+from haulier._cli.bench.scenario import Scenario
+from haulier._cli.bench.service import Service, recorded, service
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 60), st.sampled_from([None, 3.0]))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haulier.bench.course import Course, course
-from haulier.bench.measures import Measures, jain, measure, quantile
-from haulier.bench.scenario import Scenario
-from haulier.bench.service import Service
-from haulier.bench.simulated import TICK, simulate
+from haulier._cli.bench.course import Course, course
+from haulier._cli.bench.measures import Measures, jain, measure, quantile
+from haulier._cli.bench.scenario import Scenario
+from haulier._cli.bench.service import Service
+from haulier._cli.bench.simulated import TICK, simulate
 from haulier.verify import verify
 
 

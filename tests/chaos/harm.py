@@ -20,12 +20,12 @@ from tests.chaos.books import Books
 from tests.chaos.plan import Action
 from tests.chaos.world import Clock, doze
 
-from haulier.actors import supervisor
-from haulier.actors.bell import Bell
-from haulier.actors.mailbox import Mailbox
-from haulier.actors.source import SourceActor
-from haulier.actors.store import Store
-from haulier.actors.supervisor import Supervisor
+from haulier._engine.shells import supervisor
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.slot import SourceActor
+from haulier._engine.shells.store import Store
+from haulier._engine.shells.supervisor import Supervisor
+from haulier._threads.bell import Bell
 
 __all__ = ["Killed", "Killer", "clock_patched", "sabotaged", "unaudited"]
 

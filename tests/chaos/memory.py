@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from haulier import DownloadEngine, Subscription, Transfer
-from haulier.actors.mailbox import Mailbox
-from haulier.actors.source import SourceActor
-from haulier.actors.store import Store, StoreActor
-from haulier.actors.supervisor import Supervisor, SupervisorActor
-from haulier.actors.system import System
-from haulier.core.entry import Entry
-from haulier.core.ledger import Ledger
-from haulier.core.source import Source
+from haulier._engine.core.entry import Entry
+from haulier._engine.core.ledger import Ledger
+from haulier._engine.core.source import Source
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.slot import SourceActor
+from haulier._engine.shells.store import Store, StoreActor
+from haulier._engine.shells.supervisor import Supervisor, SupervisorActor
+from haulier._engine.shells.system import System
 from haulier.trace import Trace
 
 __all__ = ["alive", "resident_bytes"]

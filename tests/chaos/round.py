@@ -29,7 +29,7 @@ from tests.chaos.strangers import Strangers
 from tests.chaos.world import CLOSER, GUARD_S, World, doze
 
 from haulier import DownloadEngine, Retention
-from haulier.core.entry import view
+from haulier._engine.core.entry import view
 
 __all__ = ["play"]
 

@@ -15,8 +15,8 @@ from tests.chaos.report import FAULTS, PROMISES, table
 from tests.chaos.round import play
 
 from haulier import SourcePolicy
-from haulier.core.gate import Gate
-from haulier.core.source import Source
+from haulier._engine.core.gate import Gate
+from haulier._engine.core.source import Source
 from haulier.records import Record
 from haulier.transfer import Transfer
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haulier.cli.arguments import parser
-from haulier.cli.completion import _actions
+from haulier._cli.arguments import parser
+from haulier._cli.completion import _actions
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Haulier

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from haulier.cli.arguments import UsageError
-from haulier.cli.places import place_of
-from haulier.cli.values import byte_count, jitter
+from haulier._cli.arguments import UsageError
+from haulier._cli.places import place_of
+from haulier._cli.values import byte_count, jitter
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Haulier, Site

@@ -12,9 +12,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from haulier.cli.board import Bar, Board, SourceLine, state_of
-from haulier.cli.table import draw
-from haulier.core.status import SourceStatus
+from haulier._cli.board import Bar, Board, SourceLine, state_of
+from haulier._cli.table import draw
+from haulier._engine.core.status import SourceStatus
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Site, Terminal

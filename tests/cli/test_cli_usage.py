@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haulier.cli import main
+from haulier._cli import main
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Haulier, Site
@@ -121,7 +121,7 @@ def test_version_and_a_missing_command(capfd: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("missing", ["rich", "urllib3"])
 def test_without_the_extra_it_says_what_to_install(missing: str, tmp_path: Path) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; from haulier.cli import main; sys.exit(main(['demo']))"
+    code = f"import sys; sys.modules[{missing!r}] = None; from haulier._cli import main; sys.exit(main(['demo']))"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=env, cwd=tmp_path

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.source import Source
+from haulier._engine import messages as m
+from haulier._engine.core.source import Source
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 

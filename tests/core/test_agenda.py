@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulier.core.agenda import Agenda
+from haulier._engine.core.agenda import Agenda
 
 
 def test_an_empty_agenda_has_nothing_due() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import tenacity
 
-from haulier import messages as m
-from haulier.core.entry import view
-from haulier.core.ledger import Ledger
-from haulier.core.outcome import Again, PutBack
-from haulier.core.shelf import ended_on
+from haulier._engine import messages as m
+from haulier._engine.core.entry import view
+from haulier._engine.core.ledger import Ledger
+from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.shelf import ended_on
 from haulier.policies import RestartPolicy, Retention
 from haulier.transfer import Transfer
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.entry import Entry, Held, News, entry_of, past, phase_of, record_of, view
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Entry, Held, News, entry_of, past, phase_of, record_of, view
 from haulier.transfer import Transfer
 
 

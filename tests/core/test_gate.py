@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulier.core.gate import Gate
+from haulier._engine.core.gate import Gate
 from haulier.policies import SourcePolicy
 
 SECONDS = st.integers(0, 80).map(lambda eighths: eighths / 8)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.entry import Entry, view
-from haulier.core.journal import Attempted, DurableLedger, Journal, Key, Pacing, Page, standing_of
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Entry, view
+from haulier._engine.core.journal import Attempted, DurableLedger, Journal, Key, Pacing, Page, standing_of
 from haulier.events import Changed
 from haulier.policies import Retention
 from haulier.transfer import Transfer

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.entry import Entry, view
-from haulier.core.ledger import Ledger
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Entry, view
+from haulier._engine.core.ledger import Ledger
 from haulier.policies import Retention
 from haulier.records import Record
 from haulier.transfer import Transfer

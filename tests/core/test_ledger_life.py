@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.entry import view
-from haulier.core.ledger import Ledger
+from haulier._engine import messages as m
+from haulier._engine.core.entry import view
+from haulier._engine.core.ledger import Ledger
 from haulier.events import Changed, Discarded, Removed
 from haulier.policies import Retention
 from haulier.records import Record

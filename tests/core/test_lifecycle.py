@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulier.core.lifecycle import TABLE, next_phase
+from haulier._engine.core.lifecycle import TABLE, next_phase
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES
 
 PHASES = ["queued", "running", "backing_off", "succeeded", "failed", "cancelled"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tenacity
 
-from haulier.core.outcome import Again, Failed, PutBack, Stopped, judge, text_of
+from haulier._engine.core.outcome import Again, Failed, PutBack, Stopped, judge, text_of
 from haulier.errors import DownloadCancelled, PermanentError, Throttled
 from haulier.policies import RetryPolicy, SourcePolicy
 

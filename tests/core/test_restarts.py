@@ -9,7 +9,7 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulier.core.restarts import GiveUp, RestartAt, Restarts
+from haulier._engine.core.restarts import GiveUp, RestartAt, Restarts
 from haulier.policies import RestartPolicy
 
 CRASH = SystemExit("gone")

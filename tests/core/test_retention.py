@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haulier import messages as m
-from haulier.core.ledger import Ledger
+from haulier._engine import messages as m
+from haulier._engine.core.ledger import Ledger
 from haulier.events import Changed, Removed
 from haulier.policies import Retention
 from haulier.records import Record

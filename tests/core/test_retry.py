@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from haulier.core.retry import GiveUp, RetryIn, decide
+from haulier._engine.core.retry import GiveUp, RetryIn, decide
 from haulier.errors import DownloadCancelled, PermanentError
 from haulier.policies import RetryPolicy
 

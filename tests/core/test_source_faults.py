@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import tenacity
 
-from haulier import messages as m
-from haulier.core.outcome import Again, PutBack
-from haulier.core.status import Outlook
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.status import Outlook
 from haulier.policies import RestartPolicy, SourcePolicy
 
 ON = 1_000_000.0

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
 
 ON = 1_000_000.0
 AT = 100.0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from haulier import messages as m
-from haulier.core.outcome import Again, PutBack
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, PutBack
 from haulier.errors import EngineClosed, SourceDown
 from haulier.policies import SourcePolicy
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
-from haulier.core.status import Outlook
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.core.status import Outlook
 
 ON = 1_000_000.0
 Make = Callable[..., Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
+from haulier._engine import messages as m
 
 ON = 1_000_000.0
 Make = Callable[..., Any]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tenacity
 
-from haulier import messages as m
-from haulier.core.outcome import Again, Outcome, PutBack, Stopped
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, Outcome, PutBack, Stopped
 from haulier.policies import RestartPolicy
 
 ON = 1_000_000.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from haulier import messages as m
-from haulier.core.outcome import PutBack
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import PutBack
 
 ON = 1_000_000.0
 Make = Callable[..., Any]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.core.outcome import Again, PutBack
-from haulier.core.status import Explanation, explanation_of, status_of
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.status import Explanation, explanation_of, status_of
 
 ON = 1_000_000.0
 Make = Callable[..., Any]

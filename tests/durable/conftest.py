@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from haulier import DownloadEngine, StoreUnavailable
-from haulier import messages as m
-from haulier.storage.protocol import Batch, Storage
+from haulier._engine import messages as m
+from haulier._engine.storage.protocol import Batch, Storage
 from haulier.verify import verify
 
 GUARD_S = 10.0

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from haulier import Retention, StoreUnavailable
-from haulier import messages as m
-from haulier.actors.durable import DurableStore
-from haulier.actors.mailbox import Mailbox
-from haulier.actors.recovery import INTERRUPTED, Recovery
-from haulier.actors.rows import held_in
-from haulier.actors.tickets import ticket_of
-from haulier.core.entry import is_terminal, phase_of, view
-from haulier.core.journal import DurableLedger, standing_of
+from haulier._engine import messages as m
+from haulier._engine.core.entry import is_terminal, phase_of, view
+from haulier._engine.core.journal import DurableLedger, standing_of
+from haulier._engine.shells.durable import DurableStore
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.recovery import INTERRUPTED, Recovery
+from haulier._engine.shells.rows import held_in
+from haulier._engine.shells.tickets import ticket_of
+from haulier._engine.storage.memory import MemoryStorage
 from haulier.policies import SourcePolicy
 from haulier.records import TERMINAL_PHASES
-from haulier.storage.memory import MemoryStorage
 from haulier.transfer import Transfer
 
 SOURCE, ON = "s", 1_000_000.0

@@ -9,7 +9,7 @@ import pytest
 import tenacity
 
 from haulier import DownloadEngine, PermanentError, Retention, RetryPolicy, SourcePolicy, StoreUnavailable, Wanted
-from haulier import messages as m
+from haulier._engine import messages as m
 
 GUARD_S = 10.0
 
@@ -185,7 +185,7 @@ def test_what_is_too_old_goes(durable: Any, monkeypatch: pytest.MonkeyPatch) -> 
     engine.remove_record("s", over[0])
     prune(engine)
     assert ids(engine.history()) == over[::-1]
-    monkeypatch.setattr("haulier.actors.durable.time", lambda: time() + 101.0)
+    monkeypatch.setattr("haulier._engine.shells.durable.time", lambda: time() + 101.0)
     prune(engine)
     assert ids(engine.history()) == [over[1]], "it is in memory"
 

@@ -219,7 +219,7 @@ def test_what_is_due_by_then_comes_first_in_the_old_order(
     engine.pause("s")
     ids += [engine.worker.dispatch("s", n, "n", "f") for n in (3, 4)]
     durable.kill()
-    monkeypatch.setattr("haulier.actors.recovery.time", lambda: time() + 2 * ONE_DAY)
+    monkeypatch.setattr("haulier._engine.shells.recovery.time", lambda: time() + 2 * ONE_DAY)
     again = durable.open()
     assert [again.explain(each)["position"] for each in ids] == [0, 1, 2, 3, 4]
     impl.ran.clear()
@@ -442,7 +442,7 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever(
     engine.register_source("s", impl=fetch)
     engine.wait(many(engine, 1)[0], GUARD_S)
     durable.kill()
-    monkeypatch.setattr("haulier.actors.recovery.time", lambda: time() - 400 * ONE_DAY)
+    monkeypatch.setattr("haulier._engine.shells.recovery.time", lambda: time() - 400 * ONE_DAY)
     again = durable.open()
     assert next_start(again) <= time() + ONE_DAY
 
@@ -460,7 +460,7 @@ def test_what_is_to_be_waited_out_is_no_longer_when_the_clock_was_set_back(
     on = time()
     for clock in (on - 400 * ONE_DAY, on - 400 * ONE_DAY + 1):  # what was found out is written down
         durable.kill()
-        monkeypatch.setattr("haulier.actors.recovery.time", lambda clock=clock: clock)
+        monkeypatch.setattr("haulier._engine.shells.recovery.time", lambda clock=clock: clock)
         again = durable.open()
         again.register_source("s", policy, impl=impl)
         explained = again.explain(download_id)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulier import StoreUnavailable
-from haulier import messages as m
-from haulier.actors.rows import attempt_in, held_in, history_row, written
-from haulier.core.entry import Past, view
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Past, view
+from haulier._engine.shells.rows import attempt_in, held_in, history_row, written
+from haulier._engine.storage.protocol import Attempt, Row
 from haulier.records import Record
-from haulier.storage.protocol import Attempt, Row
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 MOMENTS = st.floats(0, 4e9)

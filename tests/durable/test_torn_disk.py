@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final, TypeAlias
 
 import pytest
-from tests.actors.tearing import GUARD_S, STRIDE, TORN, Tear, Torn, refused, sweep
+from tests.shells.tearing import GUARD_S, STRIDE, TORN, Tear, Torn, refused, sweep
 
 from haulier import (
     DownloadEngine,
@@ -22,9 +22,9 @@ from haulier import (
     State,
     StoreUnavailable,
 )
-from haulier import messages as m
-from haulier.actors.store import StoreActor
-from haulier.core.restarts import Restarts
+from haulier._engine import messages as m
+from haulier._engine.core.restarts import Restarts
+from haulier._engine.shells.store import StoreActor
 from haulier.records import OPEN_PHASES
 
 MOST: Final = 3
@@ -32,8 +32,8 @@ MOST: Final = 3
 
 ONCE_MORE: Final = RetryPolicy(stop=lambda state: state.attempt_number > 1, wait=lambda _: 0.0)
 ROOMS: Final = (
-    "actors/store.py",
-    "actors/durable.py",
+    "shells/store.py",
+    "shells/durable.py",
     "core/ledger.py",
     "core/shelf.py",
     "core/entry.py",

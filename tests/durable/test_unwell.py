@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from haulier import Changed, DownloadEngine, SourcePolicy, StoreUnavailable, Wanted
-from haulier import messages as m
+from haulier._engine import messages as m
 
 GUARD_S = 10.0
 

@@ -16,10 +16,10 @@ import pytest
 
 import haulier
 from haulier import aio
-from haulier import messages as m
-from haulier.actors import backlog
+from haulier._engine import messages as m
+from haulier._engine.shells import backlog
+from haulier._engine.worker import BackgroundDownloadWorker
 from haulier.aio.loops import soon
-from haulier.worker import BackgroundDownloadWorker
 
 if TYPE_CHECKING:
     from tests.conftest import Gatekeeper

@@ -12,7 +12,7 @@ import pytest
 
 import haulier
 from haulier import DownloadEngine, SourcePolicy
-from haulier.actors.actor import Mail
+from haulier._engine.shells.actor import Mail
 
 
 def impl(download_id: str, target_id: Any, display_name: str) -> str:

@@ -97,4 +97,4 @@ def test_a_log_handler_that_raises_costs_nothing(
 def test_a_line_says_where_it_was_logged(engine: DownloadEngine, caplog: pytest.LogCaptureFixture) -> None:
     engine.add_record("tidal", "theirs", {})
     engine.add_record("tidal", "theirs", {})
-    assert [(record.filename, record.funcName) for record in caplog.records] == [("recordkeeper.py", "add_record")]
+    assert [(record.filename, record.funcName) for record in caplog.records] == [("records_api.py", "add_record")]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from haulier import DownloadEngine
-from haulier import messages as m
-from haulier.actors.backlog import BACKLOG
-from haulier.worker import Wanted
+from haulier._engine import messages as m
+from haulier._engine.shells.backlog import BACKLOG
+from haulier._engine.worker import Wanted
 
 GUARD_S = 30.0
 

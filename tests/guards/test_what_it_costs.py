@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from haulier import DownloadEngine
-from haulier import messages as m
-from haulier.actors.backlog import BACKLOG
-from haulier.actors.bell import Bell
+from haulier._engine import messages as m
+from haulier._engine.shells.backlog import BACKLOG
+from haulier._threads.bell import Bell
 
 GUARD_S = 30.0
 

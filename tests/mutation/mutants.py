@@ -1,6 +1,6 @@
 """Mutate core/ and say what lives: mutmut runs tests/core on each mutant, and tests/simulation sees what that leaves.
 
-    python tests/mutation/mutants.py [PATTERN ...]    names of mutants, such as 'haulier.core.gate.*'; none: all
+    python tests/mutation/mutants.py [PATTERN ...]    names of mutants, such as 'haulier._engine.core.gate.*'; none: all
 
 A mutant that lives is to be killed by a test or explained in ``explained.txt``: the function, and what a line of it
 becomes; ``…`` stands for anything, and a line with it for any number of mutants. Exit status 1: a mutant lives that is
@@ -34,7 +34,7 @@ def prepare() -> None:
     for name in ("src", "tests"):
         shutil.copytree(ROOT / name, WORKPLACE / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", WORKPLACE)
-    for module in (WORKPLACE / "src/haulier/core").glob("*.py"):
+    for module in (WORKPLACE / "src/haulier/_engine/core").glob("*.py"):
         code = module.read_text(encoding="utf-8")
         code = PROPERTY.sub(r"    \2 = \1(lambda self: self.\2_())\n\n    def \2_(self)", code)
         module.write_text(code, encoding="utf-8")
@@ -54,7 +54,7 @@ def verdicts() -> dict[str, str]:
 
 def described(name: str) -> str:
     """A mutant by what it is; its name has a number that changes with the function."""
-    module, _, function = name.removeprefix("haulier.core.").partition(".")
+    module, _, function = name.removeprefix("haulier._engine.core.").partition(".")
     function = function.partition("__mutmut_")[0].removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
     becomes = [line[1:].strip() for line in told("show", name) if re.match(r"\+(?!\+\+)", line)]
     return f"{module}.{function}: {' '.join(becomes)}"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from haulier.core.gate import Gate
-from haulier.core.line import Line
-from haulier.core.source import Source
-from haulier.core.status import Outlook
+from haulier._engine.core.gate import Gate
+from haulier._engine.core.queue import Line
+from haulier._engine.core.source import Source
+from haulier._engine.core.status import Outlook
 from haulier.policies import SourcePolicy
 from haulier.testing import Simulator
 

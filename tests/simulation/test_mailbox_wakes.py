@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from haulier import messages as m
-from haulier.actors.mailbox import Mailbox
-from haulier.actors.source import SourceActor
-from haulier.core.outcome import PutBack
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import PutBack
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.slot import SourceActor
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from haulier.core.source import Source
+from haulier._engine.core.source import Source
 from haulier.errors import EngineClosed, QueueFull, SourceDown, Throttled
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy
 from haulier.testing import Simulator, VirtualClock

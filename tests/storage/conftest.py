@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, cast
 
 import pytest
 
-from haulier.storage import Attempt, GateRow, Row, Storage, open_storage
-from haulier.storage.memory import MemoryStorage
+from haulier._engine.storage import Attempt, GateRow, Row, Storage, open_storage
+from haulier._engine.storage.memory import MemoryStorage
 
 Open: TypeAlias = Callable[[], Storage]
 

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from haulier.storage import Attempt, Batch, Change, GateRow, Row, Storage, open_storage
-from haulier.storage.codec import encode
-from haulier.storage.memory import MemoryStorage
+from haulier._engine.storage import Attempt, Batch, Change, GateRow, Row, Storage, open_storage
+from haulier._engine.storage.codec import encode
+from haulier._engine.storage.memory import MemoryStorage
 
 names = st.sampled_from(["tidal", "you\0tube", "half \udc80", "\x1a", "'é🎵"])
 ids = st.sampled_from([f"d{n}" for n in range(5)])

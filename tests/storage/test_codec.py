@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulier import StoreUnavailable
-from haulier.storage.codec import DEEPEST, decode, encode, escape, unescape
+from haulier._engine.storage.codec import DEEPEST, decode, encode, escape, unescape
 
 atoms = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(atoms, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)

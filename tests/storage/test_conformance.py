@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from haulier import StoreLocked, StoreUnavailable
-from haulier.storage import Attempt, Batch, Change, Cursor, GateRow, Row, Storage
-from haulier.storage.codec import LONGEST, decode, encode
-from haulier.storage.memory import MemoryStorage
+from haulier._engine.storage import Attempt, Batch, Change, Cursor, GateRow, Row, Storage
+from haulier._engine.storage.codec import LONGEST, decode, encode
+from haulier._engine.storage.memory import MemoryStorage
 
 ODD_NAMES = [
     "",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from haulier.storage import Batch, Storage, open_storage
+from haulier._engine.storage import Batch, Storage, open_storage
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +96,10 @@ def test_without_psycopg_it_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["psycopg"] = None
-import haulier.storage
-haulier.storage.open_storage("haulier.db").close()
+import haulier._engine.storage
+haulier._engine.storage.open_storage("haulier.db").close()
 try:
-    haulier.storage.open_storage("postgres://user:secret@host/db")
+    haulier._engine.storage.open_storage("postgres://user:secret@host/db")
 except ImportError as error:
     print(error)
 """
@@ -109,6 +109,6 @@ except ImportError as error:
 
 
 def test_the_engine_alone_loads_no_database() -> None:
-    program = "import sys, haulier, haulier.storage; print({'sqlite3', 'psycopg'} & sys.modules.keys())"
+    program = "import sys, haulier, haulier._engine.storage; print({'sqlite3', 'psycopg'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
     assert done.stdout == "set()\n", done.stderr

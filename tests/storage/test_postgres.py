@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from haulier import StoreLocked, StoreUnavailable
-from haulier.storage import Batch, GateRow, Storage, open_storage, sql
+from haulier._engine.storage import Batch, GateRow, Storage, open_storage, sql
 
 GUARD_S = 20.0
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from haulier import ForkedEngine, StoreLocked
-from haulier.storage import Batch, Storage, open_storage
+from haulier._engine.storage import Batch, Storage, open_storage
 
 PROGRAMS = Path(__file__).parent / "programs"
 GUARD_S = 30.0

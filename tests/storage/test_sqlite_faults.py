@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from haulier import StoreUnavailable
-from haulier.storage import Batch, Change, GateRow, Storage, open_storage, sqlite
+from haulier._engine.storage import Batch, Change, GateRow, Storage, open_storage, sqlite
 
 FILLER = f'"{"x" * 5000}"'
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from haulier import StoreLocked, StoreUnavailable
-from haulier.storage import Batch, Storage, open_storage, sql, sqlite
+from haulier._engine.storage import Batch, Storage, open_storage, sql, sqlite
 
 
 @pytest.fixture

@@ -11,19 +11,19 @@ from functools import partial
 from types import EllipsisType
 from typing import Any, TypeVar
 
-from haulier import engine as sync
-from haulier import messages as m
-from haulier.actors.waiting import ended
+from haulier._engine import engine as sync
+from haulier._engine import messages as m
+from haulier._engine.core.status import Explanation, SourceStatus
+from haulier._engine.shells.waiting import ended
+from haulier._engine.storage.protocol import Attempt, HistoryRow
+from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier.aio.events import Events
 from haulier.aio.loops import first, on_a_thread, soon
 from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
-from haulier.core.status import Explanation, SourceStatus
 from haulier.errors import UnknownDownload
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import Record
-from haulier.storage.protocol import Attempt, HistoryRow
 from haulier.transfer import running
-from haulier.worker import BackgroundDownloadWorker as SyncWorker
 
 __all__ = ["DownloadEngine"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from haulier.actors.subscription import Subscription
-from haulier.actors.system import System
+from haulier._engine.shells.system import System
+from haulier._threads.subscription import Subscription
 from haulier.aio.loops import soon
 from haulier.events import Event
 

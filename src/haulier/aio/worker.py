@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from haulier import messages as m
-from haulier.worker import BackgroundDownloadWorker as SyncWorker
-from haulier.worker import Wanted
+from haulier._engine import messages as m
+from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
+from haulier._engine.worker import Wanted
 
 __all__ = ["BackgroundDownloadWorker", "check_blocking"]
 

@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import urllib3
 
+from haulier._threads.log import Log
 from haulier.errors import PermanentError
 from haulier.fetchers.access import Cookies, Netrc, checked_proxy, proxy_for, proxy_secret
 from haulier.fetchers.faults import no_answer
 from haulier.fetchers.sockets import Watch, close_pools, pool_manager
 from haulier.fetchers.urls import Target, redacted
-from haulier.log import Log
 
 __all__ = ["Exchange", "Reply", "checked_headers"]
 

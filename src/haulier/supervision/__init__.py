@@ -13,7 +13,7 @@ It needs no engine. After Erlang/OTP's supervisors, one for one: no child's cras
 
 from __future__ import annotations
 
-from haulier.actors.subscription import Subscription
+from haulier._threads.subscription import Subscription
 from haulier.errors import ForkedSupervisor, SupervisorStopped
 from haulier.events import Missed
 from haulier.policies import RestartPolicy

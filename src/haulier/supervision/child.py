@@ -11,7 +11,7 @@ from typing import Any
 
 import pykka
 
-from haulier.core.restarts import GiveUp, RestartAt, Restarts
+from haulier._engine.core.restarts import GiveUp, RestartAt, Restarts
 from haulier.policies import RestartPolicy
 from haulier.supervision.life import Life, supervised
 from haulier.supervision.mailbox import Mailbox

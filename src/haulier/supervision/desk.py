@@ -10,9 +10,9 @@ from math import inf
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
-from haulier.actors.bell import Bell
-from haulier.core.agenda import Agenda
-from haulier.log import Log
+from haulier._engine.core.agenda import Agenda
+from haulier._threads.bell import Bell
+from haulier._threads.log import Log
 
 __all__ = ["WATCH_S", "Desk"]
 

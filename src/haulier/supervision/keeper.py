@@ -14,9 +14,9 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from haulier.core.restarts import GiveUp, RestartAt
+from haulier._engine.core.restarts import GiveUp, RestartAt
+from haulier._threads.log import Log
 from haulier.errors import ForkedSupervisor, SupervisorStopped
-from haulier.log import Log
 from haulier.supervision.child import Child
 from haulier.supervision.desk import WATCH_S, Desk
 from haulier.supervision.life import Life

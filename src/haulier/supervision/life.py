@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pykka
 
-from haulier.core.restarts import GiveUp, RestartAt
-from haulier.log import Log
+from haulier._engine.core.restarts import GiveUp, RestartAt
+from haulier._threads.log import Log
 from haulier.supervision.mailbox import Envelope, OwnStop, Stop
 
 if TYPE_CHECKING:

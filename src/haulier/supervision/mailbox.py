@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import pykka
 from pykka.messages import _ActorStop as Stop
 
-from haulier.actors.bell import Bell
+from haulier._threads.bell import Bell
 
 __all__ = ["Envelope", "Mailbox", "OwnStop", "Stop"]
 

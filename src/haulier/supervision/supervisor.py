@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 
 import pykka
 
-from haulier.actors.subscription import Subscription
+from haulier._threads.subscription import Subscription
 from haulier.policies import RestartPolicy, check_int, check_seconds
 from haulier.supervision.child import Child
 from haulier.supervision.keeper import JOIN_S, Keeper

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from haulier.core.source import Source
-from haulier.core.status import Explanation, explanation_of, status_of
+from haulier._engine.core.source import Source
+from haulier._engine.core.status import Explanation, explanation_of, status_of
 from haulier.testing.books import Books
 from haulier.testing.clock import VirtualClock
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
-from haulier import messages as m
-from haulier.core.agenda import Agenda
+from haulier._engine import messages as m
+from haulier._engine.core.agenda import Agenda
 from haulier.policies import Retention, SourcePolicy
 from haulier.testing.slots import Slots
 from haulier.testing.turns import FREE, LOCK, Steps, Wait

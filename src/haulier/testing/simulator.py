@@ -1,7 +1,7 @@
 """One source with its slots, callers, supervisor and store, as threads that take a step only when told.
 
-The rules are the very classes of ``haulier.core``; around them is a script of the shells in ``haulier.actors``. Whoever
-drives a simulator (Hypothesis, say) chooses who steps next, and when time passes; a ``Witness`` looks on and raises
+The rules are the classes of the engine's core. Around them stands a script of the engine's threads. Whoever drives a
+simulator (Hypothesis, say) chooses who steps next, and when time passes. A ``Witness`` watches and raises
 ``AssertionError`` when a promise is broken::
 
     simulator = Simulator(SourcePolicy(concurrency=2, delay=1.0))
@@ -19,9 +19,9 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from haulier import messages as m
-from haulier.core.entry import view
-from haulier.core.outcome import Outcome, judge
+from haulier._engine import messages as m
+from haulier._engine.core.entry import view
+from haulier._engine.core.outcome import Outcome, judge
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record

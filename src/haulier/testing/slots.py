@@ -1,4 +1,4 @@
-"""The mailbox of a source and its slots as scripts for simulated threads: what ``haulier.actors`` does there.
+"""The mailbox of a source and its slots as scripts for simulated threads: what the shells do there.
 
 Each mirrors the order in which its original touches what is shared; a change there belongs here too.
 """
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
-from haulier import messages as m
-from haulier.core.ledger import Ledger
-from haulier.core.outcome import Outcome
-from haulier.core.source import Source
+from haulier._engine import messages as m
+from haulier._engine.core.ledger import Ledger
+from haulier._engine.core.outcome import Outcome
+from haulier._engine.core.source import Source
 from haulier.events import Discarded
 from haulier.policies import Retention, SourcePolicy
 from haulier.testing.turns import FREE, LOCK, SeamDeque, SeamDict, Stage, Steps, Thread, Wait

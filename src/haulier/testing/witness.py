@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from haulier.core.entry import Entry, is_terminal, view
-from haulier.core.ledger import Ledger
-from haulier.core.outcome import Again, Failed, Outcome, PutBack, Stopped
-from haulier.core.source import Source
+from haulier._engine.core.entry import Entry, is_terminal, view
+from haulier._engine.core.ledger import Ledger
+from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.core.source import Source
+from haulier._engine.messages import Landed
 from haulier.events import Changed
-from haulier.messages import Landed
 from haulier.policies import SourcePolicy
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, Phase
 from haulier.testing.answers import Answers

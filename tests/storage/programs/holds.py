@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from haulier.storage import Batch, Row, open_storage
+from haulier._engine.storage import Batch, Row, open_storage
 
 storage = open_storage(sys.argv[1], sys.argv[2])
 storage.write(Batch(added=[Row("tidal", "held", 1, "queued", None, "{}", None, None)]))

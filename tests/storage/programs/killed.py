@@ -24,8 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from haulier.storage import Attempt, Batch, Change, GateRow, Row, Storage, open_storage
-from haulier.storage.memory import MemoryStorage
+from haulier._engine.storage import Attempt, Batch, Change, GateRow, Row, Storage, open_storage
+from haulier._engine.storage.memory import MemoryStorage
 
 GUARD_S = 20.0
 ANEW = 10

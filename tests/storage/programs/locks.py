@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from haulier import StoreLocked
-from haulier.storage.lock import FileLock
+from haulier._engine.storage.lock import FileLock
 
 
 def take_turns(path: str, rounds: int) -> int:

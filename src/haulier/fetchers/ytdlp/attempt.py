@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final, NamedTuple
 
+from haulier._threads.log import Log
 from haulier.errors import PermanentError
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.filenames import safe_filename
@@ -17,7 +18,6 @@ from haulier.fetchers.sockets import SLICE_S
 from haulier.fetchers.ytdlp.secrets import Secrets
 from haulier.fetchers.ytdlp.workplace import Workplace
 from haulier.fetchers.ytdlp.ydl import SLOT, Ydl
-from haulier.log import Log
 from haulier.transfer import Transfer
 
 __all__ = ["Attempt", "Made"]

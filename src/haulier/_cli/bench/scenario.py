@@ -1,0 +1,142 @@
+"""What is asked: a scenario; and the work that it means, every draw made in advance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Final, Literal, NamedTuple
+
+import tenacity
+
+from haulier._cli.bench.service import Service
+from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy, check_int, check_seconds
+
+__all__ = ["Attempt", "Job", "Scenario"]
+
+Ending = Literal["ok", "fail", "crash"]
+
+_SERVICE: Final = Service("exponential", 0.1)
+
+MOST_SOURCES: Final = 10_000
+MOST_ATTEMPTS: Final = 5_000_000
+"""All that there may be, further ones included: each is drawn in advance, some hundred bytes."""
+
+_EVERY_CRASH: Final = 1_000_000_000
+"""Restarts that are allowed: a source that went down would answer nothing."""
+
+
+class Attempt(NamedTuple):
+    """How long an attempt takes (seconds), and how it ends."""
+
+    seconds: float
+    ending: Ending
+
+
+class Job(NamedTuple):
+    """One download: where, when it comes (seconds since the start), and each attempt that it may need."""
+
+    source: str
+    number: int
+    arrives_s: float
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """So many sources and downloads, dealt to the sources in turn.
+
+    - ``concurrency``, ``delay``: where there are several values, the sources take them in turn.
+    - ``rate``: arrivals per second in all, a Poisson process; None: everything at once.
+    - ``failures``, ``crashes``: the share of attempts that fail, or crash their slot (somewhere on their way).
+    - ``retries``: further attempts at a download that fails, each ``retry_s`` after the one before. One that crashes
+      its slot is over, as everywhere in haulier.
+    - ``restart_s``: rest before a crashed slot is started again. It always is: no source goes down.
+
+    Raises ``ValueError`` or ``TypeError``, naming the field.
+    """
+
+    sources: int = 3
+    downloads: int = 45
+    concurrency: tuple[int, ...] = (1, 2, 3)
+    delay: tuple[float, ...] = (0.05,)
+    delay_from: Literal["end", "start"] = "end"
+    jitter: tuple[float, float] | None = None
+    rate: float | None = None
+    service: Service = _SERVICE
+    failures: float = 0.1
+    crashes: float = 0.03
+    retries: int = 1
+    retry_s: float = 0.1
+    restart_s: float = 0.2
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_int("sources", self.sources, 1)
+        check_int("downloads", self.downloads, 1)
+        check_int("retries", self.retries, 0)
+        if self.sources > MOST_SOURCES:
+            raise ValueError(f"sources must be at most {MOST_SOURCES:,}, not {self.sources:,}")
+        if self.downloads * (self.retries + 1) > MOST_ATTEMPTS:
+            raise ValueError(f"downloads times attempts at each must be at most {MOST_ATTEMPTS:,}: it takes memory")
+        for name in ("concurrency", "delay"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must have at least one value")
+        for name in ("failures", "crashes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}")
+        if self.failures + self.crashes > 1:
+            raise ValueError("failures and crashes together must be at most 1")
+        if self.rate is not None:
+            check_seconds("rate", self.rate, above_zero=True)
+        check_seconds("retry_s", self.retry_s)
+        check_seconds("restart_s", self.restart_s)
+        for name in self.names[: len(self.concurrency) * len(self.delay)]:
+            self.policy(name)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the sources."""
+        digits = len(str(self.sources))
+        return tuple(f"source-{number:0{digits}}" for number in range(1, self.sources + 1))
+
+    def slots(self, name: str) -> int:
+        """How many may run at once at a source."""
+        return self.concurrency[_place(name) % len(self.concurrency)]
+
+    def policy(self, name: str) -> SourcePolicy:
+        """The manners of one source."""
+        place = _place(name)
+        return SourcePolicy(
+            concurrency=self.slots(name),
+            delay=self.delay[place % len(self.delay)],
+            delay_from=self.delay_from,
+            jitter=self.jitter,
+            retry=RetryPolicy(
+                stop=tenacity.stop_after_attempt(self.retries + 1), wait=tenacity.wait_fixed(self.retry_s)
+            ),
+            restart=RestartPolicy(intensity=_EVERY_CRASH, wait=tenacity.wait_fixed(self.restart_s)),
+        )
+
+    def jobs(self) -> tuple[Job, ...]:
+        """The work, in the order in which it comes: the same for the same scenario."""
+        names = self.names
+        # A generator for each question: another rate of failures leaves the arrivals and the times as they are.
+        coming, lasting, ending = (Random(f"{self.seed} {what}") for what in ("coming", "lasting", "ending"))
+        jobs, now = [], 0.0
+        for number in range(self.downloads):
+            if self.rate is not None:
+                now += coming.expovariate(self.rate)
+            attempts = tuple(self._attempt(lasting, ending) for _ in range(self.retries + 1))
+            jobs.append(Job(names[number % len(names)], number + 1, now, attempts))
+        return tuple(jobs)
+
+    def _attempt(self, lasting: Random, ending: Random) -> Attempt:
+        seconds, lot, share = self.service.draw(lasting), ending.random(), ending.random()
+        if lot < self.crashes:
+            return Attempt(seconds * share, "crash")
+        return Attempt(seconds, "fail" if lot < self.crashes + self.failures else "ok")
+
+
+def _place(name: str) -> int:
+    return int(name.rpartition("-")[2]) - 1

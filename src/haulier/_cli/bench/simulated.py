@@ -1,0 +1,193 @@
+"""The scenario on a virtual clock: the rules of the engine's core, driven from one event to the next.
+
+It does what the engine's threads do, in the same order, but in no time at all: it leaves out what threads cost. It
+writes the same trace.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from math import ceil, inf
+from random import Random
+from typing import Any, Final
+
+from haulier._cli.bench.scenario import Job, Scenario
+from haulier._engine import messages as m
+from haulier._engine.core.agenda import Agenda
+from haulier._engine.core.outcome import Outcome, judge
+from haulier._engine.core.source import Source
+from haulier.errors import SourceCrashed
+from haulier.records import Phase
+from haulier.transfer import Transfer
+
+__all__ = ["Stopped", "simulate"]
+
+TICK: Final = 2.0**-20
+"""The clock's step in seconds, about a microsecond, to which times and delays are rounded up: sums of steps are exact,
+so no delay ever comes out too short."""
+
+START_S: Final = 1.0
+"""What the clock says at the start: 0 would pass for a time that is not known."""
+
+_OVER: Final = {"fail": Phase.FAILED, "cancel": Phase.CANCELLED}
+
+
+def _whole(seconds: float) -> float:
+    """Rounded up to a tick."""
+    return ceil(seconds / TICK) * TICK
+
+
+class Stopped(Exception):
+    """Somebody has had enough."""
+
+
+def simulate(
+    scenario: Scenario, run: str = "simulated", stopped: Callable[[], object] = lambda: False
+) -> Iterator[str]:
+    """The lines of its trace. ``run`` names it, and begins the ids of its downloads.
+
+    Raises ``Stopped`` once ``stopped()`` is true.
+    """
+    return iter(_Simulation(scenario, run).lines(stopped))
+
+
+class _Simulation:
+    """Everybody, and what is due when."""
+
+    def __init__(self, scenario: Scenario, run: str) -> None:
+        self.now = START_S
+        self.agenda: Agenda[Callable[[], None]] = Agenda()
+        self._run = run
+        self._lines: list[str] = []
+        self.note("opened", on=0.0, pid=0)
+        draw = Random(f"{scenario.seed} jitter").uniform
+        self._sources = {name: _Slots(self, scenario, name, draw) for name in scenario.names}
+        for job in scenario.jobs():
+            self.later(START_S + job.arrives_s, partial(self._arrive, f"{run}-{job.number}", job))
+
+    def lines(self, stopped: Callable[[], object]) -> list[str]:
+        """Go from one event to the next until there is none."""
+        while (at := self.agenda.next_at()) is not None:
+            if stopped():
+                raise Stopped
+            self.now = max(self.now, at)
+            step = self.agenda.pop_due(self.now)
+            assert step is not None
+            step()
+        self.note("closed", on=self.now)
+        return self._lines
+
+    def note(self, event: str, **more: Any) -> None:
+        """As ``haulier.trace`` does."""
+        self._lines.append(json.dumps({"run": self._run, "event": event, "at": self.now, **more}))
+
+    def later(self, at: float, step: Callable[[], None]) -> None:
+        """Have ``step`` called at ``at``, rounded up to a tick."""
+        self.agenda.add(_whole(at), step)
+
+    def _arrive(self, download_id: str, job: Job) -> None:
+        slots = self._sources[job.source]
+        slots.source.put((download_id, job.source, job, "", "", job.source, None, None, None, self.now))
+        self.note("queued", source=job.source, id=download_id, began=self.now)
+        slots.work()
+
+
+class _Slots:
+    """One source with its slots: the shell around ``core.source``."""
+
+    def __init__(
+        self, simulation: _Simulation, scenario: Scenario, name: str, draw: Callable[[float, float], float]
+    ) -> None:
+        self._simulation = simulation
+        self._idle = 0
+        """Slots that are hired, and wait."""
+        self._looks_at = inf
+        """When somebody looks at the gate next."""
+        policy = scenario.policy(name)
+        policy = replace(policy, delay=_whole(policy.delay))
+        self.source = Source(name, policy, draw, self._tell_store, self._tell_supervisor)
+        self.source.note = simulation.note
+        simulation.note("rules", source=name, limit=self.source.limit, **self.source.gate.rules())
+
+    def work(self) -> None:
+        """Hire whoever is needed, and start whatever may start."""
+        source, now = self.source, self._simulation.now
+        while True:
+            while source.reserve():
+                self._idle += 1
+            if not self._idle:
+                return
+            taken = source.take(now, now)
+            if isinstance(taken, Transfer):
+                self._idle -= 1
+                self._start(taken)
+                continue
+            if now < taken < self._looks_at:
+                self._looks_at = taken
+                self._simulation.later(taken, self._look)
+            return
+
+    def _look(self) -> None:
+        self._looks_at = inf
+        self.work()
+
+    def _start(self, transfer: Transfer) -> None:
+        simulation, taken = self._simulation, transfer.started_at
+        if transfer.claimed:
+            self.source.confirm(transfer, simulation.now)
+        about = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
+        simulation.note("start", **about, taken=taken, stamped=transfer.started_at)
+        attempt = transfer.target_id.attempts[transfer.attempt - 1]
+        simulation.later(simulation.now + attempt.seconds, partial(self._return, transfer, attempt.ending))
+
+    def _return(self, transfer: Transfer, ending: str) -> None:
+        source, now = self.source, self._simulation.now
+        self._simulation.note("returned", source=transfer.source, id=transfer.download_id)
+        if ending == "crash":
+            self._simulation.note("fell", source=transfer.source, id=transfer.download_id)
+            source.fell(transfer, now)
+            source.crashed(transfer, SourceCrashed("as the scenario has it"), now, now)
+        else:
+            outcome = self._judged(transfer, ending)
+            following = source.turn(transfer, outcome, now, now)
+            if following is not None:
+                self._start(following)
+            else:
+                source.settle(transfer, outcome, now, now)
+                self._idle += 1
+        self.work()
+
+    def _judged(self, transfer: Transfer, ending: str) -> Outcome:
+        if ending == "ok":
+            return m.Landed(transfer, "nowhere")
+        first = transfer.started_at if transfer.first_start is None else transfer.first_start
+        elapsed_s = self._simulation.now - first
+        error = RuntimeError("as the scenario has it")
+        return judge(self.source.policy, transfer.attempt, None, error, elapsed_s, transfer.idle_s)
+
+    def _tell_store(self, message: Any) -> None:
+        if isinstance(message, m.Landed):
+            self._over(message.transfer.download_id, Phase.SUCCEEDED)
+        elif isinstance(message, m.Moved) and message.event in _OVER:
+            self._over(message.download_id, _OVER[message.event])
+
+    def _over(self, download_id: str, phase: str) -> None:
+        self._simulation.note("over", source=self.source.name, id=download_id, phase=phase)
+
+    def _tell_supervisor(self, message: Any) -> None:
+        if isinstance(message, m.Retry):
+            self._simulation.later(message.at, partial(self._retry, message))
+        elif isinstance(message, m.Wake):
+            self._simulation.later(message.at, partial(self._wake, message))
+
+    def _retry(self, retry: m.Retry) -> None:
+        self.source.retry_due(retry.download_id, retry.at)
+        self.work()
+
+    def _wake(self, wake: m.Wake) -> None:
+        if wake.restart and wake.at >= self.source.resting_until:
+            self.source.resting = False
+        self.work()

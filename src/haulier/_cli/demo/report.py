@@ -1,0 +1,128 @@
+"""What one has just seen, in plain words, and whether all of it was as promised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from haulier._cli.demo.hosts import HOSTS, Host, content
+from haulier._cli.demo.server import Meter, Site
+from haulier._cli.tally import Tally
+from haulier._cli.words import counted
+from haulier._engine.core.status import SourceStatus
+from haulier.records import TERMINAL_PHASES, Phase, Record
+
+__all__ = ["Finding", "findings"]
+
+
+class Finding(NamedTuple):
+    """One promise: whether it was kept, whom it is about, and what there was to see."""
+
+    kept: bool
+    about: str
+    text: str
+
+
+def findings(
+    site: Site, tally: Tally, stats: Mapping[str, SourceStatus], records: list[Record], dest: Path
+) -> Iterator[Finding]:
+    """Everything that was promised."""
+    for host in HOSTS:
+        yield _finding(host, site, tally, stats[host.name], records)
+    peaks = {host.name: site.meters[host.name].peak for host in HOSTS}
+    yield Finding(
+        all(peaks[host.name] <= host.concurrency for host in HOSTS),
+        "no overlap",
+        "no host ever had more requests at once than it allows: "
+        + ", ".join(f"{peaks[host.name]} of {host.concurrency}" for host in HOSTS)
+        + " (counted by the server)",
+    )
+    yield _accounted(records, tally)
+    yield _checksums(records, dest)
+
+
+def _finding(host: Host, site: Site, tally: Tally, status: SourceStatus, records: list[Record]) -> Finding:
+    meter = site.meters[host.name]
+    done = status["succeeded"]
+    all_done = done == host.files
+    if host.pauses:
+        return _throttled(host, meter, tally, all_done, site.pause_s, status["delay"])
+    if host.breaks:
+        retries = tally.retries[host.name]
+        text = (
+            f"its connection broke off in mid-file {_times(meter.broken)}; each file was tried again after a while, "
+            f"and {_all(done, host)} landed"
+        )
+        return Finding(all_done and retries == meter.broken == len(host.breaks), host.name, text)
+    if host.crashes:
+        text = (
+            f"its plugin crashed {_times(len(host.crashes))}, and the supervisor restarted it "
+            f"{_times(status['restarts'])}. What it had in hand is marked as failed ({status['failed']}), what waited "
+            f"went on ({done} landed), and the other hosts never noticed"
+        )
+        kept = status["restarts"] == status["failed"] == len(host.crashes) == host.files - done
+        return Finding(kept, host.name, text)
+    if host.concurrency > 1:
+        text = f"{_all(done, host)} files, {host.concurrency} at a time, as its policy allows"
+        return Finding(all_done, host.name, text)
+    meanwhile = _ended_meanwhile(host, records)
+    text = (
+        f"took its time over {_all(done, host)} files, one at a time, and held nobody up: meanwhile {meanwhile} "
+        "downloads from the other hosts came to their end"
+    )
+    return Finding(all_done and meanwhile > 0, host.name, text)
+
+
+def _ended_meanwhile(host: Host, records: list[Record]) -> int:
+    """Downloads of other hosts that ended while one of this host was running."""
+    own = [(record["started_at"], record["finished_at"]) for record in records if record["source"] == host.name]
+    others = [record["finished_at"] for record in records if record["source"] != host.name]
+    return sum(any(start < end < finish for start, finish in own) for end in others)
+
+
+def _throttled(host: Host, meter: Meter, tally: Tally, all_done: bool, pause_s: int, delay_s: float) -> Finding:
+    rest_s = meter.shortest_rest_s or 0.0
+    text = (
+        f"said '429, come back in {pause_s} s' {_times(meter.refused)}: the whole host waited, and the refused file "
+        f"was the first one after it. Between two files it always got its rest of {delay_s:.2f} s "
+        f"(the shortest was {rest_s:.3f} s)"
+    )
+    kept = all_done and tally.pauses[host.name] == meter.refused == len(host.pauses) and rest_s >= delay_s
+    return Finding(kept, host.name, text)
+
+
+def _accounted(records: list[Record], tally: Tally) -> Finding:
+    done = sum(record["phase"] == Phase.SUCCEEDED for record in records)
+    failed = sum(record["phase"] == Phase.FAILED for record in records)
+    over = all(record["phase"] in TERMINAL_PHASES for record in records)
+    kept = over and len(records) == tally.total == done + failed and (done, failed) == (tally.done, len(tally.failed))
+    return Finding(
+        kept,
+        "nothing lost",
+        f"{counted(tally.total, 'download')}, {done} done, {failed} failed; not one unaccounted for",
+    )
+
+
+def _checksums(records: list[Record], dest: Path) -> Finding:
+    landed = [record for record in records if record["phase"] == Phase.SUCCEEDED]
+    hosts = {host.name: host for host in HOSTS}
+    right = sum(_digest(record, hosts[record["source"]]) for record in landed)
+    there = sorted(path.name for path in dest.iterdir())
+    kept = right == len(landed) and there == sorted(Path(record["file_path"]).name for record in landed)
+    return Finding(kept, "real files", f"{right} of {len(landed)} have the right checksum, and there is no half a file")
+
+
+def _digest(record: Record, host: Host) -> bool:
+    with open(record["file_path"], "rb") as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    return found == hashlib.sha256(content(host, record["name"])).digest()
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _all(done: int, host: Host) -> str:
+    return f"all {done}" if done == host.files else f"{done} of {host.files}"

@@ -1,0 +1,93 @@
+"""Follow an engine until all is over, or somebody has had enough."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from math import inf
+from time import monotonic, thread_time
+from types import TracebackType
+from typing import Final
+
+from haulier._cli.board import Board, Camera
+from haulier._cli.news import News, news_of
+from haulier._cli.signals import Stop
+from haulier._cli.tally import Tally
+from haulier._cli.views import View
+from haulier._engine.engine import DownloadEngine
+from haulier.events import Changed, Event
+from haulier.records import TERMINAL_PHASES
+
+__all__ = ["Follower"]
+
+FRAME_S: Final = 0.125
+"""Between two frames of the table, and between two looks at whether a signal came."""
+
+FRAME_COST: Final = 10
+"""Between two frames lies at least so many times the work of one: they take a tenth of a processor at most."""
+
+CLOSE_S: Final = 5.0
+"""How long running downloads may take to stop. One that still connects then has no file yet."""
+
+
+class Follower:
+    """A context manager around a run: keeps the tally, tells the view, and closes the engine at the end."""
+
+    def __init__(
+        self,
+        engine: DownloadEngine,
+        tally: Tally,
+        view: View,
+        stop: Stop,
+        ended: Callable[[str], object] = lambda source: None,
+    ) -> None:
+        self.tally = tally
+        self.ended = ended
+        """Called with a source's name for each of its downloads that is over."""
+        self._engine = engine
+        self._view = view
+        self._stop = stop
+        self._camera = Camera(engine, tally)
+        self._exits = ExitStack()
+        self._next_at = 0.0
+
+    def __enter__(self) -> Follower:
+        # No event may be missed, or the count would never be full.
+        subscription = self._engine.subscribe(self._hear, capacity=sys.maxsize)
+        self._exits.callback(subscription.close)
+        self._exits.enter_context(self._view)
+        self._exits.callback(self._engine.close, timeout=CLOSE_S)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exits.__exit__(exc_type, exc, traceback)
+
+    def glance(self) -> None:
+        """Show a frame, if it is time for one: for whoever has something else to do than to wait."""
+        if monotonic() >= self._next_at:
+            began = thread_time()
+            self._view.frame(self._camera.take)
+            self._next_at = monotonic() + max(FRAME_S, FRAME_COST * (thread_time() - began))
+
+    def wait(self, look: Callable[[Board], None] | None = None, at_most_s: float = inf) -> None:
+        """Show what happens until all is over or a signal came; ``look`` sees every board, if it wants to."""
+        until = monotonic() + at_most_s
+        while not self.tally.over.wait(FRAME_S) and self._stop.signum is None and monotonic() < until:
+            if look is not None:
+                look(self._camera.take())
+            self.glance()
+        if self._stop.signum is not None:
+            self._view.tell(News("stops", "what runs is asked to stop; once more, and it ends at once"))
+            self._view.frame(self._camera.take)  # the last one before the end, which may take some seconds
+
+    def _hear(self, event: Event) -> None:
+        if not isinstance(event, Changed):
+            return
+        news = news_of(event, put_back=self.tally.hear(event))
+        if event.phase in TERMINAL_PHASES:
+            self.ended(event.source)
+        if news is not None:
+            self._view.tell(news)

@@ -1,0 +1,135 @@
+"""The live table: a line for each source, a bar for each running download, the totals. It knows no engine.
+
+It is put together from finished lines: a table that works out its columns from all its cells costs ten times as much,
+and what the frames cost, the downloads do not get.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from rich.cells import cell_len
+
+from haulier._cli.bars import bar_lines
+from haulier._cli.board import RANK, Board, SourceLine
+from haulier._cli.cells import Line, Lines, columns, widest
+from haulier._cli.words import bytes_text, clock_text, counted
+
+__all__ = ["draw"]
+
+ROOMY: Final = 10
+"""Lines from which on there is room for headings and blank lines."""
+NARROW: Final = 52
+"""Columns below which the three numbers of a source are one."""
+SLIM: Final = 26
+"""Columns below which the state of a source is its sign alone."""
+
+_LOOKS: Final = {
+    "running": ("●", "green"),
+    "delay": ("◷", "cyan"),
+    "suspended": ("◷", "yellow"),
+    "back-off": ("↻", "yellow"),
+    "restart": ("↻", "magenta"),
+    "down": ("✗", "red"),
+    "paused": ("‖", "blue"),
+    "over": ("✓", "dim"),
+}
+"""The sign and the colour of each kind of state."""
+
+_GROUPS: Final = {
+    "running": "running", "delay": "waiting", "suspended": "waiting", "back-off": "waiting", "restart": "waiting",
+    "down": "down", "paused": "to come", "over": "over",
+}  # fmt: skip
+"""What the sources that have no room are counted as."""
+
+
+def draw(board: Board, width: int, height: int) -> Lines:
+    """The table in at most ``height`` lines of ``width`` columns; what has no room is counted, the totals are last."""
+    source_rows, bar_rows, roomy = _layout(height, len(board.sources), board.running)
+    lines = _source_lines(board, source_rows, width, heading=roomy) if source_rows else []
+    if bar_rows:
+        lines += [[]] if roomy else []
+        lines += bar_lines(board.bars, board.running, bar_rows, width, int(board.elapsed_s * 8))
+    lines += [[]] if roomy else []
+    return Lines([*lines, _totals(board, width)])
+
+
+def _layout(height: int, sources: int, bars: int) -> tuple[int, int, bool]:
+    """How many lines the sources and the bars have, and whether there are headings and blank lines."""
+    roomy = height >= ROOMY
+    room = max(0, height - 1 - ((3 if bars else 2) if roomy else 0))
+    if sources + bars <= room:
+        return sources, bars, roomy
+    bar_rows = min(bars, max((room + 1) // 2, room - sources))
+    return min(sources, room - bar_rows), bar_rows, roomy
+
+
+def _source_lines(board: Board, rows: int, width: int, *, heading: bool) -> list[Line]:
+    sources = board.sources
+    if len(sources) > rows:
+        most = max(1, rows - 1)
+        sources = tuple(sorted(sources, key=lambda line: RANK[line.kind]))
+        shown, hidden = sources[:most], sources[most:]
+    else:
+        shown, hidden = sources, ()
+    told = [_numbers(line.queued, line.done, line.failed, width) for line in shown]
+    if hidden and rows > 1:
+        queued, done, failed = (sum(getattr(line, key) for line in hidden) for key in ("queued", "done", "failed"))
+        told.append(_numbers(queued, done, failed, width))
+    heads = ["queued", "done", "failed"] if width >= NARROW else ["done"]
+    wide = [widest([numbers[i] for numbers in told], len(head)) for i, head in enumerate(heads)]
+    room = max(1, width - sum(each + 1 for each in wide))
+    state = 0 if width < SLIM else room * 2 // 5
+    name = room - (state + 1 if state else 0)
+    lines = []
+    if heading:
+        cells = zip(["source", "", *heads], [name, state, *wide], strict=True)
+        lines.append(columns([(head, each, "dim") for head, each in cells], left=2))
+    for line, numbers in zip(shown, told, strict=False):
+        sign, style = _LOOKS[line.kind]
+        looks = ["", "green" if line.done else "", "red" if line.failed else ""]
+        if width < NARROW:
+            looks = ["red" if line.failed else ""]
+        named = [(line.name, name - 2, "dim" if line.kind == "over" else ""), (line.text, state, style)]
+        lines.append([(f"{sign} ", style), *columns([*named, *zip(numbers, wide, looks, strict=True)], left=2)])
+    if hidden and rows > 1:
+        text = f"… and {counted(len(hidden), 'more source')}: {_counts(hidden)}"
+        rest = [(each, size, "dim") for each, size in zip(told[-1], wide, strict=True)]
+        lines.append(columns([(text, room, "dim"), *rest], left=1))
+    return lines
+
+
+def _numbers(queued: int, done: int, failed: int, width: int) -> list[str]:
+    if width >= NARROW:
+        return [f"{queued:,}", f"{done:,}", f"{failed:,}"]
+    return [f"{done:,}" + (f" ✗{failed:,}" if failed else "")]
+
+
+def _counts(hidden: tuple[SourceLine, ...]) -> str:
+    """``3 running, 12 waiting, 400 over``."""
+    counts = Counter(_GROUPS[line.kind] for line in hidden)
+    return ", ".join(f"{counts[group]:,} {group}" for group in dict.fromkeys(_GROUPS.values()) if counts[group])
+
+
+def _totals(board: Board, width: int) -> Line:
+    """The last line: what has no room for all leaves out the bytes first, and how many are over last."""
+    over = board.done + board.failed
+    parts = {
+        "over": (f"{over:,} of {board.total:,} over", "bold"),
+        "failed": (f"{board.failed:,} failed" if board.failed else "", "red"),
+        "running": (f"{board.running:,} running" if board.running else "", ""),
+        "bytes": (bytes_text(board.transferred), ""),
+        "speed": (f"{bytes_text(board.speed)}/s" if board.speed else "", ""),
+        "elapsed": (clock_text(board.elapsed_s), "dim"),
+    }
+    kept = {key: part for key, part in parts.items() if part[0]}
+    between = "  ·  " if width >= NARROW else " · "
+    for key in ("bytes", "elapsed", "running", "speed", "failed"):
+        if sum(cell_len(text) for text, _ in kept.values()) + len(between) * (len(kept) - 1) > width:
+            kept.pop(key, None)
+    line: Line = []
+    for text, style in kept.values():
+        line += [(between, "")] if line else []
+        line.append((text, style))
+    return line if len(kept) > 1 else columns([(*line[0][:1], width, line[0][1])], left=1)

@@ -1,0 +1,29 @@
+"""``haulier verify FILE``: a trace, held against the promises."""
+
+from __future__ import annotations
+
+from haulier._cli.arguments import UsageError
+from haulier._cli.outlet import Outlet, stderr_line
+from haulier._cli.words import counted
+from haulier.verify import Violation, verify
+
+__all__ = ["run"]
+
+
+def run(path: str, outlet: Outlet) -> int:
+    """Say it; the exit status."""
+    try:
+        with open(path, encoding="utf-8") as trace:
+            report = verify(trace)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {(error.strerror or 'it failed').lower()}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    except Violation as violation:
+        stderr_line(f"a promise was broken: {violation}")
+        return 1
+    parts = [counted(report.downloads, "download"), counted(report.attempts, "attempt")]
+    parts += [counted(report.sources, "source"), counted(report.runs, "engine")]
+    rest = f"; {report.open:,} were not over at the end of the trace" if report.open else ""
+    outlet.line(f"{', '.join(parts)}: every promise was kept{rest}")
+    return int(outlet.is_broken)

@@ -1,0 +1,130 @@
+"""What to download: URLs from the arguments and from lists, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from haulier._cli.arguments import UsageError
+from haulier._cli.lists import Line, lines_of
+from haulier._cli.places import Place
+from haulier._cli.via import Medium, medium_of, wish_of
+from haulier.errors import PermanentError
+from haulier.fetchers.checksums import Checksum
+from haulier.fetchers.filenames import numbered, safe_filename, safe_path
+from haulier.fetchers.origin import key_of
+from haulier.fetchers.request import Request
+from haulier.fetchers.urls import Target, redacted
+
+__all__ = ["Wanted", "read_wanted"]
+
+_MOST_COMPLAINTS: Final = 10
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Wanted(NamedTuple):
+    """One file to download."""
+
+    source: str
+    """The host, with its port where that is not the usual one; or what the list says."""
+    request: Request
+    shown: str
+    """The URL without its secrets."""
+    name: str
+    """What the live table calls it."""
+    is_medium: bool
+    """Whether yt-dlp is to fetch it."""
+
+
+def read_wanted(
+    arguments: Iterable[str],
+    files: Iterable[str],
+    place: Place,
+    sums: Mapping[str, Checksum],
+    via: str,
+    *,
+    may_be_none: bool = False,
+) -> list[Wanted]:
+    """Everything that is wanted, in order, and each URL once. ``may_be_none``: no URL at all is fine.
+
+    Raises ``UsageError`` that says what is wrong, for each bad line where.
+    """
+    wanted: list[Wanted] = []
+    wrong: list[str] = []
+    seen: dict[str, Line] = {}
+    names: dict[str, int] = {}
+    for line in _lines(arguments, files):
+        try:
+            if line.wrong is not None:
+                raise PermanentError(line.wrong)
+            Target.parse(line.url)
+            before = seen.setdefault(key_of(line.url), line)
+            if before is line:
+                wanted.append(_wanted(line, place, sums, names, via))
+            elif before.options != line.options:
+                raise PermanentError(f"the same URL as {before.where or 'before'}with other options")
+        except (PermanentError, ValueError) as error:
+            wrong.append(f"{line.where}{error}")
+    if wrong:
+        more = len(wrong) - _MOST_COMPLAINTS
+        shown = [*wrong[:_MOST_COMPLAINTS], *([f"… and {more} more"] if more > 0 else [])]
+        raise UsageError("\n  ".join(["nothing was downloaded:", *shown]) if len(wrong) > 1 else wrong[0])
+    if not wanted and not may_be_none:
+        raise UsageError("no URL: name one, or a file of them (-i FILE), or '-' for standard input")
+    return wanted
+
+
+def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
+    for argument in arguments:
+        if argument == "-":
+            yield from lines_of("-")
+        else:
+            url = argument.strip()
+            two = any("://" in each for each in url.split()[1:])
+            yield Line("", url, {}, "two URLs in one argument: leave out the quotation marks" if two else None)
+    for file in files:
+        yield from lines_of(file)
+
+
+def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], via: str) -> Wanted:
+    target = Target.parse(line.url)
+    host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
+    medium = medium_of(line.url, wish_of(line.options.get("with", via)))
+    if medium is not None:
+        return _medium(line, place, sums, medium, line.options.get("source") or medium.site or host)
+    shown = redacted(line.url)
+    segment = _segment(shown)
+    name = safe_path(line.options.get("name", ""))
+    checksum = line.options.get("checksum")
+    found = Checksum.parse(checksum) if checksum is not None else sums.get(name or segment)
+    name = place.name_of(line.url, name or segment, date.today()) or name
+    likely = name or segment
+    # A second one of a name is called so from the start: the same list finds its files again.
+    number = names[likely] = names.get(likely, -1) + 1
+    if number and likely:
+        folder, slash, last = likely.rpartition("/")
+        name = folder + slash + numbered(last, number)
+    request = Request(url=line.url, name=name, checksum=None if found is None else str(found))
+    return Wanted(line.options.get("source") or host, request, shown, name or segment or host, is_medium=False)
+
+
+def _medium(line: Line, place: Place, sums: Mapping[str, Checksum], medium: Medium, source: str) -> Wanted:
+    """What yt-dlp is to fetch: only the site knows what it is called, unless the list says."""
+    name = safe_path(line.options.get("name", ""))
+    checksum = line.options.get("checksum")
+    found = Checksum.parse(checksum) if checksum is not None else sums.get(name or _segment(medium.shown))
+    in_place = place.name_of(line.url, name or medium.name, date.today())
+    folder = "".join(in_place.rpartition("/")[:2])
+    request = Request(
+        url=line.url,
+        name=in_place or name if name else folder,
+        checksum=None if found is None else str(found),
+    )
+    return Wanted(source, request, medium.shown, name or medium.name or source, is_medium=True)
+
+
+def _segment(shown: str) -> str:
+    """What a URL would have its file called."""
+    return safe_filename(unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace"))

@@ -1,0 +1,1 @@
+"""The engine behind ``haulier.DownloadEngine``. Private: import from ``haulier`` instead."""

@@ -1,0 +1,157 @@
+"""One record: two dicts and what the engine knows of its life."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias, TypeGuard, cast
+
+from haulier._engine import messages as m
+from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
+from haulier.transfer import Transfer
+
+__all__ = ["Entry", "Held", "News", "entry_of", "is_past", "is_terminal", "past", "phase_of", "record_of", "view"]
+
+NO_FILE: Final = "the impl returned no file path"
+
+
+class Entry:
+    """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Held``."""
+
+    __slots__ = ("ended_on", "fixed", "overlay", "phase", "record", "standing", "stirred", "transfer")
+
+    def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
+        self.record = record
+        self.overlay = overlay
+        """None until the download starts: nobody writes past the ledger before."""
+        self.phase = phase
+        """None for a record that ``add_record`` made: no engine runs it, its state is its callers'."""
+        self.transfer: Transfer | None = None
+        """The attempt that runs it now. A report from any other is late."""
+        self.fixed = False
+        """Ended by the engine or cancelled: its state never changes again."""
+        self.ended_on: float | None = None
+        """When it ended (UTC seconds), where retention counts it."""
+        self.standing: m.Standing | None = None
+        """Of one that waits for another attempt, where that is to be written down."""
+        self.stirred = False
+        """Written to since it was last written down, and the store knows."""
+
+    def go(self, phase: str, changes: Record) -> None:
+        """Come into ``phase``, with ``changes`` to the record."""
+        changes["state"], changes["phase"] = STATE_OF_PHASE[phase], phase
+        self.record.update(changes)
+        self.phase = phase
+        self.fixed = phase in TERMINAL_PHASES
+
+    def start(self, transfer: Transfer) -> None:
+        """A slot took it."""
+        self.transfer, self.overlay = transfer, transfer.cell
+        self.record.pop("next_attempt_at", None)
+        self.go(Phase.RUNNING, {"attempt": transfer.attempt, "started_at": transfer.started_on})
+
+    def move(self, phase: str, patch: Record | None, on: float) -> None:
+        """Come into ``phase``, from running or from waiting."""
+        self.transfer = None
+        record = self.record
+        if self.overlay:
+            record.update(self.overlay)
+        changes: Record = dict(patch or ())
+        if phase in TERMINAL_PHASES:
+            changes["finished_at"], changes["time_remaining"] = on, None
+            record.pop("next_attempt_at", None)
+        if phase == Phase.SUCCEEDED:
+            changes["progress"], changes["error_type"] = 100.0, None
+            if "error" in record:
+                changes["error"] = None
+            if record.get("size"):
+                changes["transferred"] = record["size"]
+        elif phase == Phase.FAILED and not changes.get("error"):
+            changes["error"] = record.get("error") or NO_FILE
+        if self.overlay:
+            # Set, not removed: a reader who copied the record before this must not find the progress gone.
+            self.overlay.update({key: value for key, value in changes.items() if key in self.overlay})
+        self.go(phase, changes)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it is over."""
+        if self.phase is not None:
+            return self.phase in TERMINAL_PHASES
+        state = self.record.get("state")
+        # As plain text: what a caller's own kind of str does when it is compared is nothing to whoever looks after all.
+        return isinstance(state, str) and str.__str__(state) in TERMINAL_STATES
+
+
+Past: TypeAlias = tuple[m.Ticket, int, float, str, float, Record | None]
+"""A download that landed at its first attempt: its ticket, attempt, start, path, end (UTC seconds) and last progress.
+
+A plain tuple again, so that what retention keeps is nothing to the cycle collector either.
+"""
+
+News: TypeAlias = m.Ticket | Transfer | Past
+"""The latest news of a download as they came: it is queued; its first attempt runs; it landed."""
+
+Held: TypeAlias = News | Entry
+"""What the ledger has of a download: the news, and an ``Entry`` once anything else happens. Most records of a busy
+engine come and go without anybody looking."""
+
+
+def entry_of(news: News) -> Entry:
+    """The record that the news amount to."""
+    if isinstance(news, Transfer):
+        entry = Entry(record_of(news.ticket), Phase.QUEUED, None)
+        entry.start(news)
+    elif is_past(news):
+        ticket, attempt, started_on, path, on, cell = news
+        entry = Entry(record_of(ticket), Phase.QUEUED, dict(cell or ()))  # its own: looking must not change the news
+        entry.go(Phase.RUNNING, {"attempt": attempt, "started_at": started_on})
+        entry.move(Phase.SUCCEEDED, {"file_path": path}, on)
+        entry.ended_on = on
+    else:
+        entry = Entry(record_of(cast("m.Ticket", news)), Phase.QUEUED, None)
+    return entry
+
+
+def past(landed: m.Landed) -> Past:
+    """What is kept of a download that landed."""
+    transfer = landed.transfer
+    return (transfer.ticket, transfer.attempt, transfer.started_on, landed.path, landed.on, transfer.cell or None)
+
+
+def is_past(held: Held | None) -> TypeGuard[Past]:
+    """Whether it is a ``Past``, which is shorter than a ticket."""
+    return type(held) is tuple and len(held) == 6
+
+
+def record_of(ticket: m.Ticket) -> Record:
+    """The first record of a dispatched download."""
+    download_id, source, _, _, filename, username, _, _, extras, queued_at = ticket
+    record = first_record(download_id, source, filename, username, queued_at)
+    if extras is not None:
+        half = len(extras) // 2
+        record.update(zip(extras[:half], extras[half:], strict=True))
+        record["phase"] = Phase.QUEUED
+    return record
+
+
+def view(held: Held) -> Record:
+    """A copy of the record, with the latest progress."""
+    if not isinstance(held, Entry):
+        held = entry_of(held)
+    record = held.record.copy()
+    if held.overlay:
+        record.update(held.overlay)
+    return record
+
+
+def phase_of(held: Held) -> str | None:
+    """The phase; None for a record that ``add_record`` made."""
+    if isinstance(held, Entry):
+        return held.phase
+    if isinstance(held, Transfer):
+        return Phase.RUNNING
+    return Phase.SUCCEEDED if is_past(held) else Phase.QUEUED
+
+
+def is_terminal(held: Held) -> bool:
+    """Whether it is over."""
+    return is_past(held) or (isinstance(held, Entry) and held.is_terminal)

@@ -1,0 +1,176 @@
+"""The line at a source: what waits, and in which order it starts.
+
+``put`` is called by any thread without a lock: each of its steps is one atomic operation on a dict or a deque, and
+their order is what makes the races harmless. Everything else happens under the source's one lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from math import inf
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from haulier._engine import messages as m
+
+__all__ = ["Line", "Tried"]
+
+
+class Tried(NamedTuple):
+    """What is kept of the earlier attempts at a download that waits for another one."""
+
+    attempts: int
+    first_start: float
+    idle_s: float
+    cell: dict[str, Any]
+    due_at: float
+    backs_off: bool
+    """Whether it is yet to come into the queue."""
+
+
+class Line:
+    """The downloads that wait at the source ``name``, for their turn or for their next attempt."""
+
+    def __init__(self, name: str, tell_store: Callable[[Any], None]) -> None:
+        self.name = name
+        self.queue: deque[str] = deque()
+        """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
+        self.pending: dict[str, m.Ticket] = {}
+        """Whoever pops a download from here has it, and nobody else."""
+        self.tried: dict[str, Tried] = {}
+        self._announced: set[str] = set()
+        """What is pending, and not to be in the queue before it is on disk."""
+        self._tell_store = tell_store
+
+    def put(self, ticket: m.Ticket) -> None:
+        """Queue a download; without the lock.
+
+        It is pending before the store hears of it, so that whoever reads of it can cancel it; and the store hears of
+        it before it is in the queue, so that its start is news of a record that is there. Look at ``refusal``
+        afterwards, and ``take_back``.
+        """
+        download_id = ticket[0]
+        self.pending[download_id] = ticket
+        self._tell_store(ticket)
+        self.queue.append(download_id)
+
+    def announce(self, tickets: Collection[m.Ticket]) -> None:
+        """The first step of ``put`` for downloads that are to be on disk before they are in the queue."""
+        self._announced.update(ticket[0] for ticket in tickets)
+        self.pending.update((ticket[0], ticket) for ticket in tickets)
+
+    def enqueue(self, tickets: Collection[m.Ticket]) -> None:
+        """The last one."""
+        self.queue.extend(ticket[0] for ticket in tickets)
+        self._announced.difference_update(ticket[0] for ticket in tickets)
+
+    def renounce(self, tickets: Collection[m.Ticket]) -> list[str]:
+        """Undo ``announce`` and ``enqueue``; which of them were still here."""
+        renounced = [ticket[0] for ticket in tickets if self.pending.pop(ticket[0], None) is not None]
+        self._announced.difference_update(ticket[0] for ticket in tickets)
+        return renounced
+
+    def take_back(self, download_id: str) -> bool:
+        """Undo a ``put`` that came too late; False where the download is already somebody's."""
+        if self.pending.pop(download_id, None) is None:
+            return False
+        self._tell_store(m.Forget(self.name, download_id))
+        return True
+
+    def withdraw(self, download_id: str) -> bool:
+        """Take a download out of the line; False where it does not wait."""
+        if self.pending.pop(download_id, None) is None:
+            return False
+        self.tried.pop(download_id, None)
+        self._compact()
+        return True
+
+    def withdraw_all(self) -> list[str]:
+        """Take everything out; what it was."""
+        waiting = [*self._emptied(), *self.tried]
+        self.tried.clear()
+        return [download_id for download_id in waiting if self.pending.pop(download_id, None) is not None]
+
+    def keep(self, ticket: m.Ticket, tried: Tried) -> None:
+        """Have a download that was tried wait for its next attempt: until ``retry_due``, or ``put_back``."""
+        self.tried[ticket[0]] = tried
+        self.pending[ticket[0]] = ticket
+
+    def _compact(self) -> None:
+        """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
+        if len(self.queue) > 2 * len(self.pending) + 64:
+            kept = [download_id for download_id in self._emptied() if download_id in self.pending]
+            self.queue.extendleft(reversed(kept))
+
+    def _emptied(self) -> Iterator[str]:
+        """Take out what is in the queue now. A signal handler may come in between, and take some of it itself."""
+        for _ in range(len(self.queue)):
+            if self.queue:
+                yield self.queue.popleft()
+
+    def first(self, most: int) -> Iterator[str]:
+        """The first ``most`` that wait in the queue; without the lock, as of no exact moment."""
+        place = 0
+        while most > 0:
+            try:
+                download_id = self.queue[place]
+            except IndexError:
+                return  # the end, or taken meanwhile
+            if download_id in self.pending:
+                yield download_id
+                most -= 1
+            place += 1
+
+    def position(self, download_id: str) -> int | None:
+        """How many wait in the queue before a download; None where it is not there. Takes as long as the queue is."""
+        ids = list(self.queue)
+        if download_id not in self.pending or download_id not in ids:
+            return None
+        return sum(map(self.pending.__contains__, ids[: ids.index(download_id)]))
+
+    def retry_due(self, download_id: str, at: float = inf) -> None:
+        """The back-off of a download that was to end ``at`` is over: it is next.
+
+        One that is told of twice, since whoever was to see to it died, cuts no later one short.
+        """
+        tried = self.tried.get(download_id)
+        if download_id in self.pending and tried is not None and tried.backs_off and tried.due_at <= at:
+            self.tried[download_id] = tried._replace(backs_off=False)
+            self.queue.appendleft(download_id)
+
+    def put_back(self, ticket: m.Ticket) -> None:
+        """Queue a download before all others, but for those put back with it that were dispatched before it."""
+        ahead: list[str] = []
+        while len(ahead) < len(self.queue) and (other := self.queue[len(ahead)]) in self.tried:
+            ahead.append(other)
+        # Before the first of them that was dispatched after it.
+        others = (self.pending.get(each) for each in ahead)
+        later = (place for place, other in enumerate(others) if other is not None and other[9] > ticket[9])
+        self.queue.insert(next(later, len(ahead)), ticket[0])
+
+    def find_stranded(self, download_ids: Iterable[str]) -> None:
+        """Somebody was torn in the middle of a step: queue those that are pending, and nowhere in the queue.
+
+        One that is just being put may so come into the queue twice, and starts once all the same. One that is to be on
+        disk first may be refused yet: it is its dispatch that queues it.
+        """
+        for download_id in [each for each in self.tried if each not in self.pending]:
+            del self.tried[download_id]
+        queued = {*self.queue, *self._announced}
+        found = (self.pending.get(each) for each in download_ids if each not in queued and not self.backs_off(each))
+        stranded = deque(sorted((each for each in found if each is not None), key=itemgetter(9)))
+        if not stranded:
+            return
+        line: list[str] = []  # in one go: it may be a whole queue that was being gone through
+        for download_id in self._emptied():
+            other = self.pending.get(download_id)
+            while other is not None and stranded and other[9] > stranded[0][9]:
+                line.append(stranded.popleft()[0])
+            line.append(download_id)
+        self.queue.extendleft(reversed([*line, *(each[0] for each in stranded)]))
+
+    def backs_off(self, download_id: str) -> bool:
+        """Whether a download waits for the end of its back-off."""
+        tried = self.tried.get(download_id)
+        return tried is not None and tried.backs_off

@@ -1,0 +1,165 @@
+"""What a source is doing, and why a download is not running: the answers to ``stats()`` and ``explain()``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from math import inf
+from typing import TypedDict
+
+from haulier._engine.core.source import Source
+from haulier.records import WAITING_PHASES, Phase
+
+__all__ = ["Explanation", "Outlook", "SourceStatus", "explanation_of", "status_of"]
+
+
+class SourceStatus(TypedDict):
+    """One source at one moment. Moments are in UTC seconds since the epoch, None for 'not'."""
+
+    queued: int
+    """Waiting for their turn or for their next attempt."""
+    in_flight: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    restarts: int
+    """Of crashed source actors, over the life of the engine."""
+    zombies: int
+    """Impls that were given up on and still run."""
+    slots: int
+    """Source actors that live. Where the limit was lowered, those that are too many leave once they are free."""
+    concurrency: int
+    delay: float
+    down: bool
+    paused: bool
+    suspended_until: float | None
+    next_start: float | None
+    """The earliest start of another download; None where that depends on something else than time."""
+
+
+class Explanation(TypedDict):
+    """Why a download is not running."""
+
+    phase: str | None
+    """None for a record that ``add_record`` made: no source has it."""
+    reason: str | None
+    """What keeps it from starting just now; None where it is about to start, or does not wait. Of several the first:
+
+    - ``closed``, ``down``: the engine, or the source, takes nothing any more.
+    - ``back-off``: its next attempt is not due yet.
+    - ``unregistered``: found on disk, and its source is yet to be registered; ``store``: nothing can be written.
+    - ``pause``, ``suspension``: nothing starts at its source.
+    - ``slot``: those that run, and those before it, take all there are; one alone while the source is on probation.
+    - ``restart``: its source rests after a crash, and no other slot is free for it.
+    - ``delay``: until the next start, or those that the ones before it bring about.
+    """
+    position: int | None
+    """In the queue of its source; 0 is next. None where it is not in the queue."""
+    earliest_start: float | None
+    """UTC seconds: it starts then, if nothing else happens. None where it depends on something else than time."""
+
+
+class Outlook:
+    """What lies before those who wait at a source, at the moment ``now`` (monotonic).
+
+    Without the source's lock it may be wrong for the moment in which another thread changes the source.
+    """
+
+    def __init__(self, source: Source, now: float) -> None:
+        self._source, self._now = source, now
+        self._closed_by = source.gate.closed_by(now)
+        self._places = source.gate.limit(source.limit) - len(source.in_flight)
+        """Slots that the next ones may have, hired or not."""
+
+    @cached_property
+    def _next_up(self) -> dict[str, int]:
+        """The places in the queue of as many as there are slots for."""
+        source, found = self._source, dict[str, int]()
+        for download_id in source.first(self._places):
+            found[download_id] = len(found)
+        return found
+
+    @property
+    def _served(self) -> float:
+        """How many of them a slot would take now: while the source rests nobody is hired."""
+        return self._source.live - len(self._source.in_flight) if self._source.resting else inf
+
+    def reason(self, download_id: str) -> str | None:
+        """What keeps a waiting download from starting now: see ``Explanation``."""
+        source = self._source
+        refusal, tried = source.refusal, source.tried.get(download_id)
+        if refusal is not None:
+            return refusal.kind
+        if tried is not None and tried.backs_off:
+            return "back-off"
+        if self._closed_by is not None and self._closed_by != "delay":
+            return self._closed_by
+        ahead = self._next_up.get(download_id, len(self._next_up))
+        if ahead >= self._places:
+            return "slot"
+        if ahead >= self._served:
+            return "restart"
+        return "delay" if self._closed_by or (ahead and source.gate.is_spaced) else None
+
+    @property
+    def next_start(self) -> float | None:
+        """The monotonic second of the next start, were there something to start; None where it is no matter of time."""
+        source = self._source
+        opens_at = source.gate.opens_at() if self._closed_by else self._now
+        if source.refusal is not None or self._places <= 0 or opens_at == inf:
+            return None
+        if self._served <= 0:
+            opens_at = max(opens_at, source.resting_until)
+        return max(opens_at, self._now)
+
+    def start_of(self, download_id: str, position: int | None) -> float | None:
+        """The monotonic second at which a waiting download starts, if nothing else happens.
+
+        None where it depends on something else than time: also on others before it, or whose back-off is over first.
+        """
+        source, at = self._source, self.next_start
+        if at is None:
+            return None
+        due = {each: tried.due_at for each, tried in source.tried.copy().items() if tried.backs_off}
+        if (own := due.pop(download_id, None)) is not None:
+            if len(source.pending) > 1 or (source.resting and own < source.resting_until and self._served > 0):
+                return None
+            return max(at, own)
+        is_next = position == 0 or (position is not None and self.reason(download_id) is None)
+        return at if is_next and min(due.values(), default=inf) > at else None
+
+
+def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) -> SourceStatus:
+    """The status at ``now`` (monotonic), which is ``on`` in UTC seconds. Under the source's lock."""
+    gate = source.gate
+    next_start = Outlook(source, now).next_start
+    return {
+        "queued": len(source.pending),
+        "in_flight": len(source.in_flight),
+        "succeeded": counts.get(Phase.SUCCEEDED, 0),
+        "failed": counts.get(Phase.FAILED, 0),
+        "cancelled": counts.get(Phase.CANCELLED, 0),
+        "restarts": source.restarts.total,
+        "zombies": source.zombies,
+        "slots": source.live,
+        "concurrency": source.limit,
+        "delay": gate.delay,
+        "down": source.refusal is not None and source.refusal.kind == "down",
+        "paused": gate.paused,
+        "suspended_until": on + (gate.suspended_until - now) if gate.suspended_until > now else None,
+        "next_start": None if next_start is None else on + (next_start - now),
+    }
+
+
+def explanation_of(download_id: str, phase: str | None, source: Source | None, now: float, on: float) -> Explanation:
+    """The explanation at ``now`` (monotonic), which is ``on`` in UTC seconds. Under the source's lock."""
+    told: Explanation = {"phase": phase, "reason": None, "position": None, "earliest_start": None}
+    if source is None or phase not in WAITING_PHASES:
+        return told
+    outlook = Outlook(source, now)
+    told["reason"] = outlook.reason(download_id)
+    told["position"] = source.position(download_id)
+    starts_at = outlook.start_of(download_id, told["position"])
+    if starts_at is not None:
+        told["earliest_start"] = on + (starts_at - now)
+    return told

@@ -1,0 +1,63 @@
+"""Who watches which download: each watcher is called once, when it is over."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeAlias
+
+from haulier._engine.core.entry import Held, is_terminal, phase_of, view
+from haulier.records import Phase, Record
+
+__all__ = ["Watches"]
+
+Callback: TypeAlias = Callable[[Record], None]
+
+_WAITING: Final = (Phase.QUEUED, Phase.BACKING_OFF)
+
+
+class Watches:
+    """The watchers of a ledger."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[str, list[Callback]] = {}
+        """By the id of what they wait for."""
+        self.due: deque[tuple[list[Callback], Record]] = deque()
+        """What the shell is to call, and with what; it takes off the list whom it has called."""
+        self._is_closed = False
+
+    def watch(self, download_id: str, held: Held, callback: Callback) -> bool:
+        """Have ``callback`` called when a download is over; False where it is, or goes on with another engine."""
+        if is_terminal(held) or self._goes_on(held):
+            return False
+        self.callbacks.setdefault(download_id, []).append(callback)
+        return True
+
+    def unwatch(self, download_ids: Collection[str], callback: Callback) -> None:
+        """Undo ``watch``, as often as an id is named."""
+        for download_id in download_ids:
+            callbacks = self.callbacks.get(download_id, [])
+            if callback in callbacks:
+                callbacks.remove(callback)
+                if not callbacks:
+                    del self.callbacks[download_id]
+
+    def call(self, download_id: str, held: Held) -> None:
+        """A download is over, or gone: whoever watches it is to hear, and watches no longer.
+
+        Torn in between and done again it comes to the same: the list is the same, and is worked off once.
+        """
+        callbacks = self.callbacks.get(download_id)
+        if callbacks is not None:
+            self.due.append((callbacks, view(held)))
+            del self.callbacks[download_id]
+
+    def close(self, watched: Mapping[str, Held]) -> None:
+        """The engine is closed. Whoever waits for what goes on with the next one waits no longer."""
+        self._is_closed = True
+        for download_id, held in watched.items():
+            if self._goes_on(held):
+                self.call(download_id, held)
+
+    def _goes_on(self, held: Held) -> bool:
+        return self._is_closed and phase_of(held) in _WAITING

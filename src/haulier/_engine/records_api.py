@@ -1,0 +1,251 @@
+"""What programs read and write of records: all methods of an engine that are about nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from time import monotonic, sleep
+from typing import Any, Final
+
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Entry, Held, phase_of, view
+from haulier._engine.core.status import Outlook
+from haulier._engine.shells.system import System
+from haulier._engine.storage.codec import check_name, encode
+from haulier._engine.storage.protocol import Attempt, HistoryRow
+from haulier._threads.log import Log
+from haulier.policies import check_int
+from haulier.records import WAITING_PHASES, Phase, Record, State
+
+__all__ = ["LOOKS", "RecordKeeper"]
+
+LOOKS: Final = 8
+"""At a download, until its source and its record tell the same of it: mostly one is enough."""
+
+
+class RecordKeeper:
+    """An engine, as far as records go."""
+
+    _system: System
+    _patches = 0
+
+    def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
+        """Set a record as it is, e.g. of a download that the caller runs itself. An older one is replaced (logged)."""
+        system = self._system
+        source = system.name_of(source_name)
+        copy = _copied("record", record)
+        if system.is_durable:
+            if not isinstance(download_id, str):
+                raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+            check_name("source_name", source)
+            check_name("download_id", download_id)
+        if system.keeps(source):
+            _check_storable("record", copy)
+        if self.get_record(source, download_id) is not None:
+            _logger.warning("record %s of %s is replaced", download_id, source)
+        system.store.tell(m.Put(source, download_id, copy))
+
+    def update_record(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> None:
+        """Lay ``patch`` over a record; without a record, do nothing.
+
+        A ``state`` is taken as it is, but a live download with ``state='Cancelled'`` is cancelled in full, and that of
+        a download which has ended is dropped. Progress costs no message: it may be written every 2 KiB.
+
+        Who writes faster than can be applied waits for that: for some milliseconds, a second at most.
+        """
+        if self._update(source_name, download_id, patch) and self._system.store.is_full:
+            self._system.store.wait_for_room()
+
+    def _update(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """The same, without waiting for room; whether it took a message."""
+        system = self._system
+        plain = type(source_name) is str and source_name not in system.aliases and source_name
+        source = source_name if plain else system.name_of(source_name)
+        if type(patch) is not dict and not isinstance(patch, Mapping):  # in this order: the second costs as much as all
+            raise TypeError(f"patch must be a mapping, not {patch!r}")
+        if system.is_durable and system.keeps(source):
+            _check_storable("patch", patch)
+        if not system.store.backlog and self._write_through(source, download_id, patch):
+            return False
+        copy = dict(patch)
+        if copy.get("state") == State.CANCELLED:
+            mailbox = system.mailboxes.get(source)
+            if mailbox is not None:
+                mailbox.cancel(download_id)
+        system.store.tell(m.Patch(source, download_id, copy))
+        return True
+
+    def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
+        """Write progress past the store, into the overlay that readers lay over the record.
+
+        Only while the store has applied all it was told, so that no older message overtakes it; and only what is no
+        matter of life and death: a change of state goes to the store.
+        """
+        system = self._system
+        entry = system.ledger.buckets.get(source, _NOTHING).get(download_id)
+        if not isinstance(entry, Entry) or entry.overlay is None or "phase" in patch:
+            return entry is None
+        if system.is_durable and (entry.phase not in (Phase.RUNNING, None) or entry.is_terminal):
+            return False  # what is not written to all the time is written down at once
+        if "state" in patch:
+            if not entry.fixed and patch["state"] != entry.record.get("state"):
+                return False
+            patch = dict(patch)
+            del patch["state"]
+        entry.overlay.update(patch)
+        if system.is_durable and not entry.stirred:
+            entry.stirred = True
+            system.store.tell(m.Stirred(source, download_id))
+        self._patches += 1
+        if not self._patches & 63:
+            sleep(0)  # a writer that never blocks would keep readers from the interpreter
+        return True
+
+    def update_record_unless_state(
+        self, source_name: str, download_id: str, patch: Mapping[str, Any], skip_if_state_in: Collection[Any] = ()
+    ) -> bool:
+        """The same in one step with a look at the state: False, and no change, where it is in ``skip_if_state_in``.
+
+        False also where there is no record.
+        """
+        system = self._system
+        source = system.name_of(source_name)
+        states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
+        copy = _copied("patch", patch)
+        if system.keeps(source):
+            _check_storable("patch", copy)
+        if copy.get("state") == State.CANCELLED and source in system.mailboxes:
+            mailbox = system.mailboxes[source]
+            for looks_left in reversed(range(LOOKS)):
+                self._catch_up()
+                with mailbox.lock:  # nothing starts or ends between the look and the cancel
+                    if system.store.backlog and looks_left:
+                        continue  # with the lock held nobody is to wait for the store: a finalizer there may want it
+                    record = self.get_record(source, download_id)
+                    if record is None or record.get("state") in states:
+                        return False
+                    if mailbox.cancel(download_id):
+                        states = ()  # what is left of the patch belongs to it
+                    break
+        done: bool | BaseException = system.store.ask(m.PatchUnless(source, download_id, copy, states))
+        if isinstance(done, BaseException):
+            raise done
+        return done
+
+    def remove_record(self, source_name: str, download_id: str) -> Record | None:
+        """Take a record out and return it; a live download is cancelled first. None where there is none."""
+        system = self._system
+        source = system.name_of(source_name)
+        mailbox = system.mailboxes.get(source)
+        if mailbox is not None:
+            mailbox.cancel(download_id)
+        removed: Record | None = system.store.ask(m.Remove(source, download_id))
+        return removed
+
+    def get_record(self, source_name: str, download_id: str) -> Record | None:
+        """A copy of a record; None where there is none."""
+        system = self._system
+        source = system.name_of(source_name)
+        self._catch_up()
+        held = system.ledger.buckets.get(source, _NOTHING).get(download_id)
+        return None if held is None else self._view(source, download_id, held)
+
+    def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
+        """Copies of a source's records, as of the moment of the call, in the order in which they came."""
+        source = self._system.name_of(source_name)
+        self._catch_up()
+        return iter(self._views(source))
+
+    def get_download_status(self, download_id: str) -> Record | None:
+        """A copy of the record of a download, wherever it is; None where there is none."""
+        self._catch_up()
+        found = self._system.ledger.find(None, download_id)
+        return None if found is None else self._view(found[0], download_id, found[1])
+
+    def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
+        """Copies of all records but those of the sources in ``exclude``."""
+        system = self._system
+        names = (exclude,) if isinstance(exclude, str) else exclude
+        without = {system.aliases.get(name, name) for name in names}
+        self._catch_up()
+        return [
+            record for source in list(system.ledger.buckets) if source not in without for record in self._views(source)
+        ]
+
+    def clear_all_completed_downloads(self) -> int:
+        """Remove all terminal records; how many."""
+        return int(self._system.store.ask(m.Clear()))
+
+    def _catch_up(self) -> None:
+        """Wait until all that was told before is applied; mostly it is, and costs nothing."""
+        if self._system.store.backlog:
+            self._system.store.ask(m.Sync())
+
+    def _views(self, source: str) -> list[Record]:
+        bucket = self._system.ledger.buckets.get(source, _NOTHING).copy()  # in one step, while others go on writing
+        mailbox = self._system.mailboxes.get(source)
+        outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
+        return [_told(download_id, held, outlook) for download_id, held in bucket.items()]
+
+    def _view(self, source: str, download_id: str, held: Held) -> Record:
+        mailbox = self._system.mailboxes.get(source) if phase_of(held) in WAITING_PHASES else None
+        return _told(download_id, held, None if mailbox is None else Outlook(mailbox.source, monotonic()))
+
+    def history(
+        self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
+    ) -> list[HistoryRow]:
+        """Downloads that are over, the newest first, also those that have left memory; with a durable store.
+
+        A page of at most ``limit``; the next one is what comes ``before`` the ``cursor`` of its last row. ``phase``:
+        only those that ended in it. Raises ``RuntimeError`` without a durable store.
+        """
+        source = None if source_name is None else self._system.name_of(source_name)
+        check_int("limit", limit, 1)
+        self._check_durable()
+        rows: list[HistoryRow] = self._system.store.ask(m.History(source, phase, before, limit))
+        return rows
+
+    def attempts(self, source_name: str, download_id: str) -> list[Attempt]:
+        """The attempts at a download that have ended: when, with what outcome and error; with a durable store."""
+        self._check_durable()
+        ended: list[Attempt] = self._system.store.ask(m.Attempts(self._system.name_of(source_name), download_id))
+        return ended
+
+    def _check_durable(self) -> None:
+        if not self._system.is_durable:
+            raise RuntimeError("only a durable store has a history: DownloadEngine(store='haulier.db')")
+        self._system.check_open()
+
+
+def _told(download_id: str, held: Held, outlook: Outlook | None) -> Record:
+    """A copy of the record, with why it is not running, where it is not."""
+    record = view(held)
+    if outlook is not None and phase_of(held) in WAITING_PHASES:
+        record["reason"] = outlook.reason(download_id)
+    return record
+
+
+def _copied(name: str, value: Mapping[str, Any]) -> Record:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {value!r}")
+    return dict(value)
+
+
+def _check_storable(name: str, values: Mapping[str, Any]) -> None:
+    """Raise ``TypeError``, naming the key, for what a durable store cannot write."""
+    for key, value in values.items():
+        if not (type(key) is str and key.isascii() and _is_plain(value)):
+            encode(name, {key: value})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it can be stored, as far as that is seen at once: most is."""
+    if type(value) is str:
+        return value.isascii()
+    if type(value) is int or type(value) is float:
+        return -_LARGE < value < _LARGE
+    return value is None or type(value) is bool
+
+
+_logger = Log("haulier.engine")
+_NOTHING: Final[dict[str, Any]] = {}
+_LARGE: Final = 2.0**63

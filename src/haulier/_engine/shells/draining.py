@@ -1,0 +1,73 @@
+"""Letting the queues run dry before an engine closes, without waiting for what cannot end meanwhile."""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Final
+
+from haulier._engine import messages as m
+from haulier._engine.shells.system import System
+from haulier._threads.log import Log
+from haulier.records import Record
+from haulier.transfer import running
+
+__all__ = ["behind_own", "drain_queues"]
+
+logger = Log("haulier.engine")
+
+LOOK_S: Final = 0.25
+"""Between two looks at whether what is left can end at all: a source may be paused at any time."""
+
+
+def drain_queues(system: System, deadline: float | None) -> None:
+    """Wait until everything is over, or ``deadline`` (monotonic) has come.
+
+    But for what cannot end while somebody waits here: downloads at a source that is paused, or yet to be registered,
+    and, where an impl is the one that waits, its own and those behind it.
+    """
+    ids = _unfinished(system)
+    answers: SimpleQueue[Record] = SimpleQueue()
+    watched: m.Watched = system.store.ask(m.Watch(ids, answers.put))
+    left = len(ids) - len(watched.unknown) - len(watched.over)
+    try:
+        while left:
+            until = monotonic() + LOOK_S if deadline is None else min(deadline, monotonic() + LOOK_S)
+            try:
+                answers.get(timeout=max(0.0, until - monotonic()))
+                left -= 1
+            except Empty:
+                if _paused(system).union(behind_own(system)).issuperset(_unfinished(system)):
+                    return
+                if deadline is not None and monotonic() >= deadline:
+                    logger.warning("close: the queues did not run dry in time")
+                    return
+    finally:
+        system.store.tell(m.Unwatch(ids, answers.put))
+
+
+def behind_own(system: System) -> set[str]:
+    """In an impl: its own download, and those that wait for its slot. Elsewhere nothing."""
+    own = running()
+    if own is None:
+        return set()
+    mailbox = system.mailboxes.get(own.source)
+    if mailbox is None or mailbox.source.in_flight.get(own.download_id) is not own:
+        return set()  # an impl of another engine
+    behind = mailbox.source.pending.copy() if mailbox.source.limit == 1 else {}
+    return {own.download_id, *behind}
+
+
+def _unfinished(system: System) -> list[str]:
+    ids: list[str] = []
+    for mailbox in list(system.mailboxes.values()):
+        with mailbox.lock:
+            ids += [*mailbox.source.in_flight, *mailbox.source.pending]
+    return ids
+
+
+def _paused(system: System) -> set[str]:
+    """What waits at a source that is paused, or yet to be registered."""
+    sources = [mailbox.source for mailbox in list(system.mailboxes.values())]
+    closed = [source for source in sources if source.gate.paused or "unregistered" in source.gate.holds]
+    return {download_id for source in closed for download_id in source.pending.copy()}

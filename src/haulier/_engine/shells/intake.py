@@ -1,0 +1,186 @@
+"""How downloads come into a source: on the callers' threads, or from disk as the engine is made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from threading import Lock
+from time import monotonic
+from typing import Final
+
+from haulier._engine import messages as m
+from haulier._engine.shells.backlog import StoreDied
+from haulier._engine.shells.shell import SourceShell
+from haulier.errors import HaulierError, QueueFull, StoreUnavailable
+
+__all__ = ["HANDOFF_S", "Intake"]
+
+HANDOFF_S: Final = 0.010
+"""The longest that a dispatch waits for an idle source to pick its download up."""
+
+IDLE_S: Final = 0.001
+"""A source that has had nothing to do for so long counts as idle."""
+
+
+class Intake(SourceShell):
+    """The way in."""
+
+    def put(self, ticket: m.Ticket) -> None:
+        """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
+        try:
+            self._put(ticket)
+        except HaulierError:
+            raise
+        except BaseException:
+            self._take_back((ticket,))
+            raise
+
+    def _put(self, ticket: m.Ticket) -> None:
+        source, began = self.source, 0.0 if self.trace is None else monotonic()
+        if source.refusal is not None:
+            raise source.refusal.error(source.name)
+        if source.policy.max_queued is None:
+            source.put(ticket)
+        else:
+            self._put_bounded(ticket, source.policy.max_queued)
+        if source.refusal is not None:
+            self._withdraw_late(ticket)
+        if self.trace is not None:
+            self.trace.note("queued", source=source.name, id=ticket[0], began=began)
+        if self._bell.armed or source.live < source.limit:
+            self.call_on_slots()
+
+    def put_many(self, tickets: Collection[m.Ticket]) -> None:
+        """``put`` for many: all of them or none."""
+        began = 0.0 if self.trace is None else monotonic()
+        try:
+            with self.lock:  # so that nothing starts, and nobody closes, before all are there
+                self._check_room(len(tickets))
+                for ticket in tickets:
+                    self.source.put(ticket)
+            self._queued(tickets, began)
+        except HaulierError:
+            raise
+        except BaseException:
+            self._take_back(tickets)
+            raise
+
+    def put_kept(self, tickets: Collection[m.Ticket], texts: Collection[str]) -> None:
+        """Queue downloads that are to survive the process, once they are on disk: all of them or none.
+
+        Raises what ``put`` does, and ``StoreUnavailable``.
+        """
+        source, began = self.source, 0.0 if self.trace is None else monotonic()
+        assert self._ask_store is not None
+        try:
+            with self.lock:
+                self._check_room(len(tickets))
+                source.announce(tickets)
+            try:
+                self._ask_store(m.Add(source.name, tickets, texts))
+            except StoreUnavailable as error:  # they have been refused: the store has none of them
+                with self.lock:
+                    renounced = source.renounce(tickets)
+                    if isinstance(error, StoreDied):  # it may have them yet
+                        for download_id in renounced:
+                            self._tell_store(m.Forget(source.name, download_id))
+                    if source.refusal is not None and source.refusal.kind == "closed":
+                        raise source.refusal.error(source.name) from error
+                raise
+            with self.lock:
+                refusal = source.refusal
+                if refusal is None or refusal.kind == "closed":  # then they are kept for the next start
+                    source.enqueue(tickets)
+                    refusal = None
+                else:
+                    source.renounce(tickets)
+            if refusal is not None:
+                for ticket in tickets:
+                    self._tell_store(m.Forget(source.name, ticket[0]))
+                self._ask_store(m.Sync())
+                raise refusal.error(source.name)
+            self.release()
+            self._queued(tickets, began)
+        except HaulierError:
+            raise
+        except BaseException:
+            self._take_back(tickets)
+            raise
+
+    def _check_room(self, count: int) -> None:
+        """Raise what keeps ``count`` more downloads from being queued. Under the lock."""
+        source = self.source
+        if source.refusal is not None:
+            raise source.refusal.error(source.name)
+        most = source.policy.max_queued
+        if most is not None and len(source.pending) + count > most:
+            raise QueueFull(f"{len(source.pending)} downloads wait at source {source.name!r}, and {most} may")
+
+    def _queued(self, tickets: Collection[m.Ticket], began: float) -> None:
+        """They are in the queue."""
+        if self.trace is not None:
+            for ticket in tickets:
+                self.trace.note("queued", source=self.source.name, id=ticket[0], began=began)
+        self.call_on_slots()
+
+    def _take_back(self, tickets: Collection[m.Ticket]) -> None:
+        """A signal handler raised, or memory ran out: whoever called has no ids."""
+        with self.lock:
+            for download_id in self.source.renounce(tickets):
+                self._tell_store(m.Forget(self.source.name, download_id))
+                if self.trace is not None:
+                    self.trace.note("refused", source=self.source.name, id=download_id)
+        self._interrupted()
+
+    def _put_bounded(self, ticket: m.Ticket, most: int) -> None:
+        with self.lock:
+            if len(self.source.pending) >= most:
+                raise QueueFull(f"{most} downloads wait at source {self.source.name!r} already")
+            self.source.put(ticket)
+
+    def _withdraw_late(self, ticket: m.Ticket) -> None:
+        """The source was closed while the download was being queued: refuse it, unless it was seen to already."""
+        with self.lock:
+            refusal = self.source.refusal
+            if refusal is not None and self.source.take_back(ticket[0]):
+                raise refusal.error(self.source.name)
+
+    def put_and_wait(self, ticket: m.Ticket) -> None:
+        """The same, and come back once a slot is about to call the impl, in ``HANDOFF_S`` at the latest."""
+        started = self.handoffs[ticket[0]] = Lock()
+        started.acquire()
+        try:
+            self.put(ticket)
+            started.acquire(timeout=HANDOFF_S)
+        finally:
+            self.handoffs.pop(ticket[0], None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a download that came now would start at once, and none has ended just before."""
+        source = self.source
+        if source.pending or source.in_flight or source.resting:
+            return False
+        now = monotonic()
+        return now - self._last_end > IDLE_S and source.gate.closed_by(now) is None
+
+    def hold(self, needs_impl: bool) -> None:
+        """A download was found on disk: nothing starts here before ``release``; while the engine is being made."""
+        self._needs_impl = self._needs_impl or needs_impl
+        if not self.source.gate.holds:
+            self.change(lambda source: source.gate.hold("unregistered", True))
+
+    def found(self, download_id: str, attempts: int) -> None:
+        """A download that was found on disk waits here, after so many attempts; while the engine is being made."""
+        if self.trace is not None:
+            self.trace.note("found", source=self.source.name, id=download_id, attempts=attempts)
+
+    def release(self) -> None:
+        """Somebody has made the source known: go on with what was found on disk, if there is an impl for it."""
+        if "unregistered" in self.source.gate.holds and (self.impl is not None or not self._needs_impl):
+            self.change(lambda source: source.gate.hold("unregistered", False))
+
+    def hold_back(self, unwell: bool) -> None:
+        """Start nothing that is to survive the process while what comes of it cannot be written down; or go on."""
+        unwell = unwell and self.is_kept
+        if unwell != ("store" in self.source.gate.holds):
+            self.change(lambda source: source.gate.hold("store", unwell))

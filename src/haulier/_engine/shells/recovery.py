@@ -1,0 +1,156 @@
+"""What an engine finds on disk as it starts: records, queues, and how long each source has to wait still."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+from time import monotonic, time
+from typing import Any, Final
+
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Entry
+from haulier._engine.core.journal import Attempted, DurableLedger, Pacing
+from haulier._engine.core.queue import Tried
+from haulier._engine.shells.calling import LateImpl
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.rows import held_in
+from haulier._engine.shells.tickets import NamedImpl, ticket_of
+from haulier._engine.storage.codec import decode
+from haulier._engine.storage.protocol import Row, Storage
+from haulier.records import TERMINAL_PHASES, Phase
+
+__all__ = ["Recovery"]
+
+logger = logging.getLogger("haulier.store")
+
+INTERRUPTED: Final = "interrupted: the program ended while it ran"
+
+
+class _Registered(LateImpl):
+    """The impl that its source is registered with by then."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    def find(self) -> m.Impl:
+        """Raises ``LookupError`` where there is none."""
+        if self._mailbox.impl is None:
+            raise LookupError(f"source {self._mailbox.source.name!r} is not registered with an impl")
+        return self._mailbox.impl
+
+
+class Recovery:
+    """Fills a ledger and the mailboxes of its sources, while nobody works on either."""
+
+    def __init__(self, storage: Storage, ledger: DurableLedger, mailbox_of: Callable[[str], Mailbox]) -> None:
+        self._ledger, self._mailbox_of = ledger, mailbox_of
+        self._set_back: dict[str, float] = {}
+        """Seconds by which the clock was set back since, as far as a source knows: it had an end later than now."""
+        self._loaded = storage.load()
+        self._resumes = {gate.source for gate in self._loaded.gates if gate.resume_interrupted}
+        self._impls: dict[tuple[str, str | None], LateImpl] = {}
+        """One for all tickets that name it."""
+        self._interrupted: Counter[str] = Counter()
+        self._lost: list[m.Moved] = []
+        self._now, self._on = monotonic(), time()
+        ledger.now = self._on
+        ledger.journal.next_seq = self._loaded.next_seq
+        for source, last_end_on, suspended_until_on, _ in self._loaded.gates:
+            if last_end_on is not None and self._on < last_end_on < inf:
+                self._set_back[source] = last_end_on - self._on
+                ledger.journal.page.paced.add(source)
+            if suspended_until_on is not None:
+                suspended_until_on -= self._set_back.get(source, 0.0)
+            ledger.journal.pacing[source] = Pacing(_earlier(last_end_on, self._on), suspended_until_on)
+
+    def run(self) -> None:
+        """What ran is over, or waits again; what waited waits. Raises ``StoreUnavailable``."""
+        for row in self._loaded.rows:
+            self._restore(row)
+        self._ledger.restored()
+        for moved in self._lost:  # now that the ledger knows the order of all ends, by which the oldest leave
+            self._ledger.apply(moved)
+        self._ledger.expire()  # this engine may keep fewer than the one before
+        for source, count in self._interrupted.items():
+            logger.warning("%s: %d downloads were interrupted", source, count)
+            self._mailbox_of(source).source.gate.resume_at(self._now)  # it ended some time before: nobody saw when
+            self._ledger.journal.pace(source, self._on, None)
+
+    def pace(self, mailbox: Mailbox) -> None:
+        """Have a source wait as long as it would have waited.
+
+        By the clock on the wall: the other one starts anew with the machine.
+        """
+        pacing = self._ledger.journal.pacing.get(mailbox.source.name)
+        if pacing is None:
+            return
+        now, on = monotonic(), time()
+        last_end = -inf if pacing.last_end_on is None else now - max(0.0, on - pacing.last_end_on)
+        until = -inf if pacing.suspended_until_on is None else now + pacing.suspended_until_on - on
+        mailbox.source.gate.resume_at(last_end, until if until > now else -inf)
+
+    def _restore(self, row: Row) -> None:
+        ticket = None
+        if row.ticket is not None and row.phase is not None and row.phase not in TERMINAL_PHASES:
+            ticket = ticket_of(row.id, row.source, row.ticket, lambda name: self._impl(row.source, name))
+        held = held_in(row, ticket)
+        self._ledger.restore(row.source, row.id, held, row.ended_on)
+        if ticket is None:
+            return
+        standing = None if row.tried is None else m.Standing(*decode(row.tried))
+        if standing is not None and row.source in self._set_back:
+            set_back = self._set_back[row.source]
+            standing = standing._replace(first_on=standing.first_on - set_back, on=standing.on - set_back)
+            self._ledger.journal.touch((row.source, row.id), urgent=False)
+        if row.phase == Phase.RUNNING:
+            standing = self._interrupt(row, standing or m.Standing(1, self._on, 0.0, self._on))
+        if standing is not None and isinstance(held, Entry):
+            held.standing = standing
+        if row.source in self._resumes or row.phase != Phase.RUNNING:
+            self._queue(ticket, standing, backs_off=row.phase == Phase.BACKING_OFF)
+
+    def _interrupt(self, row: Row, standing: m.Standing) -> m.Standing:
+        """It ran, and that attempt is over; so is the download, or it waits again."""
+        self._interrupted[row.source] += 1
+        what = (INTERRUPTED, "Interrupted")
+        about = (standing.attempts, standing.on, self._on, "interrupted", *what)
+        self._ledger.journal.note(Attempted(row.source, row.id, *about))
+        if row.source in self._resumes:
+            self._ledger.apply(m.Moved("put_back", row.source, row.id, None, None, self._on))
+        else:
+            patch = dict(zip(("error", "error_type"), what, strict=True))
+            self._lost.append(m.Moved("fail", row.source, row.id, None, patch, self._on))
+        return standing._replace(on=self._on)
+
+    def _queue(self, ticket: m.Ticket, standing: m.Standing | None, backs_off: bool) -> None:
+        """Have a download wait where it waited, or where it was before it ran."""
+        mailbox = self._mailbox_of(ticket[1])
+        source, attempts = mailbox.source, 0
+        mailbox.hold(needs_impl=isinstance(ticket[6], _Registered))
+        backs_off = backs_off and standing is not None and standing.on > self._on
+        if standing is not None:
+            attempts = standing.attempts
+            first_start = self._now - max(0.0, self._on - standing.first_on)
+            due_at = self._now + max(0.0, standing.on - self._on)
+            source.keep(ticket, Tried(attempts, first_start, standing.idle_s, {}, due_at, backs_off))
+        mailbox.found(ticket[0], attempts)
+        if backs_off:
+            mailbox.tell_supervisor(m.Retry(mailbox, ticket[0], due_at))
+        else:
+            source.announce((ticket,))
+            source.enqueue((ticket,))
+
+    def _impl(self, source: str, name: str | None) -> Any:
+        key = (source, None) if name is None else ("", name)
+        impl = self._impls.get(key)
+        if impl is None:
+            impl = _Registered(self._mailbox_of(source)) if name is None else NamedImpl(name)
+            self._impls[key] = impl
+        return impl
+
+
+def _earlier(moment: float | None, now: float) -> float | None:
+    """What ended after now (the clock was set back), or with the process (``inf``), ended now."""
+    return None if moment is None else min(moment, now)

@@ -1,0 +1,136 @@
+"""Downloads as rows of a storage: what is written of one, and what that is read as.
+
+Of one that waits for its first attempt the ticket says all. Of one that landed at its first, as nearly all do, a few
+values do, from which the record and the attempt follow: the whole record would be half of what a download costs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, NamedTuple
+
+from haulier._engine import messages as m
+from haulier._engine.core.entry import Entry, Held, Past, is_past, phase_of, record_of, view
+from haulier._engine.core.journal import standing_of
+from haulier._engine.core.shelf import ended_on
+from haulier._engine.shells.tickets import fields_of
+from haulier._engine.storage.codec import decode, encode, encode_text
+from haulier._engine.storage.protocol import Attempt, HistoryRow, Row
+from haulier.errors import StoreUnavailable
+from haulier.records import Phase, Record
+
+__all__ = ["attempt_in", "held_in", "history_row", "written"]
+
+logger = logging.getLogger("haulier.store")
+
+UNTOUCHED: Final = "{}"
+"""The record of a download that says no more than its ticket does."""
+
+_LANDED: Final = "["
+"""How the text of one begins that landed at its first attempt: ``[attempt, started_on, queued_at, filename, username,
+path, the caller's fields, progress]``."""
+
+
+class Written(NamedTuple):
+    """What is written of a download, its ticket and its place aside."""
+
+    phase: str | None
+    ended_on: float | None
+    record: str
+    tried: str | None
+
+
+_QUEUED: Final = Written(Phase.QUEUED, None, UNTOUCHED, None)
+
+
+def written(held: Held) -> Written:
+    """What is to be written. What a plugin put there past the checks, and cannot be written down, is left out."""
+    if is_past(held):
+        return Written(Phase.SUCCEEDED, held[4], _landed_text(held), None)
+    if type(held) is tuple:
+        return _QUEUED
+    if isinstance(held, Entry):
+        held.stirred = False  # first: what is written to it from here on is told anew
+    standing = standing_of(held)
+    tried = None if standing is None else str(list(standing))
+    return Written(phase_of(held), ended_on(held), _text(view(held)), tried)
+
+
+def _landed_text(held: Past) -> str:
+    ticket, attempt, started_on, path, _, cell = held
+    _, _, _, _, filename, username, _, _, _, queued_at = ticket
+    fields = fields_of(ticket)
+    try:
+        texts = f"{encode_text('filename', filename)},{encode_text('username', username)},{encode_text('path', path)}"
+        more = (
+            "null,null" if fields is None and cell is None else f"{encode('field', fields)},{encode('progress', cell)}"
+        )
+        return f"[{attempt},{started_on!r},{queued_at!r},{texts},{more}]"
+    except Exception:
+        about = [attempt, started_on, queued_at, filename, username, _storable({"file_path": path}).get("file_path")]
+        return encode("record", [*about, _storable(fields or {}), _storable(cell or {})])
+
+
+def held_in(row: Row, ticket: m.Ticket | None) -> Held:
+    """What the ledger had of it. ``ticket``: of one that is not over. Raises ``StoreUnavailable`` for a damaged row."""
+    if _has_landed(row):
+        return _past(row)
+    if ticket is not None and row.record == UNTOUCHED:
+        return ticket if row.phase == Phase.QUEUED else Entry(record_of(ticket), row.phase, None)
+    return Entry(_decoded(row), row.phase, {} if row.phase is None else None)
+
+
+def history_row(row: Row) -> HistoryRow:
+    """A row that is over, as programs see it."""
+    record = view(_past(row)) if _has_landed(row) else _decoded(row)
+    assert row.ended_on is not None
+    return HistoryRow(row.source, row.id, row.seq, row.phase, row.ended_on, record)
+
+
+def attempt_in(row: Row) -> Attempt | None:
+    """The attempt that is told in the row itself: the first, which landed."""
+    if not _has_landed(row):
+        return None
+    _, attempt, started_on, _, on, _ = _past(row)
+    return Attempt(row.source, row.id, attempt, started_on, on, "succeed", None, None)
+
+
+def _has_landed(row: Row) -> bool:
+    return row.record.startswith(_LANDED)
+
+
+def _past(row: Row) -> Past:
+    told = _decoded(row)
+    if len(told) != 8 or row.ended_on is None:
+        raise StoreUnavailable(f"the database is damaged: what it has of {row.id} at {row.source} makes no sense")
+    attempt, started_on, queued_at, filename, username, path, fields, cell = told
+    extras = (*fields, *fields.values()) if fields else None
+    ticket = (row.id, row.source, None, "", filename, username, None, None, extras, queued_at)
+    return (ticket, attempt, started_on, path, row.ended_on, cell or None)
+
+
+def _decoded(row: Row) -> Any:
+    try:
+        return decode(row.record)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{error}, that of {row.id} at {row.source}") from error
+
+
+def _text(record: Record) -> str:
+    try:
+        return encode("record", record)
+    except Exception:
+        return encode("record", _storable(record))
+
+
+def _storable(record: Record) -> Record:
+    return {key: value for key, value in record.items() if _is_storable(key, value)}
+
+
+def _is_storable(key: Any, value: Any) -> bool:
+    try:
+        encode("record", {key: value})
+    except Exception as error:
+        logger.warning("a part of a record is not stored: %s", error)
+        return False
+    return True

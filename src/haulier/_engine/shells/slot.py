@@ -1,0 +1,178 @@
+"""A source actor: one slot. Its inbox is the source's mailbox; its handler runs the impl, on its own thread."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from time import monotonic
+from typing import Any, Final
+
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Again, Failed, Outcome, judge, text_of
+from haulier._engine.messages import Landed
+from haulier._engine.shells.actor import ActorCrashed, EngineActor, Inbox, Mail
+from haulier._engine.shells.calling import Caller, LateImpl, call_plainly, caller_of
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._threads.log import Log
+from haulier.errors import SourceCrashed
+from haulier.transfer import Transfer, set_current
+
+__all__ = ["SlotCrashed", "SourceActor"]
+
+logger = Log("haulier.source")
+
+BREATH_S: Final = 500e-6
+"""Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long
+without a break it gives way."""
+
+
+class SlotCrashed(Exception):
+    """The impl crashed its source: raised in the handler, so that the actor fails as any pykka actor does."""
+
+
+class _Turns(Inbox):
+    """The inbox of one slot: a ``get`` waits at the source's mailbox for the next download; None means 'leave'."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._mail = Mail(None)
+        self.slot: SourceActor
+
+    def get(self) -> Mail:
+        """Wait for a download."""
+        self._mail.message = self._mailbox.next_download(self.slot)
+        return self._mail
+
+
+class SourceActor(EngineActor):
+    """One slot of a source."""
+
+    def __init__(self, mailbox: Mailbox, number: int) -> None:
+        turns = _Turns(mailbox)
+        turns.slot = self
+        super().__init__(f"haulier-{mailbox.source.name}-{number}", turns)
+        self._mailbox = mailbox
+        self.is_reported = False
+        """Whether the supervisor was told of its end."""
+        self._busy_since = 0.0
+        self._verbose = False
+        self._impl: Any = None
+        self._call: Caller = call_plainly
+        self.in_hand: Transfer | None = None
+        """The download that it runs, until its end is reported."""
+
+    @property
+    def is_zombie(self) -> bool:
+        """Whether it runs something that was given up on."""
+        return self.in_hand is not None and self.in_hand.given_up
+
+    def on_receive(self, transfer: Transfer | None) -> None:
+        """Run this download, and those after it that may start at once; or leave."""
+        report = self._mailbox.report
+        self._verbose = logger.isEnabledFor(logging.INFO)
+        while transfer is not None:
+            path, error = self._run(transfer)
+            if type(path) is str and path:
+                outcome: Outcome = Landed(transfer, path)
+            else:
+                outcome = self._judge(transfer, path, error)
+            if type(outcome) is not Landed or self._verbose:
+                self._log(transfer, outcome, error)
+            following = report(transfer, outcome, self)
+            if following is None:
+                if self.left:
+                    break
+                set_current(None)
+                return  # nothing may start just now: wait for it at the inbox
+            if following.started_at - self._busy_since > BREATH_S:
+                self._breathe(following.started_at - transfer.started_at)
+            transfer = following
+        self.leave()
+
+    def _breathe(self, last_s: float) -> None:
+        """Give way, unless the last download took so long that it has blocked, and so has given way itself."""
+        if last_s <= BREATH_S:
+            self._mailbox.give_way()
+        self._busy_since = monotonic()
+        self._verbose = logger.isEnabledFor(logging.INFO)
+
+    def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
+        ticket, mailbox = transfer.ticket, self._mailbox
+        impl = mailbox.common[ticket[6]] if isinstance(ticket[6], int) else ticket[6]
+        assert impl is not None
+        set_current(transfer)
+        taken = transfer.started_at
+        if self._verbose or mailbox.handoffs or transfer.claimed or ticket[7] is not None:
+            self._announce(transfer)
+        if transfer.given_up:
+            return None, None  # while this thread had no turn: all is said of it, and nobody waits for it
+        if mailbox.trace is not None:
+            about: dict[str, Any] = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
+            mailbox.trace.note("start", **about, taken=taken, stamped=transfer.started_at)
+        try:
+            if impl is not self._impl:
+                if isinstance(impl, LateImpl):
+                    impl = impl.find()
+                self._impl, self._call = impl, caller_of(impl)
+            return self._call(impl, transfer), None
+        except SourceCrashed as crash:
+            raise SlotCrashed(text_of(crash)) from crash
+        except Exception as error:
+            return None, error
+        except BaseException as crash:
+            raise SlotCrashed(text_of(crash)) from crash
+        finally:
+            if mailbox.trace is not None:
+                mailbox.trace.note("returned", source=transfer.source, id=transfer.download_id)
+            if ticket[7] is not None:
+                self.thread.name = self._name
+
+    def _announce(self, transfer: Transfer) -> None:
+        """Say that a download starts, to whom it may concern; last, since the delay counts from there, to the gate."""
+        if transfer.ticket[7] is not None:
+            self.thread.name = transfer.ticket[7]
+        if self._verbose:
+            logger.info("start of %s at %s (attempt %d)", transfer.download_id, transfer.source, transfer.attempt)
+        self._mailbox.started(transfer.download_id)
+        if transfer.claimed:
+            self._mailbox.confirm(transfer)
+
+    def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
+        """Decide, outside any lock, since what was returned and the retry policy may be anybody's code."""
+        try:
+            if inspect.iscoroutine(path):
+                path.close()
+                path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
+            if error is None and path:
+                return Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+            elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
+            return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
+        except Exception as broken:
+            logger.exception("the outcome of %s at %s could not be judged", transfer.download_id, transfer.source)
+            cause = error or broken
+            return Failed(text_of(cause), type(cause).__name__)
+
+    def _log(self, transfer: Transfer, outcome: Outcome, error: Exception | None) -> None:
+        what = (type(outcome).__name__, transfer.download_id, transfer.source)
+        if isinstance(outcome, Failed) and not transfer.fenced:
+            logger.error("%s: %s at %s", *what, exc_info=error)
+        elif isinstance(outcome, Again):
+            logger.warning("%s: %s at %s", *what, exc_info=error)
+        elif logger.isEnabledFor(logging.INFO):
+            logger.info("%s: %s at %s", *what)
+
+    def on_end(self) -> None:
+        """Tell the supervisor of an end that is none of the mailbox's doing."""
+        mailbox, at = self._mailbox, monotonic()
+        mailbox.let_go()
+        if self.left:
+            mailbox.slots.discard(self)
+            return
+        if self.in_hand is not None:
+            mailbox.fell(self.in_hand)
+        cause = self.failure
+        if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        mailbox.tell_supervisor(m.Ended(mailbox, self.in_hand, cause or SlotCrashed("it ended"), self, at))
+        self.is_reported = True

@@ -1,0 +1,324 @@
+"""The actors of one engine: started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from time import monotonic, sleep, time
+from typing import Any, Final
+
+from haulier._engine import messages as m
+from haulier._engine.core.journal import DurableLedger
+from haulier._engine.core.ledger import Ledger
+from haulier._engine.shells.actor import Inbox
+from haulier._engine.shells.durable import DurableStore
+from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.recovery import Recovery
+from haulier._engine.shells.store import Store, StoreActor
+from haulier._engine.shells.supervisor import Supervisor, SupervisorActor
+from haulier._engine.storage.codec import check_name
+from haulier._engine.storage.protocol import Storage
+from haulier._threads.subscription import Subscription
+from haulier.errors import EngineClosed, StoreUnavailable
+from haulier.events import Changed, Event, Removed
+from haulier.policies import Retention, SourcePolicy
+from haulier.records import TERMINAL_PHASES
+from haulier.trace import Trace
+
+__all__ = ["System"]
+
+JOIN_S: Final = 2.0
+"""The longest that ``close`` waits for haulier's own threads once their work is over."""
+
+PLAIN = SourcePolicy()
+"""Of every source that nobody registered: one for all, since there may be a source for each of 100,000 hosts."""
+
+
+class System:
+    """The store, the supervisor, and a mailbox for each source; nothing here refers to the engine that owns it."""
+
+    def __init__(
+        self, retention: Retention, patience_s: float, trace: Trace | None = None, storage: Storage | None = None
+    ) -> None:
+        self.is_durable = storage is not None
+        self.ledger: Ledger
+        self.store: Store
+        self._recovery: Recovery | None = None
+        if storage is None:
+            self.ledger = Ledger(retention)
+            self.store = Store(self.ledger)
+        else:
+            self.ledger = ledger = DurableLedger(retention, self.keeps)
+            self.store = store = DurableStore(ledger, storage, retention, self._resumes)
+            store.turned = self._store_turned
+            self._recovery = Recovery(storage, ledger, self.mailbox)
+        self.supervisor = Supervisor()
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.aliases: dict[str, str] = {}
+        self.is_open = True
+        """Whether work is taken."""
+        self.closing = False
+        self._closing = threading.RLock()
+        self._patience_s = patience_s
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._trace = trace
+        self.store.publish = self._publish
+        self.store.ended = self._store_ended
+        self.store.damaged = self._store_damaged
+        try:
+            if trace is not None:
+                self.store.tell(m.Listen(active=True))
+                self.store.drain()
+            if self._recovery is not None:
+                self._recovery.run()
+            StoreActor(self.store).begin()
+            SupervisorActor(self.supervisor, self).begin()
+        except BaseException:  # 'can't start new thread': nobody has an engine that could be closed
+            self.store.stop()
+            if trace is not None:
+                trace.close()
+            raise
+
+    # ---- sources -----------------------------------------------------------------------------------------------------
+
+    def name_of(self, source_name: object) -> str:
+        """The name of a source, also under an alias. Raises ``TypeError`` or ``ValueError`` for what is no name."""
+        if not isinstance(source_name, str):
+            raise TypeError(f"source_name must be a str, not {source_name!r}")
+        if not source_name:
+            raise ValueError("source_name must not be empty")
+        return self.aliases.get(source_name, source_name)
+
+    def mailbox(self, source_name: object) -> Mailbox:
+        """The mailbox of a source, made where nobody has asked for it before."""
+        name = self.name_of(source_name)
+        mailbox = self.mailboxes.get(name)
+        if mailbox is not None:
+            return mailbox
+        if self.is_durable:
+            check_name("source_name", name)
+        with self._lock:
+            self.check_open()
+            if name not in self.mailboxes:
+                tell = (self.store.tell, self.supervisor.tell)
+                ask = self.store.ask if self.is_durable else None
+                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace, ask)
+                mailbox.give_way = self.store.give_way
+                if self._recovery is not None:
+                    self._recovery.pace(mailbox)
+                self.mailboxes[name] = mailbox
+            return self.mailboxes[name]
+
+    def alias(self, name: str, aliases: tuple[str, ...]) -> None:
+        """Have each of ``aliases`` name the source ``name``. Raises ``ValueError`` where one is a source of its own."""
+        with self._lock:
+            self.check_open()
+            for alias in aliases:
+                self.name_of(alias)
+                if alias == name or self.aliases.get(alias, name) != name or alias in self.mailboxes:
+                    raise ValueError(f"{alias!r} is the name of a source, or of another one's alias, already")
+            self.aliases.update(dict.fromkeys(aliases, name))
+
+    def check_open(self) -> None:
+        """Raise ``EngineClosed`` or ``StoreUnavailable`` where no work is taken."""
+        if not self.is_open:
+            if self.closing:
+                raise EngineClosed("the engine is closed: it takes no more downloads")
+            raise StoreUnavailable("the record store has died")
+
+    def refuse(self) -> bool:
+        """Take no more work, since the engine closes; False where it did so before."""
+        with self._lock:
+            first, self.closing, self.is_open = not self.closing, True, False
+        return first
+
+    def _store_ended(self) -> None:
+        self.is_open = False
+
+    def _store_damaged(self) -> None:
+        self.supervisor.tell(m.Audit(0.0, thorough=True))
+
+    def _store_turned(self) -> None:
+        self.supervisor.tell(m.Turned())
+
+    def keeps(self, source: str) -> bool:
+        """Whether the records of ``source`` outlive the process."""
+        mailbox = self.mailboxes.get(source)
+        return self.is_durable if mailbox is None else mailbox.is_kept
+
+    def _resumes(self, source: str) -> bool:
+        mailbox = self.mailboxes.get(source)
+        return mailbox is not None and mailbox.source.policy.resume_interrupted
+
+    # ---- for the supervisor ------------------------------------------------------------------------------------------
+
+    @property
+    def is_unwell(self) -> bool:
+        """Whether the store cannot write just now."""
+        return self.store.failure is not None
+
+    def sources(self) -> Iterable[Mailbox]:
+        """The mailboxes of all sources."""
+        return list(self.mailboxes.values())
+
+    def ask_store(self, message: Any) -> Any:
+        """The store's reply."""
+        return self.store.ask(message)
+
+    # ---- who listens -------------------------------------------------------------------------------------------------
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Have events handed to ``subscription``."""
+        with self._lock:
+            self._subscriptions += (subscription,)
+        self.store.ask(m.Listen(active=True))
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """No longer, once what was told so far has been handed over."""
+        self.store.ask(m.Sync())
+        with self._lock:
+            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+            if not self._subscriptions and self._trace is None:
+                # Told, not asked: with the lock held nobody waits for the store, where a finalizer may want it.
+                self.store.tell(m.Listen(active=False))
+
+    def _publish(self, event: Event) -> None:
+        if self._trace is not None:
+            _traced(self._trace, event)
+        for subscription in self._subscriptions:
+            subscription.offer(event)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self, deadline: float | None, join_s: float = JOIN_S) -> None:
+        """Stop everything; see ``DownloadEngine.close``. One caller does it at a time, and the next takes over.
+
+        ``join_s``: how long to wait for haulier's own threads.
+        """
+        self.refuse()
+        mine = threading.current_thread()
+        if self._is_ours(mine):
+            if not self._closing.acquire(blocking=False):
+                return  # somebody closes, and may be waiting for this very thread
+        elif not self._closing.acquire(timeout=-1 if deadline is None else _left(deadline)):
+            return
+        try:
+            if not self._closed:
+                self._end(deadline, mine, join_s)
+                self._closed = True
+        finally:
+            self._closing.release()
+
+    def _end(self, deadline: float | None, mine: threading.Thread, join_s: float) -> None:
+        mailboxes = list(self.mailboxes.values())
+        for mailbox in mailboxes:
+            with mailbox.lock:
+                mailbox.source.close(time())
+            mailbox.changed()
+        try:
+            for mailbox in mailboxes:
+                for slot in mailbox.slots.copy():
+                    if slot.thread is not mine and slot.thread.ident is not None and not slot.is_zombie:
+                        slot.thread.join(None if deadline is None else _left(deadline))
+        finally:  # also where the caller is interrupted: what still runs has had its time
+            for mailbox in mailboxes:
+                self._give_up(mailbox, mine)
+            self._stop_actors(mine, join_s)
+            if self._trace is not None:
+                self._trace.close(self.store.is_whole)
+
+    def _account_for(self, mailbox: Mailbox) -> None:
+        """Nobody is left to end what nobody has: a call that was broken off in its middle may have lost it."""
+        unfinished = self.store.ask(m.Unfinished(mailbox.source.name))
+        with mailbox.lock:
+            lost = mailbox.source.lost(unfinished)
+        if lost:
+            self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
+
+    def _give_up(self, mailbox: Mailbox, mine: threading.Thread) -> None:
+        """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
+        own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
+        with mailbox.lock:
+            for transfer in list(mailbox.source.in_flight.values()):
+                if transfer in own:
+                    if mailbox.is_kept:
+                        self.store.awaited = (transfer.source, transfer.download_id)
+                else:
+                    mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
+
+    def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:
+        until = monotonic() + (0.0 if self._is_ours(mine) else join_s)
+        self.supervisor.stop()
+        _join(self.supervisor, mine, join_s)
+        for mailbox in self.sources():
+            self._account_for(mailbox)
+        if self.is_durable:
+            self.store.ask(m.Closed())
+        for subscription in self._subscriptions:
+            subscription.close(_left(until))
+        self.store.stop()
+        _join(self.store, mine, join_s)
+
+    def _is_ours(self, thread: threading.Thread) -> bool:
+        """Whether waiting on this thread could be waiting for itself."""
+        if any(subscription.thread is thread for subscription in self._subscriptions):
+            return True
+        return any(slot.thread is thread for mailbox in self.sources() for slot in mailbox.slots.copy())
+
+    @property
+    def interrupts_itself(self) -> bool:
+        """Whether the calling thread is in the middle of another step of this engine.
+
+        So it is a signal handler or a finalizer, and must not wait for what that step holds.
+        """
+        locks = [self._lock, *(mailbox.lock for mailbox in self.sources())]
+        if self._trace is not None:
+            locks.append(self._trace.lock)
+        return self.store.is_applying or any(lock._is_owned() for lock in locks)  # type: ignore[attr-defined]
+
+    def abandoned(self) -> bool:
+        """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
+        sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
+        # Nobody is left who could resume a source that is paused, or register one.
+        if any(source.in_flight or (source.pending and not source.gate.is_closed) for source in sources):
+            return False
+        self.refuse()
+        for mailbox in list(self.mailboxes.values()):
+            with mailbox.lock:
+                mailbox.source.close(time())
+            mailbox.changed()
+        for subscription in self._subscriptions:
+            subscription.close(0.0)
+        self.supervisor.stop()
+        self.store.stop()
+        self._closed = True
+        if self._trace is not None:
+            if self.store.thread is not None:
+                self.store.thread.join(JOIN_S)  # what it still has to tell belongs into the trace
+            self._trace.close(self.store.is_whole)
+        return True
+
+
+def _traced(trace: Trace, event: Event) -> None:
+    if isinstance(event, Changed) and event.phase in TERMINAL_PHASES:
+        trace.note("over", source=event.source, id=event.download_id, phase=event.phase)
+    elif isinstance(event, Removed):
+        trace.note("removed", source=event.source, id=event.download_id)
+
+
+def _join(inbox: Inbox, mine: threading.Thread, seconds: float) -> None:
+    """Wait until the actor of ``inbox`` has ended, and its successor, if it dies meanwhile."""
+    until = monotonic() + seconds
+    waited_for = None
+    while (thread := inbox.thread) is not waited_for and thread is not None and thread is not mine:
+        while thread.ident is None and monotonic() < until:
+            sleep(0.001)  # a successor that is about to start
+        if thread.ident is not None:
+            thread.join(_left(until))
+        waited_for = thread
+
+
+def _left(deadline: float) -> float:
+    return min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX)

@@ -1,0 +1,99 @@
+"""Tickets as text, for downloads that are to survive the process: an impl is written down by its name."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from operator import attrgetter
+from types import MethodType
+from typing import Any
+
+from haulier._engine import messages as m
+from haulier._engine.shells.calling import LateImpl
+from haulier._engine.storage.codec import decode, encode, encode_text
+from haulier.records import Record
+
+__all__ = ["NamedImpl", "fields_of", "name_of", "text_of_ticket", "ticket_of"]
+
+
+class NamedImpl(LateImpl):
+    """An impl that was written down by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._impl: m.Impl | None = None
+
+    def find(self) -> m.Impl:
+        """Import it. Raises ``ImportError`` where it is not there any longer, or cannot be imported."""
+        if self._impl is None:
+            module, _, path = self.name.partition(":")
+            try:
+                impl = attrgetter(path)(import_module(module))
+            except Exception as error:
+                raise ImportError(
+                    f"the impl that was dispatched as {self.name} is not to be had: {type(error).__name__}: {error}"
+                ) from error
+            if not callable(impl):
+                raise ImportError(f"what was dispatched as {self.name} is no impl any longer: {impl!r}")
+            self._impl = impl
+        return self._impl
+
+
+def name_of(impl: m.Impl) -> str | None:
+    """``module:qualified.name`` of what can be imported by it; None for anything else (a lambda, a bound method)."""
+    if isinstance(impl, NamedImpl):
+        return impl.name
+    module, path = getattr(impl, "__module__", None), getattr(impl, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(path, str) or module not in sys.modules:
+        return None
+    try:
+        found = attrgetter(path)(sys.modules[module])
+    except AttributeError:  # a lambda, or a function inside another: '<locals>' is no attribute
+        return None
+    # A class method is another object each time it is looked at.
+    same = found is impl or (type(impl) is type(found) is MethodType and found == impl)
+    return f"{module}:{path}" if same else None
+
+
+def fields_of(ticket: m.Ticket) -> Record | None:
+    """The fields that its caller gave it for its record."""
+    extras = ticket[8]
+    if extras is None:
+        return None
+    half = len(extras) // 2
+    return dict(zip(extras[:half], extras[half:], strict=True))
+
+
+def text_of_ticket(ticket: m.Ticket, impl_name: str | None) -> str:
+    """Raises ``TypeError``, naming the key, for what would not come back as it is."""
+    _, _, target_id, display_name, filename, username, _, thread_name, _, queued_at = ticket
+    fields = fields_of(ticket)
+    told = (
+        encode_text("target_id", target_id),
+        encode_text("display_name", display_name),
+        encode_text("original_filename", filename),
+        "null" if username == ticket[1] else encode_text("username_override", username),
+        "null" if impl_name is None else encode("impl", impl_name),
+        "null" if thread_name is None else encode_text("thread_name", thread_name),
+        "{}" if fields is None else encode("extra_record_fields", fields),
+        repr(queued_at),
+    )
+    return f"[{','.join(told)}]"
+
+
+def ticket_of(download_id: str, source: str, text: str, impl_of: Any) -> m.Ticket:
+    """The ticket that ``text`` was made of. ``impl_of(name)``: what stands for an impl; None names the source's own."""
+    told: Any = decode(text)
+    target_id, display_name, filename, username, impl_name, thread_name, fields, queued_at = told
+    return (
+        download_id,
+        source,
+        target_id,
+        display_name,
+        filename,
+        username or source,
+        impl_of(impl_name),
+        thread_name,
+        (*fields, *fields.values()) if fields else None,
+        queued_at,
+    )

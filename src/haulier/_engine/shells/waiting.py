@@ -1,0 +1,59 @@
+"""Waiting for downloads: their records, each as soon as it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX
+from time import monotonic
+
+from haulier._engine import messages as m
+from haulier._engine.shells.store import Store
+from haulier.errors import EngineClosed, UnknownDownload, forked
+from haulier.records import OPEN_PHASES, TERMINAL_STATES, Record
+
+__all__ = ["arrivals", "ended"]
+
+
+def ended(record: Record) -> Record:
+    """The record. Raises ``EngineClosed`` where it is not over: it goes on with the next engine on the same store."""
+    if record.get("phase") in OPEN_PHASES and record.get("state") not in TERMINAL_STATES:
+        raise EngineClosed(f"the engine is closed; download {record['id']} is kept for the next one")
+    return record
+
+
+def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[Record]:
+    """The records of ``ids``, as they end; until the monotonic second ``deadline``.
+
+    They are watched from the call on. Raises ``UnknownDownload`` at once where there is no record, and on the way
+    ``TimeoutError``, or ``ForkedEngine`` in a child that was forked meanwhile.
+    """
+    answers: SimpleQueue[Record] = SimpleQueue()
+    watched: m.Watched = store.ask(m.Watch(ids, answers.put))
+    if watched.unknown:
+        store.tell(m.Unwatch(ids, answers.put))
+        raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
+    for record in watched.over:
+        answers.put(record)
+    arriving = _arrivals(store, ids, answers, deadline)
+    next(arriving)
+    return arriving
+
+
+def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
+    try:
+        yield {}  # to whoever made it: one that was never started would not come to its finally
+        record: Record = {}
+        for _ in ids:
+            last = record
+            while record is last:  # a store that was torn may tell twice
+                if store.forked:
+                    raise forked()
+                left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
+                record = answers.get(timeout=left)
+            yield ended(record.copy())  # each who waits has one of his own
+    except Empty:
+        raise TimeoutError("not all of the downloads are over yet") from None
+    finally:
+        if not store.forked:
+            store.tell(m.Unwatch(ids, answers.put))

@@ -1,0 +1,280 @@
+"""A storage in PostgreSQL, by psycopg 3: a schema ``haulier_<name>`` for each engine's name, and a lock for each.
+
+The lock is the session's own: it is there exactly as long as the connection that writes, so that nobody can write
+without it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+from uuid import uuid4
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from haulier._engine.storage import sql
+from haulier._engine.storage.database import Database, DatabaseCursor
+from haulier.errors import StoreLocked, StoreUnavailable
+
+__all__ = ["PostgresStorage"]
+
+T = TypeVar("T")
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+DIALECT: Final = sql.Dialect(numbered=True, words={"seq": "BIGINT", "name": 'TEXT COLLATE "C"', "clustered": ""})
+
+LOCK_WAIT_MS: Final = 1000
+"""How long to wait for the lock: the server takes a moment to see that a process has died."""
+
+_CONNECTION: Final = {
+    # Give up on a server that does not answer, instead of hanging in the store's thread.
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""What the URL does not say, seconds and (the last) milliseconds."""
+
+_SESSION: Final = {
+    # The server's side of the same: the lock of an engine whose machine died is free after a minute, not after hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    # An idle engine keeps its lock, and loading takes as long as it takes.
+    "idle_session_timeout": "0",
+    "statement_timeout": "0",
+}
+
+_ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})
+"""Of databases that have every name as it is."""
+
+_ENGINE: Final = "CREATE TABLE engine (version INTEGER NOT NULL, opened_by TEXT NOT NULL)"
+"""One row: the version of the tables, and a token of whoever opened them last."""
+
+
+class PostgresStorage(Database):
+    """The schema ``haulier_<name>`` in the database at ``url``.
+
+    ``synchronous``: ``'normal'`` does not wait for the server's disk; what the server had not yet written when it
+    crashed is missing then.
+
+    Raises ``ValueError`` for a URL that cannot be read; ``StoreLocked``; ``StoreUnavailable`` for a server or a
+    database that cannot be used. None of them shows the password.
+    """
+
+    def __init__(self, url: str, name: str, synchronous: Literal["full", "normal"] = "full") -> None:
+        self._options = _options(url, name)
+        self._schema = f"haulier_{name}"
+        super().__init__(_shown(self._options, name), DIALECT)
+        self._synchronous = synchronous
+        self._token = uuid4().hex
+        self._former: tuple[int, Any] | None = None
+        """The server's process of our last connection, and when that began."""
+        self._connection: Connection | None = self._connect(again=False)
+
+    # ---- the connection ----------------------------------------------------------------------------------------------
+
+    def _connect(self, *, again: bool) -> Connection:
+        """A connection that has the lock. ``again``: where another engine has had it since, it is not ours any more."""
+        try:
+            connection: Connection = psycopg.connect(**self._options, autocommit=True, cursor_factory=psycopg.RawCursor)
+        except psycopg.Error as error:
+            raise self._unavailable(error) from error
+        try:
+            with connection.cursor() as cursor:
+                self._settle(cursor)
+                self._lock(connection, cursor)
+                if again:
+                    self._check_token(cursor)
+                else:
+                    with connection.transaction():
+                        self._migrate(cursor)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.Error):
+                raise self._unavailable(error) from error
+            raise
+        return connection
+
+    def _settle(self, cursor: DatabaseCursor) -> None:
+        [(encoding,)] = _query(cursor, "SELECT current_setting('server_encoding')")
+        if encoding not in _ENCODINGS:
+            raise StoreUnavailable(
+                f"{self._shown}: the encoding of the database is {encoding}, which does not have every name; "
+                "make one with ENCODING 'UTF8'"
+            )
+        for setting, value in _SESSION.items():  # not every version has every one
+            cursor.execute("SELECT set_config(name, $1, false) FROM pg_settings WHERE name = $2", (value, setting))
+        if self._synchronous == "normal":
+            cursor.execute("SET synchronous_commit = off")
+        elif _query(cursor, "SELECT current_setting('synchronous_commit')") == [("off",)]:
+            cursor.execute("SET synchronous_commit = on")
+        cursor.execute(f'SET search_path = "{self._schema}"')
+
+    def _lock(self, connection: Connection, cursor: DatabaseCursor) -> None:
+        if self._former is not None:
+            # Where the network failed the server may still wait for our last connection, which holds the lock.
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
+                self._former,
+            )
+        key = int.from_bytes(sha256(self._schema.encode()).digest()[:8], "big", signed=True)
+        try:
+            with connection.transaction():
+                cursor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+                cursor.execute("SELECT pg_advisory_lock($1)", (key,))
+        except psycopg.errors.LockNotAvailable:
+            raise StoreLocked(
+                f"{self._shown} is in use by another engine{_holder(cursor, key)}: one at a time"
+            ) from None
+        [self._former] = _query(cursor, "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+
+    def _migrate(self, cursor: DatabaseCursor) -> None:
+        """Bring the schema to this version, and note that it is ours from now on."""
+        tables = {name for (name,) in _query(cursor, _TABLES, (self._schema,))}
+        if "engine" in tables:
+            [(version,)] = _query(cursor, "SELECT version FROM engine")
+            self._check_version(version)
+        elif tables:
+            raise StoreUnavailable(
+                f"{self._shown}: the schema {self._schema} is another program's: it was left as it is"
+            )
+        else:
+            version = 0
+            if not _query(cursor, "SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._schema,)):
+                cursor.execute(f'CREATE SCHEMA "{self._schema}"')
+            cursor.execute(_ENGINE)
+            cursor.execute("INSERT INTO engine (version, opened_by) VALUES (0, '')")
+        self._upgrade(cursor, version)
+        cursor.execute("UPDATE engine SET version = $1, opened_by = $2", (len(sql.STEPS), self._token))
+
+    def _check_token(self, cursor: DatabaseCursor) -> None:
+        if _query(cursor, "SELECT opened_by FROM engine") != [(self._token,)]:
+            raise StoreLocked(
+                f"{self._shown} has been in use by another engine since the connection was lost: "
+                "what this one knows is out of date"
+            )
+
+    # ---- reading and writing -----------------------------------------------------------------------------------------
+
+    def _read(self, work: Callable[[DatabaseCursor], T]) -> T:
+        return self._run(work)
+
+    def _write(self, work: Callable[[DatabaseCursor], T]) -> T:
+        return self._run(work)
+
+    def _run(self, work: Callable[[DatabaseCursor], T]) -> T:
+        """The result of ``work``, in one transaction and, as far as it asks nothing, one exchange with the server.
+
+        A connection that was lost since the last time (the server was started again) is noticed here: then once more
+        on a new one. Whatever a storage does can be done twice.
+        """
+        self._check_open()
+        kept, connection = self._connection is not None, self._connection or self._connect(again=True)
+        self._connection = connection
+        try:
+            return _exchange(connection, work)
+        except BaseException as error:
+            self._take_back(connection)
+            if isinstance(error, psycopg.IntegrityError):
+                raise ValueError(f"not written: {_flat(error)}") from error
+            if not isinstance(error, psycopg.Error):
+                raise
+            if not (kept and self._connection is None):
+                raise self._unavailable(error) from error
+        return self._run(work)
+
+    def _take_back(self, connection: Connection) -> None:
+        """Leave nothing of what was begun; drop a connection that is lost, or out of order."""
+        try:
+            if not connection.closed:
+                connection.rollback()
+        except psycopg.Error:
+            connection.close()
+        if connection.closed:
+            self._connection = None
+
+    def _unavailable(self, error: psycopg.Error) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._shown}: {_flat(error) or type(error).__name__}")
+
+    def close(self) -> None:
+        """Let go of the connection, and so of the lock."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _exchange(connection: Connection, work: Callable[[DatabaseCursor], T]) -> T:
+    """Do ``work`` in one transaction. Raises the first error that the server, or the connection, had."""
+    first: psycopg.Error | None = None
+    try:
+        with connection.pipeline():
+            try:
+                cursor = connection.cursor()
+                cursor.execute(b"BEGIN")
+                result = work(cursor)
+                cursor.execute(b"COMMIT")
+            except psycopg.Error as error:
+                first = error  # kept from psycopg, which would log the errors that come of it
+    except psycopg.Error as error:
+        raise first or error from None
+    if first is not None:
+        raise first
+    return result
+
+
+_TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = $1"
+
+_HOLDER: Final = """
+    SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32) | objid::bigint = $1 AND objsubid = 1
+"""
+
+
+def _holder(cursor: DatabaseCursor, key: int) -> str:
+    """Who has the lock, as a part of a sentence."""
+    found = _query(cursor, _HOLDER, (key,))
+    return f", {found[0][0]}" if found and found[0][0] else ""
+
+
+def _flat(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
+
+
+def _query(cursor: DatabaseCursor, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+    cursor.execute(statement, parameters)
+    return cursor.fetchall()
+
+
+def _options(url: str, name: str) -> dict[str, Any]:
+    """What the URL says, and what it does not say. A URL that cannot be read is not shown: it may hold a password."""
+    try:
+        told = conninfo_to_dict(url)
+        ports = str(told.get("port") or "").split(",")
+        authority, _, path = url.partition("://")[2].partition("/")
+        # A password with an @ or a / in it: libpq takes a part of it for a host, a port or a database, and says so.
+        if authority.count("@") > 1 or "@" in path.partition("?")[0] or not all(p.isdigit() or not p for p in ports):
+            raise ValueError
+    except (ValueError, psycopg.Error):
+        raise ValueError(
+            "the PostgreSQL URL cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, "
+            "and in a user's name or a password : / @ % ? and # are written as %3A %2F %40 %25 %3F %23"
+        ) from None
+    signature = f"process {os.getpid()} on {socket.gethostname()}"
+    return {**_CONNECTION, "application_name": f"haulier {name}, {signature}"[:63], **told, "client_encoding": "UTF8"}
+
+
+def _shown(options: dict[str, Any], name: str) -> str:
+    place = ", ".join(f"{options[part]}" for part in ("host", "port") if options.get(part))
+    database = options.get("dbname") or options.get("user") or "the default"
+    return f"the engine {name!r} in the PostgreSQL database {database}" + (f" at {place}" if place else "")

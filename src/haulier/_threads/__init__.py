@@ -1,0 +1,1 @@
+"""Small tools for threads, which the engine and ``haulier.supervision`` share."""

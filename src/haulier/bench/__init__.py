@@ -1,1 +1,0 @@
-"""What comes of so many slots, delays and downloads: the same question to a real engine and to a virtual clock."""
