@@ -99,7 +99,7 @@ def _in_memory(count: int) -> list[Step]:
     def turn_all() -> None:
         transfer: Transfer | None = first
         while transfer is not None:
-            transfer = mailbox.report(transfer, m.Landed(transfer, "downloads/instant.bin"), slot)
+            transfer = mailbox.report(transfer, m.Succeeded(transfer, "downloads/instant.bin"), slot)
 
     watch.time("the end of one and the start of the next", "slot", turn_all)
     ledger = Ledger(KEPT)
@@ -140,7 +140,7 @@ def _on_disk(count: int, folder: Path) -> list[Step]:
     def land() -> Any:
         for transfer in transfers:
             ledger.apply(transfer)
-            ledger.apply(m.Landed(transfer, "downloads/instant.bin", ON + 1.0))
+            ledger.apply(m.Succeeded(transfer, "downloads/instant.bin", ON + 1.0))
         return write()
 
     landed = watch.time("applying starts and ends, as rows", "store", land)

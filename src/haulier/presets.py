@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
-from haulier._engine.messages import Impl
+from haulier._engine.ticket import Impl
 from haulier.policies import SourcePolicy
 
 __all__ = ["BY_NAME", "Preset", "deezer", "hifi", "qobuz", "soundcloud", "tidal", "youtube"]

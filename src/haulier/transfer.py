@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
+from haulier._engine.ticket import DISPLAY_NAME, FILENAME, ID, SOURCE, TARGET_ID
 from haulier.errors import DownloadCancelled
 from haulier.progress import SAMPLE_S, Meter
 from haulier.records import Record
@@ -61,27 +62,27 @@ class Transfer:
     @property
     def download_id(self) -> str:
         """The id of the download, a UUID4 string."""
-        return str(self.ticket[0])
+        return str(self.ticket[ID])
 
     @property
     def source(self) -> str:
         """The name of the source."""
-        return str(self.ticket[1])
+        return str(self.ticket[SOURCE])
 
     @property
     def target_id(self) -> Any:
         """What to download: the very object that was dispatched."""
-        return self.ticket[2]
+        return self.ticket[TARGET_ID]
 
     @property
     def display_name(self) -> str:
         """The name for people."""
-        return str(self.ticket[3])
+        return str(self.ticket[DISPLAY_NAME])
 
     @property
     def filename(self) -> str:
         """``original_filename``, as dispatched."""
-        return str(self.ticket[4])
+        return str(self.ticket[FILENAME])
 
     def progress(self, transferred: int, size: int | None = None) -> None:
         """Say that ``transferred`` bytes of ``size`` (None: unknown) are here.

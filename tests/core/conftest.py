@@ -10,6 +10,7 @@ import pytest
 
 from haulier._engine import messages as m
 from haulier._engine.core.source import Source
+from haulier._engine.ticket import make_ticket
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
@@ -29,7 +30,7 @@ class Told:
     def put(self, *download_ids: str) -> None:
         for download_id in download_ids:
             on = float(next(self._dispatched_on))
-            self.source.put((download_id, "tidal", None, "", "", "tidal", None, None, None, on))
+            self.source.put(make_ticket(download_id, "tidal", username="tidal", queued_at=on))
 
     def start(self, now: float = 0.0) -> Any:
         """The transfer, or when to ask again."""
@@ -50,7 +51,7 @@ class Told:
         for each in self.store:
             if isinstance(each, m.Moved):
                 told.append((each.event, each.download_id, (each.patch or {}).get("error")))
-            elif isinstance(each, m.Landed):
+            elif isinstance(each, m.Succeeded):
                 told.append(("succeed", each.transfer.download_id, None))
         return told
 

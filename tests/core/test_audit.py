@@ -14,6 +14,7 @@ from haulier._engine.core.entry import view
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.outcome import Again, PutBack
 from haulier._engine.core.shelf import ended_on
+from haulier._engine.ticket import Ticket, make_ticket
 from haulier.policies import RestartPolicy, Retention
 from haulier.transfer import Transfer
 
@@ -24,8 +25,8 @@ Make = Callable[..., Any]
 # ---- in the ledger ---------------------------------------------------------------------------------------------------
 
 
-def ticket(download_id: str) -> m.Ticket:
-    return (download_id, "tidal", None, "", "", "tidal", None, None, None, 10.0)
+def ticket(download_id: str) -> Ticket:
+    return make_ticket(download_id, "tidal", username="tidal", queued_at=10.0)
 
 
 def ledger() -> Ledger:
@@ -38,7 +39,7 @@ def ledger() -> Ledger:
         made.apply(transfer.ticket)
         made.apply(transfer)
     made.apply(m.Moved("back_off", "tidal", "waiting", transfers[1], {"next_attempt_at": 40.0}, 30.0))
-    made.apply(m.Landed(transfers[2], "x", 30.0))
+    made.apply(m.Succeeded(transfers[2], "x", 30.0))
     made.apply(m.Moved("fail", "tidal", "failed", transfers[3], {"error": "boom"}, 30.0))
     return made
 
@@ -73,7 +74,7 @@ def dead(phase: str, *, damaged: bool = False) -> bool:
     """Whether the ledger counts as damaged after a report that nobody expects of a record in that phase."""
     it = ledger()
     it.is_damaged = damaged
-    it.apply(m.Landed(Transfer(ticket(phase), 1, {}, 1.0), "/late", 60.0))
+    it.apply(m.Succeeded(Transfer(ticket(phase), 1, {}, 1.0), "/late", 60.0))
     assert len(it.dead_letters) == 1
     return it.is_damaged
 
@@ -88,12 +89,12 @@ def test_a_report_that_does_not_fit_shows_damage_where_the_record_is_not_over() 
 def test_what_is_put_right_is_let_go_of_in_the_order_in_which_it_ended() -> None:
     it = Ledger(Retention(max_terminal=9))
     for source, on in (("torn", 50.0), ("late", 40.0), ("first", 20.0), ("past", 30.0)):
-        own: m.Ticket = ("an-id", source, *ticket("")[2:])
+        own: Ticket = ("an-id", source, *ticket("")[2:])
         transfer = Transfer(own, 1, {}, 1.0, 10.0)
         for message in (own, transfer):
             it.apply(message)
         if source == "past":
-            it.apply(m.Landed(transfer, "/x", on))
+            it.apply(m.Succeeded(transfer, "/x", on))
         else:
             it.apply(m.Moved("fail", source, "an-id", transfer, {}, on))
     it.apply(m.Put("own", "an-id", {"state": "InProgress"}))
@@ -239,7 +240,7 @@ def test_who_was_being_given_up_on_is_a_zombie_and_nobody_has_its_download(make:
     transfer.given_up = True
     it.source.in_flight["a"] = transfer  # torn at once
     assert it.source.put_right(["a"], {transfer}, 0, 1, 9.0, ON) == ["a"]
-    assert it.source.settle(transfer, m.Landed(transfer, "/late"), 20.0, ON) is False
+    assert it.source.settle(transfer, m.Succeeded(transfer, "/late"), 20.0, ON) is False
     assert (it.source.in_flight, it.source.zombies) == ({}, 0)
 
 
@@ -344,7 +345,7 @@ def test_one_that_came_into_the_queue_twice_does_not_start_while_it_backs_off(ma
     it.put("a", "b")
     it.source.queue.append("a")
     it.source.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
-    it.source.settle(it.start(), m.Landed(None, "/x"), 0.0, ON)  # type: ignore[arg-type]
+    it.source.settle(it.start(), m.Succeeded(None, "/x"), 0.0, ON)  # type: ignore[arg-type]
     assert it.start(1.0) == inf
     it.source.retry_due("a")
     assert it.start(4.0).attempt == 2

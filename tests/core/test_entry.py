@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 
 from haulier._engine import messages as m
-from haulier._engine.core.entry import Entry, Held, News, entry_of, past, phase_of, record_of, view
+from haulier._engine.core.entry import Entry, Stored, entry_of, phase_of, record_of, success_of, view
+from haulier._engine.ticket import Success, Ticket, make_ticket
 from haulier.transfer import Transfer
 
 
-def ticket(*extras: Any) -> m.Ticket:
-    return ("an-id", "tidal", object(), "A Song", "song.flac", "me", None, None, extras or None, 10.0)
+def ticket(*extras: Any) -> Ticket:
+    return make_ticket("an-id", "tidal", object(), "A Song", "song.flac", "me", fields=extras or None, queued_at=10.0)
 
 
 def running(attempt: int = 1) -> Transfer:
     return Transfer(ticket(), attempt, {}, started_at=1.0, started_on=20.0)
 
 
-def landed(transfer: Transfer) -> News:
-    return past(m.Landed(transfer, "a/song.flac", 30.0))
+def landed(transfer: Transfer) -> Success:
+    return success_of(m.Succeeded(transfer, "a/song.flac", 30.0))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def landed(transfer: Transfer) -> News:
         (Entry({"phase": "whatever"}, None, {}), None),
     ],
 )
-def test_the_phase_of_all_that_is_held(held: Held, phase: str | None) -> None:
+def test_the_phase_of_all_that_is_held(held: Stored, phase: str | None) -> None:
     assert phase_of(held) == phase
 
 

@@ -11,6 +11,7 @@ import pytest
 from haulier._engine import messages as m
 from haulier._engine.core.entry import Entry, view
 from haulier._engine.core.journal import Attempted, DurableLedger, Journal, Key, Pacing, Page, standing_of
+from haulier._engine.ticket import Ticket, make_ticket
 from haulier.events import Changed
 from haulier.policies import Retention
 from haulier.transfer import Transfer
@@ -23,17 +24,17 @@ def make(keeps: bool = True, **retention: Any) -> DurableLedger:
     return DurableLedger(Retention(**retention), lambda source: keeps and source != "volatile")
 
 
-def ticket(key: Key = A) -> m.Ticket:
-    return (key[1], key[0], None, "A Song", "song.flac", key[0], None, None, None, 10.0)
+def ticket(key: Key = A) -> Ticket:
+    return make_ticket(key[1], key[0], display_name="A Song", filename="song.flac", username=key[0], queued_at=10.0)
 
 
-def add(ledger: DurableLedger, *keys: Key) -> list[m.Ticket]:
+def add(ledger: DurableLedger, *keys: Key) -> list[Ticket]:
     tickets = [ticket(key) for key in keys]
     ledger.apply(m.Add(keys[0][0], tickets, [f"text of {key[1]}" for key in keys]))
     return tickets
 
 
-def start(ledger: DurableLedger, of: m.Ticket, attempt: int = 1, on: float = ON) -> Transfer:
+def start(ledger: DurableLedger, of: Ticket, attempt: int = 1, on: float = ON) -> Transfer:
     transfer = Transfer(of, attempt, {}, started_at=5.0, started_on=on)
     ledger.apply(transfer)
     return transfer
@@ -79,7 +80,7 @@ def test_a_start_and_an_end_are_changes_of_what_was_written(ledger: DurableLedge
     transfer = start(ledger, made)
     page = write(ledger)
     assert (page.new, page.touched, page.attempts) == ({}, {A: None}, [])
-    ledger.apply(m.Landed(transfer, "/x", ON + 9.0))
+    ledger.apply(m.Succeeded(transfer, "/x", ON + 9.0))
     page = write(ledger)
     assert (page.touched, page.is_urgent) == ({A: None}, True)
     assert page.attempts == ([] if ledger.events is None else [LANDED])
@@ -94,7 +95,7 @@ LANDED = Attempted(*A, 1, ON, ON + 9.0, "succeed", None, None)
 )
 def test_an_attempt_that_its_row_tells_of_is_noted_once_the_record_says_more(touch: Any) -> None:
     ledger = make()
-    ledger.apply(m.Landed(running(ledger), "/x", ON + 9.0))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON + 9.0))
     assert write(ledger).attempts == []
     ledger.apply(touch)
     assert write(ledger).attempts == [LANDED]
@@ -104,7 +105,7 @@ def test_an_attempt_that_its_row_tells_of_is_noted_once_the_record_says_more(tou
 
 def test_what_is_new_is_written_once_as_it_is_by_then(ledger: DurableLedger) -> None:
     (made,) = add(ledger, A)
-    ledger.apply(m.Landed(start(ledger, made), "/x", ON + 9.0))
+    ledger.apply(m.Succeeded(start(ledger, made), "/x", ON + 9.0))
     page = write(ledger)
     assert (list(page.new), page.touched) == ([A], {})
     assert page.attempts == ([] if ledger.events is None else [LANDED])
@@ -115,7 +116,7 @@ def test_the_next_start_comes_with_the_end_before_it(ledger: DurableLedger) -> N
     transfer = start(ledger, first)
     write(ledger)
     following = Transfer(second, 1, {}, 6.0, ON + 9.0)
-    ledger.apply(m.Landed(transfer, "/x", ON + 9.0, following))
+    ledger.apply(m.Succeeded(transfer, "/x", ON + 9.0, following))
     assert set(write(ledger).touched) == {A, B}
 
 
@@ -182,7 +183,7 @@ def test_what_never_ran_has_no_standing_either_once_it_was_written_to(ledger: Du
 
 def test_an_end_has_no_standing(ledger: DurableLedger) -> None:
     transfer = running(ledger)
-    ledger.apply(m.Landed(transfer, "/x", ON))
+    ledger.apply(m.Succeeded(transfer, "/x", ON))
     assert standing_of(held(ledger)) is None
 
 
@@ -191,7 +192,7 @@ def test_an_end_has_no_standing(ledger: DurableLedger) -> None:
 
 def test_a_suspension_is_kept_until_a_later_one(ledger: DurableLedger) -> None:
     ledger.apply(moved("put_back", running(ledger), patch={"next_attempt_at": ON + 60.0}))
-    ledger.apply(m.Landed(running(ledger, B), "/x", ON + 10.0))
+    ledger.apply(m.Succeeded(running(ledger, B), "/x", ON + 10.0))
     assert ledger.journal.pacing_of("tidal") == Pacing(ON + 10.0, ON + 60.0)
 
 
@@ -204,7 +205,7 @@ def test_what_was_cancelled_ends_when_its_impl_has_noticed(ledger: DurableLedger
     one, other = running(ledger), running(ledger, B)
     ledger.apply(moved("cancel", one))
     assert ledger.journal.pacing_of("tidal") == Pacing(inf, None)
-    ledger.apply(m.Landed(other, "/x", ON + 10.0))
+    ledger.apply(m.Succeeded(other, "/x", ON + 10.0))
     assert ledger.journal.pacing_of("tidal") == Pacing(inf, None)
     write(ledger)
     ledger.apply(m.Paced("tidal", ON + 11.0, ON + 70.0))
@@ -301,7 +302,7 @@ def test_a_patch_of_nothing_is_none(ledger: DurableLedger) -> None:
 
 
 def test_what_leaves_memory_having_ended_becomes_history(ledger: DurableLedger) -> None:
-    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON))
     write(ledger)
     ledger.apply(m.Remove(*A))
     page = write(ledger)
@@ -310,7 +311,7 @@ def test_what_leaves_memory_having_ended_becomes_history(ledger: DurableLedger) 
 
 def test_retention_is_not_urgent() -> None:
     ledger = make(max_age=100.0)
-    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON))
     write(ledger)
     ledger.now = ON + 100.0
     ledger.expire()
@@ -321,7 +322,7 @@ def test_retention_is_not_urgent() -> None:
 def test_what_leaves_before_it_was_written_is_written_as_it_was() -> None:
     """Nothing that has ended stays in memory here: it leaves in the step in which it ends."""
     ledger = make(max_terminal=0)
-    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON))
     page = write(ledger)
     assert (list(page.touched), list(page.gone)) == ([A], [A])
     assert view(page.gone[A])["file_path"] == "/x"
@@ -349,7 +350,7 @@ def test_a_download_that_is_taken_out_before_it_has_ended_leaves_no_trace(ledger
 
 
 def test_what_comes_back_after_it_left_is_new(ledger: DurableLedger) -> None:
-    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON))
     ledger.apply(m.Remove(*A))
     ledger.apply(m.Put(*A, {"state": "InProgress"}))
     page = write(ledger)
@@ -407,7 +408,7 @@ def test_a_page_that_could_not_be_written_comes_again_with_what_happened_since(l
 
 
 def test_what_came_back_while_a_page_was_written_is_not_gone(ledger: DurableLedger) -> None:
-    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON))
     ledger.apply(m.Remove(*A))
     ledger.apply(m.Forget(*B))
     page = write(ledger)
@@ -469,7 +470,7 @@ def test_who_watches_hears_of_the_end(ledger: DurableLedger) -> None:
     one, other = running(ledger), running(ledger, B)
     heard: list[Any] = []
     ledger.apply(m.Watch(["a", "b"], heard.append))
-    ledger.apply(m.Landed(one, "/x", ON))
+    ledger.apply(m.Succeeded(one, "/x", ON))
     ledger.apply(moved("cancel", other, B))
     assert [record["id"] for _, record in ledger.watches.due] == ["a", "b"]
 
@@ -490,7 +491,7 @@ def test_a_landing_of_what_is_not_to_survive_is_not_written() -> None:
     ledger = make()
     made = ticket(("volatile", "a"))
     ledger.apply(made)
-    ledger.apply(m.Landed(start(ledger, made), "/x", ON))
+    ledger.apply(m.Succeeded(start(ledger, made), "/x", ON))
     assert not write(ledger)
     ledger.apply(m.Patch("volatile", "a", {"note": 1}))
     assert not write(ledger)
@@ -511,7 +512,7 @@ def test_nothing_is_written_of_a_source_that_is_not_to_survive() -> None:
     for message in (
         m.Patch(*key, {"x": 1}),
         m.Stirred(*key),
-        m.Landed(transfer, "/x", ON),
+        m.Succeeded(transfer, "/x", ON),
         m.Patch(*key, {"x": 2}),
         m.Remove(*key),
         m.Put(*key, {"state": "InProgress"}),
@@ -526,7 +527,7 @@ def test_nothing_is_written_of_a_source_that_is_not_to_survive() -> None:
 def test_what_is_over_becomes_history_when_its_source_is_no_longer_to_survive() -> None:
     kept = {"tidal"}
     ledger = DurableLedger(Retention(), kept.__contains__)
-    ledger.apply(m.Landed(running(ledger), "/x", ON))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON))
     ledger.apply(m.Put(*B, {"state": "InProgress"}))
     write(ledger)
     kept.clear()
@@ -633,7 +634,7 @@ def test_a_start_that_was_torn_is_written_down(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_landed_is_written_down_anew_when_things_are_put_right() -> None:
     ledger = make()
-    ledger.apply(m.Landed(running(ledger), "/x", ON + 9.0))
+    ledger.apply(m.Succeeded(running(ledger), "/x", ON + 9.0))
     write(ledger)
     ledger.put_right()
     assert list(write(ledger).touched) == [A]

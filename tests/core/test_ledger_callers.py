@@ -9,12 +9,13 @@ import pytest
 from haulier._engine import messages as m
 from haulier._engine.core.entry import Entry, view
 from haulier._engine.core.ledger import Ledger
+from haulier._engine.ticket import Ticket, make_ticket
 from haulier.policies import Retention
 from haulier.records import Record
 from haulier.transfer import Transfer
 
 ID = "an-id"
-TICKET: m.Ticket = (ID, "tidal", None, "A Song", "song.flac", "tidal", None, None, None, 10.0)
+TICKET: Ticket = make_ticket(ID, "tidal", display_name="A Song", filename="song.flac", username="tidal", queued_at=10.0)
 
 
 def hear(record: Record) -> None:
@@ -77,7 +78,7 @@ def test_a_patch_and_the_transfers_progress_are_one(ledger: Ledger) -> None:
 def test_what_was_patched_is_there_after_the_end(ledger: Ledger) -> None:
     transfer = running(ledger)
     patch(ledger, title="T", size=7)
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert (record(ledger)["title"], record(ledger)["transferred"], record(ledger)["file_path"]) == ("T", 7, "x")
 
 
@@ -88,14 +89,14 @@ def test_a_state_of_the_plugins_own_does_not_end_the_download(ledger: Ledger) ->
     assert not ledger.apply(m.Watch([ID], hear)).over
     patch(ledger, state="Aborted")
     assert record(ledger)["state"] == "Aborted"
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert (record(ledger)["state"], record(ledger)["error"]) == ("Completed, Succeeded", None)
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
 def test_a_state_after_the_end_is_dropped_and_the_rest_applied(ledger: Ledger, end: str) -> None:
     transfer = running(ledger)
-    ledger.apply(m.Landed(transfer, "x", 30.0) if end == "succeed" else moved(end, transfer))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0) if end == "succeed" else moved(end, transfer))
     state = record(ledger)["state"]
     patch(ledger, state="InProgress, Downloading", progress=50.0, note="late")
     assert (record(ledger)["state"], record(ledger)["progress"], record(ledger)["note"]) == (state, 50.0, "late")
@@ -150,7 +151,7 @@ def test_a_record_added_over_a_live_one_replaces_what_it_says_and_the_run_goes_o
     transfer.cell["transferred"] = 5
     ledger.apply(m.Put("tidal", ID, {"mine": 1, "state": "InProgress"}))
     assert record(ledger) == {"mine": 1, "state": "InProgress", "phase": "running"}
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert (record(ledger)["state"], record(ledger)["mine"], record(ledger)["file_path"]) == (
         "Completed, Succeeded", 1, "x",
     )  # fmt: skip
@@ -158,7 +159,7 @@ def test_a_record_added_over_a_live_one_replaces_what_it_says_and_the_run_goes_o
 
 def test_a_record_added_over_one_that_is_over_belongs_to_the_caller(ledger: Ledger) -> None:
     transfer = running(ledger)
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
     patch(ledger, state="Completed, Succeeded")
     patch(ledger, state="InProgress")
@@ -239,7 +240,7 @@ def test_a_watch_is_called_once_at_the_end(ledger: Ledger) -> None:
     assert ledger.is_watched
     patch(ledger, progress=5.0)
     assert called(ledger) == []
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     ledger.apply(m.Remove(None, ID))
     assert called(ledger) == [(hear, "succeeded")]
     assert not ledger.is_watched
@@ -248,12 +249,12 @@ def test_a_watch_is_called_once_at_the_end(ledger: Ledger) -> None:
 def test_a_watch_of_what_nobody_has_looked_at_is_called_too(ledger: Ledger) -> None:
     transfer = running(ledger)
     ledger.apply(m.Watch([ID], hear))
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert called(ledger) == [(hear, "succeeded")]
 
 
 def test_a_watch_of_what_is_over_or_unknown_is_answered_at_once(ledger: Ledger) -> None:
-    ledger.apply(m.Landed(running(ledger), "x", 30.0))
+    ledger.apply(m.Succeeded(running(ledger), "x", 30.0))
     watched = ledger.apply(m.Watch([ID, "unknown"], hear))
     assert ([each["phase"] for each in watched.over], watched.unknown) == (["succeeded"], ["unknown"])
     assert not ledger.is_watched
@@ -323,12 +324,12 @@ def test_a_watch_of_a_dispatch_that_is_taken_back_does_not_hang(ledger: Ledger) 
 
 def test_who_waits_for_what_waits_hears_when_the_engine_closes(ledger: Ledger) -> None:
     transfer = running(ledger)
-    other: m.Ticket = ("another", *TICKET[1:])
+    other: Ticket = ("another", *TICKET[1:])
     ledger.apply(other)
     ledger.apply(m.Watch([ID, "another"], hear))
     ledger.apply(m.Closed())
     assert [(callbacks, told["id"]) for callbacks, told in ledger.watches.due] == [([hear], "another")]
-    ledger.apply(m.Landed(transfer, "/x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "/x", 30.0))
     assert [told["id"] for _, told in ledger.watches.due] == ["another", ID]
 
 

@@ -9,6 +9,7 @@ import pytest
 from haulier._engine import messages as m
 from haulier._engine.core.entry import view
 from haulier._engine.core.ledger import Ledger
+from haulier._engine.ticket import Ticket, make_ticket
 from haulier.events import Changed, Discarded, Removed
 from haulier.policies import Retention
 from haulier.records import Record
@@ -17,8 +18,8 @@ from haulier.transfer import Transfer
 ID = "an-id"
 
 
-def ticket(download_id: str = ID, extras: tuple[Any, ...] | None = None) -> m.Ticket:
-    return (download_id, "tidal", object(), "A Song", "song.flac", "me", None, None, extras, 10.0)
+def ticket(download_id: str = ID, extras: tuple[Any, ...] | None = None) -> Ticket:
+    return make_ticket(download_id, "tidal", object(), "A Song", "song.flac", "me", fields=extras, queued_at=10.0)
 
 
 def moved(event: str, transfer: Transfer | None = None, on: float = 30.0, **patch: Any) -> m.Moved:
@@ -38,7 +39,7 @@ def record(ledger: Ledger, download_id: str = ID) -> Record:
     return view(found[1])
 
 
-def queued(ledger: Ledger) -> m.Ticket:
+def queued(ledger: Ledger) -> Ticket:
     made = ticket()
     ledger.apply(made)
     return made
@@ -71,7 +72,7 @@ def test_from_the_queue_to_success(ledger: Ledger) -> None:
     assert (record(ledger)["attempt"], record(ledger)["started_at"]) == (1, 20.0)
     transfer.cell.update(transferred=30, size=40, progress=75.0, time_remaining=3.0, error="a try failed")
     assert record(ledger)["transferred"] == 30
-    ledger.apply(m.Landed(transfer, "a/song.flac", 30.0))
+    ledger.apply(m.Succeeded(transfer, "a/song.flac", 30.0))
     done = record(ledger)
     assert (done["state"], done["phase"], done["file_path"]) == ("Completed, Succeeded", "succeeded", "a/song.flac")
     assert (done["progress"], done["transferred"], done["size"], done["time_remaining"]) == (100.0, 40, 40, None)
@@ -81,7 +82,7 @@ def test_from_the_queue_to_success(ledger: Ledger) -> None:
 def test_success_without_a_size_keeps_what_was_transferred(ledger: Ledger) -> None:
     transfer = running(ledger)
     transfer.cell.update(transferred=30)
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert record(ledger)["transferred"] == 30
     assert "error" not in record(ledger)
 
@@ -89,7 +90,7 @@ def test_success_without_a_size_keeps_what_was_transferred(ledger: Ledger) -> No
 def test_reading_a_record_changes_nothing(ledger: Ledger) -> None:
     transfer = running(ledger)
     transfer.cell.update(transferred=30, speed=7, error="a try failed")
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     first = record(ledger)
     assert record(ledger) == first
     assert record(ledger) == first
@@ -99,7 +100,7 @@ def test_a_landing_brings_the_news_of_the_next_start(ledger: Ledger) -> None:
     first = running(ledger)
     following = Transfer(ticket("another"), 1, {}, started_at=2.0, started_on=30.0)
     ledger.apply(following.ticket)
-    ledger.apply(m.Landed(first, "x", 30.0, following))
+    ledger.apply(m.Succeeded(first, "x", 30.0, following))
     assert (record(ledger)["phase"], record(ledger, "another")["phase"]) == ("succeeded", "running")
     assert record(ledger, "another")["started_at"] == 30.0
 
@@ -111,7 +112,7 @@ def test_with_nobody_looking_the_news_are_kept_as_they_came() -> None:
     transfer = Transfer(made, 1, {}, 1.0, 20.0)
     ledger.apply(transfer)
     assert ledger.find(None, ID) == ("tidal", transfer)
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert ledger.find(None, ID) == ("tidal", (made, 1, 20.0, "x", 30.0, None))
 
 
@@ -145,7 +146,7 @@ def test_a_back_off_and_the_next_attempt(ledger: Ledger) -> None:
     ledger.apply(again)
     assert (record(ledger)["phase"], record(ledger)["attempt"]) == ("running", 2)
     assert "next_attempt_at" not in record(ledger)
-    ledger.apply(m.Landed(again, "x", 50.0))
+    ledger.apply(m.Succeeded(again, "x", 50.0))
     assert (record(ledger)["phase"], record(ledger)["error"]) == ("succeeded", None)
 
 
@@ -174,13 +175,14 @@ def test_what_backs_off_can_end(ledger: Ledger, event: str) -> None:
 
 
 def late(transfer: Transfer) -> list[Any]:
-    return [m.Landed(transfer, "late", 99.0), *(moved(e, transfer) for e in ("fail", "back_off", "put_back", "cancel"))]
+    others = (moved(event, transfer) for event in ("fail", "back_off", "put_back", "cancel"))
+    return [m.Succeeded(transfer, "late", 99.0), *others]
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
 def test_terminal_means_over(ledger: Ledger, end: str) -> None:
     transfer = running(ledger)
-    ledger.apply(m.Landed(transfer, "x", 30.0) if end == "succeed" else moved(end, transfer, error="boom"))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0) if end == "succeed" else moved(end, transfer, error="boom"))
     before = record(ledger)
     for message in late(transfer):
         ledger.apply(message)
@@ -200,7 +202,7 @@ def test_a_report_of_another_attempt_is_fenced(ledger: Ledger) -> None:
 
 def test_a_start_of_a_record_that_is_not_there_is_a_dead_letter(ledger: Ledger) -> None:
     ledger.apply(Transfer(ticket(), 1, {}, 1.0))
-    ledger.apply(m.Landed(Transfer(ticket(), 1, {}, 1.0), "x", 30.0))
+    ledger.apply(m.Succeeded(Transfer(ticket(), 1, {}, 1.0), "x", 30.0))
     assert ledger.find(None, ID) is None
     assert ledger.dead_letters == ["take of an-id at tidal: no record", "succeed of an-id at tidal: no record"]
 
@@ -241,7 +243,7 @@ def test_a_second_start_is_a_dead_letter(ledger: Ledger) -> None:
     transfer = running(ledger)
     ledger.apply(Transfer(transfer.ticket, 1, {}, 1.0))
     assert len(ledger.dead_letters) == 1
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert record(ledger)["phase"] == "succeeded"
 
 
@@ -267,7 +269,7 @@ def test_events_in_the_order_in_which_it_happened() -> None:
     ledger = Ledger(Retention())
     ledger.apply(m.Listen(active=True))
     transfer = running(ledger)
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     ledger.apply(Discarded(ID, "tidal", "late", False, 31.0))
     ledger.now = 32.0
     ledger.apply(m.Remove("tidal", ID))
@@ -292,7 +294,7 @@ def test_who_subscribes_while_it_runs_hears_of_its_end() -> None:
     ledger = Ledger(Retention())
     transfer = running(ledger)
     ledger.apply(m.Listen(active=True))
-    ledger.apply(m.Landed(transfer, "x", 30.0))
+    ledger.apply(m.Succeeded(transfer, "x", 30.0))
     assert ledger.events is not None
     assert [event.phase for event in ledger.events if isinstance(event, Changed)] == ["succeeded"]
 
@@ -303,7 +305,7 @@ def test_no_event_is_kept_while_nobody_listens() -> None:
     ledger.apply(m.Listen(active=True))
     assert ledger.is_watched
     ledger.apply(m.Listen(active=False))
-    ledger.apply(m.Landed(running(ledger), "x", 30.0))
+    ledger.apply(m.Succeeded(running(ledger), "x", 30.0))
     ledger.apply(Discarded(ID, "tidal", "late", False, 31.0))
     assert ledger.events is None
 
@@ -320,7 +322,7 @@ def test_a_second_listener_takes_nothing_from_the_first() -> None:
 def test_ends_are_counted_by_phase(ledger: Ledger) -> None:
     for end in ("succeed", "succeed", "fail", "cancel"):
         transfer = running(ledger)
-        ledger.apply(m.Landed(transfer, "x", 30.0) if end == "succeed" else moved(end, transfer))
+        ledger.apply(m.Succeeded(transfer, "x", 30.0) if end == "succeed" else moved(end, transfer))
         ledger.apply(m.Remove("tidal", ID))
     assert ledger.counts == {"tidal": {"succeeded": 2, "failed": 1, "cancelled": 1}}
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from haulier._engine import messages as m
 from haulier._engine.core.ledger import Ledger
+from haulier._engine.ticket import Ticket, make_ticket
 from haulier.events import Changed, Removed
 from haulier.policies import Retention
 from haulier.records import Record
@@ -15,9 +16,9 @@ from haulier.transfer import Transfer
 
 def end(ledger: Ledger, download_id: str, on: float = 0.0) -> None:
     """A download comes and lands."""
-    ticket: m.Ticket = (download_id, "tidal", None, "", "", "tidal", None, None, None, 0.0)
+    ticket: Ticket = make_ticket(download_id, "tidal", username="tidal")
     transfer = Transfer(ticket, 1, {}, 0.0)
-    for message in (ticket, transfer, m.Landed(transfer, "x", on)):
+    for message in (ticket, transfer, m.Succeeded(transfer, "x", on)):
         ledger.apply(message)
 
 
@@ -47,7 +48,7 @@ def test_the_number_is_that_of_the_engine_not_of_each_source() -> None:
 def test_what_is_not_over_stays_however_much_there_is() -> None:
     ledger = Ledger(Retention(max_terminal=0, max_age=0.0))
     for download_id in "abc":
-        ledger.apply((download_id, "tidal", None, "", "", "tidal", None, None, None, 0.0))
+        ledger.apply(make_ticket(download_id, "tidal", username="tidal"))
     ledger.now = 1e9
     ledger.expire()
     assert ids(ledger) == ["a", "b", "c"]

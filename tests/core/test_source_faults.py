@@ -74,7 +74,7 @@ def test_a_crash_between_two_downloads_counts_too(make: Make) -> None:
 def test_a_slot_that_dies_after_its_report_frees_its_place(make: Make) -> None:
     it = make(restart=REST)
     (transfer,) = running(it, "a")
-    it.source.settle(transfer, m.Landed(transfer, "x"), 1.0, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "x"), 1.0, ON)
     it.crash(transfer, SystemExit(), 2.0)
     assert (it.source.live, it.source.zombies, it.source.resting) == (0, 0, True)
     assert it.ends() == [("succeed", "a", None)]
@@ -210,7 +210,7 @@ def test_what_is_all_here_does_not_stall(make: Make) -> None:
 def test_what_is_over_needs_no_guard(make: Make) -> None:
     it = make(timeout=10.0)
     (transfer,) = running(it, "a")
-    it.source.settle(transfer, m.Landed(transfer, "x"), 1.0, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "x"), 1.0, ON)
     assert it.source.overdue(transfer, 99.0) is None
 
 
@@ -224,7 +224,7 @@ def test_a_run_that_was_given_up_on_is_a_zombie_until_it_returns(make: Make) -> 
     assert (transfer.fenced, transfer.cancelled) == (True, True)
     assert it.start(10.0) == 11.0
     assert it.start(11.0).download_id == "b"
-    assert it.source.settle(transfer, m.Landed(transfer, "late"), 20.0, ON) is False
+    assert it.source.settle(transfer, m.Succeeded(transfer, "late"), 20.0, ON) is False
     assert it.ends() == [("fail", "a", "timed out")]
     assert (it.source.zombies, it.source.live) == (0, 0)
 
@@ -312,7 +312,7 @@ def test_jitter_is_drawn_by_what_the_source_was_given(make: Make) -> None:
     it = make(delay=2.0, jitter=(0.5, 1.5))
     (transfer,) = running(it, "a")
     it.put("b")
-    it.source.settle(transfer, m.Landed(transfer, "x"), 10.0, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "x"), 10.0, ON)
     assert it.start(10.0) == 11.0
 
 
@@ -323,7 +323,7 @@ def test_a_run_that_ends_before_its_call_was_told_keeps_nobody_waiting(make: Mak
     transfer = it.source.take(10.0, ON)
     match how:
         case "settle":
-            it.source.settle(transfer, m.Landed(transfer, "x"), 11.0, ON)
+            it.source.settle(transfer, m.Succeeded(transfer, "x"), 11.0, ON)
         case "give up":
             it.source.give_up(transfer, "timed out", "TimeoutError", 11.0, ON)
         case "crash":

@@ -9,6 +9,7 @@ import pytest
 
 from haulier._engine import messages as m
 from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.ticket import make_ticket
 
 ON = 1_000_000.0
 AT = 100.0
@@ -45,7 +46,7 @@ def test_what_was_cancelled_has_ended_when_it_returns(make: Make) -> None:
     it = kept(make)
     transfer = started(it)
     cancelled(it, transfer)
-    it.source.settle(transfer, m.Landed(transfer, "/x"), AT, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "/x"), AT, ON)
     assert it.store[-1] == m.Paced("tidal", ON, None)
 
 
@@ -62,7 +63,7 @@ def test_a_suspension_that_is_over_is_none(make: Make) -> None:
     transfer = started(it)
     it.source.gate.suspend(AT)
     cancelled(it, transfer)
-    it.source.settle(transfer, m.Landed(transfer, "/x"), AT, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "/x"), AT, ON)
     assert it.store[-1] == m.Paced("tidal", ON, None)
 
 
@@ -218,7 +219,7 @@ def test_what_is_put_back_starts_after_the_suspension(make: Make, until: float, 
 
 def test_what_is_announced_waits_and_starts_once_it_is_queued(make: Make) -> None:
     it = kept(make)
-    tickets = [(each, "tidal", None, "", "", "tidal", None, None, None, 0.0) for each in ("a", "b")]
+    tickets = [make_ticket(each, "tidal", username="tidal") for each in ("a", "b")]
     it.source.announce(tickets)
     assert (list(it.source.pending.items()), it.start()) == ([("a", tickets[0]), ("b", tickets[1])], float("inf"))
     it.source.enqueue(tickets)
@@ -227,7 +228,7 @@ def test_what_is_announced_waits_and_starts_once_it_is_queued(make: Make) -> Non
 
 def test_what_is_renounced_is_told_of_where_it_was_still_there(make: Make) -> None:
     it = kept(make)
-    tickets = [(each, "tidal", None, "", "", "tidal", None, None, None, 0.0) for each in ("a", "b")]
+    tickets = [make_ticket(each, "tidal", username="tidal") for each in ("a", "b")]
     it.source.announce(tickets)
     assert it.source.withdraw("a")
     assert it.source.renounce(tickets) == ["b"]

@@ -23,7 +23,7 @@ def test_first_in_first_out_up_to_the_limit(make: Make) -> None:
     it.put("a", "b", "c")
     first, second = it.start(), it.start()
     assert [first.download_id, second.download_id, it.start()] == ["a", "b", inf]
-    assert it.source.settle(first, m.Landed(first, "x"), 0.0, ON) is True
+    assert it.source.settle(first, m.Succeeded(first, "x"), 0.0, ON) is True
     assert it.start().download_id == "c"
 
 
@@ -53,7 +53,7 @@ def test_the_gate_is_waited_at(make: Make) -> None:
     it = make(delay=3.0)
     it.put("a", "b")
     transfer = it.start(10.0)
-    it.source.settle(transfer, m.Landed(transfer, "x"), 11.0, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "x"), 11.0, ON)
     assert it.start(11.0) == 14.0
     assert it.start(13.999999) == 14.0
     assert it.start(14.0).download_id == "b"
@@ -72,7 +72,7 @@ def test_a_lower_limit_starts_nothing_until_the_count_is_below_it(make: Make) ->
     running = [it.start() for _ in range(3)]
     it.source.apply(SourcePolicy(concurrency=2))
     for transfer, after in zip(running, (inf, "d", inf), strict=True):
-        it.source.settle(transfer, m.Landed(transfer, "x"), 0.0, ON)
+        it.source.settle(transfer, m.Succeeded(transfer, "x"), 0.0, ON)
         taken = it.start()
         assert taken == after or taken.download_id == after
 
@@ -114,7 +114,7 @@ def test_a_cancel_of_what_runs_is_told_at_once_and_its_result_is_fenced(make: Ma
     assert it.source.cancel("a", ON) is True
     assert (transfer.cancelled, transfer.fenced) == (True, True)
     assert it.source.cancel("a", ON) is False
-    assert it.source.settle(transfer, m.Landed(transfer, "x"), 5.0, ON) is True
+    assert it.source.settle(transfer, m.Succeeded(transfer, "x"), 5.0, ON) is True
     assert it.ends() == [("cancel", "a", None)]
     it.put("b")
     assert it.start(5.0) == 6.0  # the delay counts after it, too
@@ -159,7 +159,7 @@ def test_going_down_fails_what_waits_and_lets_what_runs_end(make: Make) -> None:
     it.put("a", "b")
     transfer = it.start()
     it.source.go_down("broken", ON)
-    it.source.settle(transfer, m.Landed(transfer, "x"), 0.0, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "x"), 0.0, ON)
     assert it.ends() == [("fail", "b", "source down: broken"), ("succeed", "a", None)]
     assert (it.source.pending, list(it.source.queue), it.start()) == ({}, [], inf)
     error = it.source.refusal.error("tidal")

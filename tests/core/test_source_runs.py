@@ -45,7 +45,7 @@ def test_an_end_is_told(make: Make, outcome: Outcome, told: Any) -> None:
 def test_a_landing_is_told_with_its_moment(make: Make) -> None:
     it = make()
     (transfer,) = running(it, "a")
-    landed = m.Landed(transfer, "x")
+    landed = m.Succeeded(transfer, "x")
     it.source.settle(transfer, landed, 1.0, ON)
     assert it.store[-1] is landed
     assert landed.on == ON
@@ -68,7 +68,7 @@ def test_a_back_off_frees_the_slot_and_comes_first_when_due(make: Make) -> None:
     second = it.start(10.0)
     assert second.download_id == "b"
     it.source.retry_due("a")
-    it.source.settle(second, m.Landed(second, "x"), 14.0, ON)
+    it.source.settle(second, m.Succeeded(second, "x"), 14.0, ON)
     again = it.start(14.0)
     assert (again.download_id, again.attempt, again.first_start, again.idle_s) == ("a", 2, 0.0, 4.0)
     assert again.cell is transfer.cell
@@ -126,7 +126,7 @@ def test_throttled_goes_back_to_the_head_and_suspends_the_source(make: Make) -> 
     again = it.start(18.0)
     assert (again.download_id, again.attempt) == ("a", 1)
     assert it.start(18.0) == inf  # one alone
-    it.source.settle(again, m.Landed(again, "x"), 19.0, ON)
+    it.source.settle(again, m.Succeeded(again, "x"), 19.0, ON)
     assert [it.start(19.0).download_id for _ in "bc"] == ["b", "c"]
 
 
@@ -145,7 +145,7 @@ def test_what_started_before_the_suspension_proves_nothing(make: Make) -> None:
     first, second = running(it, "a", "b")
     it.put("c")
     it.source.settle(first, PutBack(8.0), 1.0, ON)
-    it.source.settle(second, m.Landed(second, "x"), 2.0, ON)
+    it.source.settle(second, m.Succeeded(second, "x"), 2.0, ON)
     assert it.source.gate.probing
     assert it.start(9.0).download_id == "a"
     assert it.start(9.0) == inf
@@ -199,7 +199,7 @@ def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
     (first,) = running(it, "a")
     it.put("b")
     told = len(it.store)
-    landed = m.Landed(first, "x")
+    landed = m.Succeeded(first, "x")
     second = it.source.turn(first, landed, 2.0, ON)
     assert (second.download_id, second.started_at, second.started_on, second.attempt) == ("b", 2.0, ON, 1)
     assert second.cell == {}
@@ -217,7 +217,7 @@ def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
 )  # fmt: skip
 def test_where_it_is_not_that_simple_nothing_has_been_done(make: Make, obstacle: str) -> None:
     it = make(concurrency=2, timeout=9.0 if obstacle == "timeout" else None)
-    outcome: Outcome = m.Landed(None, "x")  # type: ignore[arg-type]
+    outcome: Outcome = m.Succeeded(None, "x")  # type: ignore[arg-type]
     first, other = running(it, "a", "z")
     if obstacle != "nothing waits":
         it.put("b")

@@ -124,7 +124,7 @@ def test_what_failed_at_a_source_that_ended_says_so_itself(make: Make) -> None:
 def test_the_landing_of_the_one_that_was_tried_alone(make: Make) -> None:
     it = make()
     it.source.settle(started(it), PutBack(8.0), 0.0, ON)
-    landed = m.Landed(it.start(8.0), "x")
+    landed = m.Succeeded(it.start(8.0), "x")
     it.source.settle(landed.transfer, landed, 9.0, ON)
     assert it.store[-1] is landed
     assert landed.on == ON

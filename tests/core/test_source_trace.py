@@ -33,7 +33,7 @@ def test_an_end_with_its_moment(make: Make) -> None:
     it = make()
     notes = traced(it)
     (transfer,) = started(it, "a")
-    it.source.settle(transfer, m.Landed(transfer, "x"), 5.0, ON)
+    it.source.settle(transfer, m.Succeeded(transfer, "x"), 5.0, ON)
     assert notes == [("end", "a", {"stamped": 5.0})]
 
 
@@ -42,7 +42,7 @@ def test_an_end_that_the_next_start_came_with(make: Make) -> None:
     notes = traced(it)
     (transfer,) = started(it, "a")
     it.put("b")
-    assert it.source.turn(transfer, m.Landed(transfer, "x"), 5.0, ON) is not None
+    assert it.source.turn(transfer, m.Succeeded(transfer, "x"), 5.0, ON) is not None
     assert notes == [("end", "a", {"stamped": 5.0})]
 
 

@@ -166,7 +166,7 @@ def test_it_waits_for_the_delay(make: Make) -> None:
     it = make(delay=10.0)
     it.put("a", "b")
     first = it.start(1.0)
-    it.source.settle(first, m.Landed(first, "x"), 1.0, ON)
+    it.source.settle(first, m.Succeeded(first, "x"), 1.0, ON)
     assert explained(it, "b", 5.0) == told("queued", "delay", 0, ON + 6.0)
 
 
@@ -209,7 +209,7 @@ def test_on_probation_all_but_one_wait_for_a_slot(make: Make) -> None:
     assert [explained(it, each, 4.0)["reason"] for each in "abc"] == [None, "slot", "slot"]
     probe = it.start(4.0)
     assert explained(it, "b", 4.0) == told("queued", "slot", 0, None)
-    it.source.settle(probe, m.Landed(probe, "x"), 5.0, ON)
+    it.source.settle(probe, m.Succeeded(probe, "x"), 5.0, ON)
     assert [explained(it, each, 5.0) for each in "bc"] == [
         told("queued", None, 0, ON),
         told("queued", None, 1, ON),

@@ -7,11 +7,12 @@ from contextvars import copy_context
 import pytest
 
 from haulier import transfer as module
+from haulier._engine.ticket import make_ticket
 from haulier.errors import DownloadCancelled
 from haulier.transfer import Transfer, current_transfer, running, set_current
 
 TARGET = object()
-TICKET = ("an-id", "tidal", TARGET, "A Song", "song.flac", "tidal", None, None, None, 0.0)
+TICKET = make_ticket("an-id", "tidal", TARGET, "A Song", "song.flac", "tidal")
 
 
 @pytest.fixture

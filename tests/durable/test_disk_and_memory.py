@@ -22,6 +22,7 @@ from haulier._engine.shells.recovery import INTERRUPTED, Recovery
 from haulier._engine.shells.rows import held_in
 from haulier._engine.shells.tickets import ticket_of
 from haulier._engine.storage.memory import MemoryStorage
+from haulier._engine.ticket import make_ticket
 from haulier.policies import SourcePolicy
 from haulier.records import TERMINAL_PHASES
 from haulier.transfer import Transfer
@@ -92,7 +93,10 @@ class DiskAndMemory(RuleBasedStateMachine):
     def dispatch(self, how_many: int, own: bool, extras: bool) -> None:
         ids = [f"{next(self.numbers)}" for _ in range(how_many)]
         fields = ("url", "tags", "http://x", [1, {"a": None}]) if extras else None
-        tickets = [(each, SOURCE, None, "n", "f", SOURCE, None, None, fields, ON) for each in ids]
+        tickets = [
+            make_ticket(each, SOURCE, display_name="n", filename="f", username=SOURCE, fields=fields, queued_at=ON)
+            for each in ids
+        ]
         impl = '"json:loads"' if own else "null"
         texts = [f'[null,"n","f",null,{impl},null,{json.dumps(_dict(fields))},{ON!r}]' for _ in ids]
         before = dict(self.bucket)
@@ -107,7 +111,9 @@ class DiskAndMemory(RuleBasedStateMachine):
         if download_id is not None:
             held = self.bucket[download_id]
             ticket = (
-                held if type(held) is tuple else (download_id, SOURCE, None, "n", "f", SOURCE, None, None, None, ON)
+                held
+                if type(held) is tuple
+                else make_ticket(download_id, SOURCE, display_name="n", filename="f", username=SOURCE, queued_at=ON)
             )
             standing = standing_of(held)
             transfer = Transfer(ticket, 1 if standing is None else standing.attempts + 1, {}, 5.0, self.now)
@@ -125,7 +131,7 @@ class DiskAndMemory(RuleBasedStateMachine):
         patch: dict[str, Any] = {}
         standing = None
         if how == "succeed":
-            self.told(download_id, "succeeded", m.Landed(transfer, "/x", self.now))
+            self.told(download_id, "succeeded", m.Succeeded(transfer, "/x", self.now))
             return
         if how in ("back_off", "put_back"):
             patch["next_attempt_at"] = self.now + 3.0

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulier import StoreUnavailable
-from haulier._engine import messages as m
-from haulier._engine.core.entry import Past, view
+from haulier._engine.core.entry import view
 from haulier._engine.shells.rows import attempt_in, held_in, history_row, written
 from haulier._engine.storage.protocol import Attempt, Row
+from haulier._engine.ticket import Success, Ticket
 from haulier.records import Record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -23,8 +23,8 @@ CELLS = st.none() | st.dictionaries(
 )
 
 
-def past(path: str = "/x", cell: Record | None = None, extras: Any = None) -> Past:
-    ticket: m.Ticket = (
+def past(path: str = "/x", cell: Record | None = None, extras: Any = None) -> Success:
+    ticket: Ticket = (
         "an-id",
         "tidal",
         "https://joe:hunter2@example.org",
@@ -39,7 +39,7 @@ def past(path: str = "/x", cell: Record | None = None, extras: Any = None) -> Pa
     return (ticket, 1, 20.0, path, 30.0, cell)
 
 
-def row_of(held: Past, **changes: Any) -> Row:
+def row_of(held: Success, **changes: Any) -> Row:
     phase, ended_on, record, tried = written(held)
     return Row("tidal", "an-id", 7, phase, ended_on, record, None, tried)._replace(**changes)
 

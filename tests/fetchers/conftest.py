@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from haulier._engine.ticket import make_ticket
 from haulier.fetchers.http import HttpFetcher
 from haulier.transfer import Transfer
 
@@ -196,7 +197,7 @@ def fetch(make_fetcher: Callable[..., HttpFetcher], fetch_by: Callable[[HttpFetc
 
 
 def new_transfer(url: object = "", filename: str = "") -> Transfer:
-    ticket = ("an-id", "example", url, "a file", filename, "example", None, None, None, 0.0)
+    ticket = make_ticket("an-id", "example", url, "a file", filename, "example")
     return Transfer(ticket=ticket, attempt=1, cell={}, started_at=0.0)
 
 

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
 
 from haulier import DownloadEngine
+from haulier._engine.ticket import make_ticket
 from haulier.errors import DownloadCancelled, PermanentError, Throttled
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.pauses import MOST_PAUSES
@@ -40,7 +41,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def a_transfer(filename: str = "") -> Transfer:
-    return Transfer(("an-id", "example", "", "a clip", filename, "", None, None, None, 0.0), 1, {}, 0.0)
+    return Transfer(make_ticket("an-id", "example", "", "a clip", filename), 1, {}, 0.0)
 
 
 class Fetching:

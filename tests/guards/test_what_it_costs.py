@@ -109,7 +109,7 @@ def test_an_instant_download_is_three_messages(engine: DownloadEngine, told: Cou
     ids = burst.dispatch()
     burst.wait()
     assert states_of(engine, ids) == ["Completed, Succeeded"] * 4000
-    assert told[m.Landed] == 4000
+    assert told[m.Succeeded] == 4000
     assert 2 * 4000 < sum(told.values()) <= 3 * 4000
 
 
@@ -122,7 +122,7 @@ def test_an_end_brings_the_next_start_along(engine: DownloadEngine, told: Counte
         engine.resume(source)
     burst.wait()
     assert states_of(engine, ids) == ["Completed, Succeeded"] * 4000
-    assert told[m.Landed] == 4000
+    assert told[m.Succeeded] == 4000
     # Only the first start of each source has a message of its own.
     assert sum(told.values()) <= 2 * 4000 + len(burst.sources)
 

@@ -200,13 +200,13 @@ def test_what_a_message_told_of_that_could_not_be_applied_is_made_good(
     engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = engine._system.ledger
-    real = ledger.handlers[m.Landed]
+    real = ledger.handlers[m.Succeeded]
 
     def out_of_memory(_: Any) -> None:
-        ledger.handlers[m.Landed] = real
+        ledger.handlers[m.Succeeded] = real
         raise MemoryError
 
-    ledger.handlers[m.Landed] = out_of_memory
+    ledger.handlers[m.Succeeded] = out_of_memory
     ids = [dispatch(engine, lambda *_: "/x", n) for n in range(3)]
     records = {r["id"]: r for r in engine.as_completed(ids, 10)}
     assert [records[i]["state"] for i in ids].count(State.SUCCEEDED) == 2

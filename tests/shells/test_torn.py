@@ -136,7 +136,7 @@ def test_who_reads_while_the_store_is_torn_hears_nothing_of_it(engine: DownloadE
 
 
 def test_what_the_store_was_told_while_it_is_torn_is_made_good(engine: DownloadEngine) -> None:
-    tear_once(engine, m.Landed, SystemExit(3))
+    tear_once(engine, m.Succeeded, SystemExit(3))
     ids = [dispatch(engine, lambda *_: "/x", n) for n in range(3)]
     records = [each["state"] for each in engine.as_completed(ids, GUARD_S)]
     assert sorted(records) == sorted([State.ERRORED, State.SUCCEEDED, State.SUCCEEDED])

@@ -11,12 +11,13 @@ from haulier._engine import messages as m
 from haulier._engine.core.outcome import PutBack
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.slot import SourceActor
+from haulier._engine.ticket import Ticket, make_ticket
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
 
-def ticket(download_id: str) -> m.Ticket:
-    return (download_id, "s", None, "", "", "s", None, None, None, 0.0)
+def ticket(download_id: str) -> Ticket:
+    return make_ticket(download_id, "s", username="s")
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox
     probe = mailbox.report(throttled, PutBack(0.0), slot)
     assert isinstance(probe, Transfer)
     mailbox._bell.armed = True  # the other slot has looked, and waits
-    after = mailbox.report(probe, m.Landed(probe, "file.bin"), slot)
+    after = mailbox.report(probe, m.Succeeded(probe, "file.bin"), slot)
     assert isinstance(after, Transfer)
     assert source.queue, "one more could start at the other slot"
     assert not mailbox._bell.armed, "and nobody wakes it"
@@ -102,7 +103,7 @@ def test_what_a_slot_goes_on_to_is_in_its_hand_when_it_dies(mailbox: Mailbox, sl
     assert isinstance(first, Transfer)
     slot.in_hand = first
     with pytest.raises(MemoryError):
-        mailbox.report(first, m.Landed(first, "file.bin"), slot)
+        mailbox.report(first, m.Succeeded(first, "file.bin"), slot)
     assert list(mailbox.source.in_flight.values()) == [slot.in_hand]
     assert slot.in_hand is not first
 
@@ -112,7 +113,7 @@ def test_a_zombie_that_has_reported_has_left(mailbox: Mailbox, slot: SourceActor
     slot.in_hand = hung = mailbox.next_download(slot)
     assert hung is not None
     mailbox.source.give_up(hung, "timed out", "TimeoutError", 0.0, 0.0)
-    assert mailbox.report(hung, m.Landed(hung, "file.bin"), slot) is None
+    assert mailbox.report(hung, m.Succeeded(hung, "file.bin"), slot) is None
     assert (slot.left, slot.in_hand) == (True, None)
 
 

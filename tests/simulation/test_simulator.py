@@ -9,6 +9,7 @@ import pytest
 import tenacity
 
 from haulier._engine.core.source import Source
+from haulier._engine.ticket import make_ticket
 from haulier.errors import EngineClosed, QueueFull, SourceDown, Throttled
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy
 from haulier.testing import Simulator, VirtualClock
@@ -55,7 +56,7 @@ def test_the_simulated_put_takes_the_steps_of_the_cores_put() -> None:
     real = Source("s", SourcePolicy(), min, lambda _: steps.append("store"), lambda _: None)
     real.pending = SeamDict(lambda: steps.append("pending"))
     real.queue = SeamDeque(lambda: None, lambda _: steps.append("queue"))
-    real.put(("id", "s", None, "", "", "", None, None, None, 0.0))
+    real.put(make_ticket("id", "s"))
     assert steps == ["pending", "store", "queue"]
 
     simulator = Simulator()

@@ -33,7 +33,7 @@ from haulier._cli.views import view_for
 from haulier._cli.wanted import Wanted, read_wanted
 from haulier._cli.words import bytes_text, counted, span_text
 from haulier._engine.engine import DownloadEngine
-from haulier._engine.messages import Impl
+from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched
 from haulier.errors import HaulierError
 from haulier.fetchers.checksums import Checksum, read_sums

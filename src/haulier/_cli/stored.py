@@ -9,7 +9,7 @@ from haulier._cli.arguments import UsageError
 from haulier._cli.tally import Tally
 from haulier._cli.wanted import Wanted
 from haulier._engine.engine import DownloadEngine
-from haulier._engine.messages import Impl
+from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched
 from haulier.fetchers.origin import key_of
 from haulier.fetchers.request import Request

@@ -20,6 +20,7 @@ from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.system import System
 from haulier._engine.shells.waiting import arrivals
 from haulier._engine.storage import open_storage
+from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker, check_impl
 from haulier._threads.subscription import Subscription
 from haulier.errors import UnknownDownload, forked
@@ -159,7 +160,7 @@ class DownloadEngine(RecordKeeper):
         self,
         name: str,
         policy: SourcePolicy | None = None,
-        impl: m.Impl | None = None,
+        impl: Impl | None = None,
         aliases: Iterable[str] = (),
     ) -> None:
         """Give a source its manners (default: those it has), an impl of its own, and other names.

@@ -9,27 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from haulier._engine.ticket import Ticket
 from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
     "Abandon", "Add", "Again", "Attempts", "Audit", "Cancel", "Clear", "Closed", "Due", "Ended", "Forget", "Guard",
-    "Hire", "History", "Impl", "Landed", "Listen", "Lost", "Moved", "Paced", "Patch", "PatchUnless", "Put",
-    "Registered", "Remove", "Retry", "Standing", "Stirred", "Sync", "Ticket", "Turned", "Unfinished", "Unwatch", "Wake",
-    "Watch", "Watched",
+    "Hire", "History", "Listen", "Lost", "Moved", "Paced", "Patch", "PatchUnless", "Put",
+    "Registered", "Remove", "Retry", "Standing", "Stirred", "Succeeded", "Sync", "Turned", "Unfinished", "Unwatch",
+    "Wake", "Watch", "Watched",
 ]  # fmt: skip
-
-Impl: TypeAlias = Callable[..., Any]
-"""``impl(download_id, target_id, display_name) -> path or None``; see ``register_source`` for the other forms."""
-
-Ticket: TypeAlias = tuple[str, str, Any, str, str, str, Impl | int | None, str | None, tuple[Any, ...] | None, float]
-"""A queued download, from dispatch until it ends: ``download_id, source, target_id, display_name, filename, username,
-impl`` (a number: the place of one in ``Mailbox.common``), ``thread_name``, extra fields as a flat ``(*keys, *values)``,
-``queued_at`` (UTC).
-
-A plain tuple, and the same one is the message to the store, the record while nobody looks at it and the entry in the
-mailbox: the cycle collector forgets plain tuples of atoms, so that a million queued downloads cost it nothing.
-"""
 
 
 class Standing(NamedTuple):
@@ -66,7 +55,7 @@ class Moved:
 
 
 @dataclass(slots=True)
-class Landed:
+class Succeeded:
     """An attempt succeeded: its outcome and, once ``on`` (UTC seconds) is filled in, the news of it.
 
     One object for both: it is what most downloads come to.

@@ -7,7 +7,7 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from haulier._engine import messages as m
-from haulier._engine.core.entry import Entry, Held, phase_of, view
+from haulier._engine.core.entry import Entry, Stored, phase_of, view
 from haulier._engine.core.status import Outlook
 from haulier._engine.shells.system import System
 from haulier._engine.storage.codec import check_name, encode
@@ -186,7 +186,7 @@ class RecordKeeper:
         outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
         return [_told(download_id, held, outlook) for download_id, held in bucket.items()]
 
-    def _view(self, source: str, download_id: str, held: Held) -> Record:
+    def _view(self, source: str, download_id: str, held: Stored) -> Record:
         mailbox = self._system.mailboxes.get(source) if phase_of(held) in WAITING_PHASES else None
         return _told(download_id, held, None if mailbox is None else Outlook(mailbox.source, monotonic()))
 
@@ -216,7 +216,7 @@ class RecordKeeper:
         self._system.check_open()
 
 
-def _told(download_id: str, held: Held, outlook: Outlook | None) -> Record:
+def _told(download_id: str, held: Stored, outlook: Outlook | None) -> Record:
     """A copy of the record, with why it is not running, where it is not."""
     record = view(held)
     if outlook is not None and phase_of(held) in WAITING_PHASES:

@@ -9,10 +9,10 @@ from time import monotonic, time
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from haulier._engine.messages import Impl, Ticket
 from haulier._engine.shells.ids import new_id
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.tickets import name_of, text_of_ticket
+from haulier._engine.ticket import ID, Impl, Ticket
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import FIRST_KEYS
 
@@ -89,7 +89,7 @@ class BackgroundDownloadWorker:
         else:
             mailbox.put_and_wait(ticket)
             self._handed_over_at = monotonic()
-        return ticket[0]
+        return ticket[ID]
 
     def dispatch_many(self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None) -> list[str]:
         """Queue many downloads at a source, in this order, and return their ids. All of them, or none.
@@ -115,7 +115,7 @@ class BackgroundDownloadWorker:
             mailbox.put_kept(tickets, [text_of_ticket(ticket, name) for ticket in tickets])
         else:
             mailbox.put_many(tickets)
-        return [ticket[0] for ticket in tickets]
+        return [ticket[ID] for ticket in tickets]
 
     @property
     def _may_hand_over(self) -> bool:

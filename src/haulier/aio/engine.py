@@ -16,6 +16,7 @@ from haulier._engine import messages as m
 from haulier._engine.core.status import Explanation, SourceStatus
 from haulier._engine.shells.waiting import ended
 from haulier._engine.storage.protocol import Attempt, HistoryRow
+from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier.aio.events import Events
 from haulier.aio.loops import first, on_a_thread, soon
@@ -190,7 +191,7 @@ class DownloadEngine:
         self,
         name: str,
         policy: SourcePolicy | None = None,
-        impl: m.Impl | None = None,
+        impl: Impl | None = None,
         aliases: Iterable[str] = (),
     ) -> None:
         """Give a source its manners (default: those it has), an impl of its own, and other names."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from haulier._engine import messages as m
+from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier._engine.worker import Wanted
 
@@ -26,7 +26,7 @@ class BackgroundDownloadWorker:
         target_id: Any,
         display_name: str,
         original_filename: str,
-        impl_callable: m.Impl | None = None,
+        impl_callable: Impl | None = None,
         extra_record_fields: Mapping[str, Any] | None = None,
         username_override: str | None = None,
         thread_name: str | None = None,
@@ -40,7 +40,7 @@ class BackgroundDownloadWorker:
         return download_id
 
     async def dispatch_many(
-        self, source_name: str, wanted: Iterable[Wanted], impl_callable: m.Impl | None = None
+        self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None
     ) -> list[str]:
         """Queue many downloads at a source, in this order, and return their ids: all of them, or none."""
         check_blocking("impl_callable", impl_callable)

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
+from haulier._engine.ticket import make_ticket
 from haulier.errors import Throttled
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.delivery import Delivery
@@ -150,5 +151,5 @@ def fetch(url: str | Request, dest: str | os.PathLike[str] = ".", **options: Any
     """
     download_id = str(uuid4())
     with HttpFetcher(dest, **options) as fetcher:
-        ticket = (download_id, "", url, "", "", "", None, None, None, 0.0)
+        ticket = make_ticket(download_id, "", url)
         return fetcher(download_id, url, "", Transfer(ticket, 1, {}, 0.0))

@@ -22,6 +22,7 @@ from typing import Any
 from haulier._engine import messages as m
 from haulier._engine.core.entry import view
 from haulier._engine.core.outcome import Outcome, judge
+from haulier._engine.ticket import ID, QUEUED_AT, Ticket, make_ticket
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record
@@ -127,7 +128,7 @@ class Simulator(Shells):
         yield FREE
         download_id, source = call.download_id, self.source
         name = f"{download_id}.bin"
-        ticket = (download_id, "simulated", None, name, name, "simulated", None, None, None, self.clock.time())
+        ticket = make_ticket(download_id, "simulated", None, name, name, "simulated", queued_at=self.clock.time())
         self.witness.accepted.add(download_id)
         if source.refusal is not None:
             return self._refuse(call, source.refusal.error(source.name))
@@ -138,7 +139,7 @@ class Simulator(Shells):
             with self.held():
                 if len(source.pending) >= source.policy.max_queued:
                     return self._refuse(call, QueueFull("as many wait as may"))
-                self.witness.dispatched(download_id, ticket[9])
+                self.witness.dispatched(download_id, ticket[QUEUED_AT])
                 source.put(ticket)
                 self.known.append(download_id)
         yield FREE
@@ -151,16 +152,16 @@ class Simulator(Shells):
         yield from self._call_on_slots()
         return None
 
-    def _queue(self, ticket: m.Ticket) -> Steps:
+    def _queue(self, ticket: Ticket) -> Steps:
         """``Source.put``, a step at a time."""
         yield FREE
-        self.source.pending[ticket[0]] = ticket
-        self.witness.dispatched(ticket[0], ticket[9])
+        self.source.pending[ticket[ID]] = ticket
+        self.witness.dispatched(ticket[ID], ticket[QUEUED_AT])
         yield FREE
         self.backlog.append(ticket)
-        self.known.append(ticket[0])
+        self.known.append(ticket[ID])
         yield FREE
-        self.source.queue.append(ticket[0])
+        self.source.queue.append(ticket[ID])
 
     def _refuse(self, call: Dispatch, error: HaulierError) -> None:
         call.error = error
@@ -186,7 +187,7 @@ class Simulator(Shells):
 
     def _judged(self, transfer: Transfer, path: str | None, error: Any) -> Outcome:
         if error is None and path:
-            return m.Landed(transfer, path)
+            return m.Succeeded(transfer, path)
         first = transfer.started_at if transfer.first_start is None else transfer.first_start
         elapsed_s = self.clock.monotonic() - first
         return judge(self.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)

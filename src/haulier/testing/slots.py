@@ -209,7 +209,7 @@ class Slots(Stage):
                 if not slot.left and not transfer.fenced:
                     self._take(now, slot)
         yield FREE
-        if transfer.fenced and isinstance(outcome, m.Landed):
+        if transfer.fenced and isinstance(outcome, m.Succeeded):
             self.backlog.append(Discarded(transfer.download_id, transfer.source, outcome.path, False, on))
             yield FREE
         if slot.in_hand is None:

@@ -10,7 +10,7 @@ from haulier._engine.core.entry import Entry, is_terminal, view
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
 from haulier._engine.core.source import Source
-from haulier._engine.messages import Landed
+from haulier._engine.messages import Succeeded
 from haulier.events import Changed
 from haulier.policies import SourcePolicy
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, Phase
@@ -211,7 +211,7 @@ class Witness:
         if download_id in self.fates:
             return
         goes_on = self._source.refusal is None
-        if isinstance(outcome, Landed):
+        if isinstance(outcome, Succeeded):
             self.fates[download_id] = Phase.SUCCEEDED
         elif isinstance(outcome, Stopped) and goes_on:
             self.fates[download_id] = Phase.CANCELLED

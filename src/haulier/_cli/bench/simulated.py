@@ -162,14 +162,14 @@ class _Slots:
 
     def _judged(self, transfer: Transfer, ending: str) -> Outcome:
         if ending == "ok":
-            return m.Landed(transfer, "nowhere")
+            return m.Succeeded(transfer, "nowhere")
         first = transfer.started_at if transfer.first_start is None else transfer.first_start
         elapsed_s = self._simulation.now - first
         error = RuntimeError("as the scenario has it")
         return judge(self.source.policy, transfer.attempt, None, error, elapsed_s, transfer.idle_s)
 
     def _tell_store(self, message: Any) -> None:
-        if isinstance(message, m.Landed):
+        if isinstance(message, m.Succeeded):
             self._over(message.transfer.download_id, Phase.SUCCEEDED)
         elif isinstance(message, m.Moved) and message.event in _OVER:
             self._over(message.download_id, _OVER[message.event])

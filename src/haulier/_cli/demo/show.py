@@ -25,7 +25,7 @@ from haulier._cli.tally import Tally
 from haulier._cli.views import view_for
 from haulier._cli.words import span_text
 from haulier._engine.engine import DownloadEngine
-from haulier._engine.messages import Impl
+from haulier._engine.ticket import Impl
 from haulier.errors import SourceCrashed
 from haulier.fetchers.http import HttpFetcher
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy

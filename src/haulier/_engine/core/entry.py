@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias, TypeGuard, cast
+from typing import Final, TypeAlias, cast
 
 from haulier._engine import messages as m
+from haulier._engine.ticket import (
+    FILENAME,
+    ID,
+    QUEUED_AT,
+    SOURCE,
+    USERNAME,
+    Success,
+    Ticket,
+    fields_of,
+    is_success,
+    make_success,
+)
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES, Phase, Record, first_record
 from haulier.transfer import Transfer
 
-__all__ = ["Entry", "Held", "News", "entry_of", "is_past", "is_terminal", "past", "phase_of", "record_of", "view"]
+__all__ = ["Entry", "Stored", "entry_of", "is_terminal", "phase_of", "record_of", "success_of", "view"]
 
 NO_FILE: Final = "the impl returned no file path"
 
 
 class Entry:
-    """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Held``."""
+    """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Stored``."""
 
     __slots__ = ("ended_on", "fixed", "overlay", "phase", "record", "standing", "stirred", "transfer")
 
@@ -81,59 +93,45 @@ class Entry:
         return isinstance(state, str) and str.__str__(state) in TERMINAL_STATES
 
 
-Past: TypeAlias = tuple[m.Ticket, int, float, str, float, Record | None]
-"""A download that landed at its first attempt: its ticket, attempt, start, path, end (UTC seconds) and last progress.
-
-A plain tuple again, so that what retention keeps is nothing to the cycle collector either.
-"""
-
-News: TypeAlias = m.Ticket | Transfer | Past
-"""The latest news of a download as they came: it is queued; its first attempt runs; it landed."""
-
-Held: TypeAlias = News | Entry
-"""What the ledger has of a download: the news, and an ``Entry`` once anything else happens. Most records of a busy
-engine come and go without anybody looking."""
+Stored: TypeAlias = Ticket | Transfer | Success | Entry
+"""What the ledger has for a download: its ticket while it is queued, the ``Transfer`` of its first attempt while that
+runs, a ``Success`` after that, and an ``Entry`` once anything else happens. Most records of a busy engine come and go
+without anybody reading them."""
 
 
-def entry_of(news: News) -> Entry:
-    """The record that the news amount to."""
-    if isinstance(news, Transfer):
-        entry = Entry(record_of(news.ticket), Phase.QUEUED, None)
-        entry.start(news)
-    elif is_past(news):
-        ticket, attempt, started_on, path, on, cell = news
-        entry = Entry(record_of(ticket), Phase.QUEUED, dict(cell or ()))  # its own: looking must not change the news
+def entry_of(stored: Ticket | Transfer | Success) -> Entry:
+    """Make the ``Entry`` that says what ``stored`` says."""
+    if isinstance(stored, Transfer):
+        entry = Entry(record_of(stored.ticket), Phase.QUEUED, None)
+        entry.start(stored)
+    elif is_success(stored):
+        ticket, attempt, started_on, path, on, progress = stored
+        entry = Entry(record_of(ticket), Phase.QUEUED, dict(progress or ()))  # a copy: reading must not change it
         entry.go(Phase.RUNNING, {"attempt": attempt, "started_at": started_on})
         entry.move(Phase.SUCCEEDED, {"file_path": path}, on)
         entry.ended_on = on
     else:
-        entry = Entry(record_of(cast("m.Ticket", news)), Phase.QUEUED, None)
+        entry = Entry(record_of(cast("Ticket", stored)), Phase.QUEUED, None)
     return entry
 
 
-def past(landed: m.Landed) -> Past:
-    """What is kept of a download that landed."""
-    transfer = landed.transfer
-    return (transfer.ticket, transfer.attempt, transfer.started_on, landed.path, landed.on, transfer.cell or None)
+def success_of(message: m.Succeeded) -> Success:
+    """What the ledger keeps of a download that succeeded at its first attempt."""
+    transfer = message.transfer
+    return make_success(transfer.ticket, transfer.attempt, transfer.started_on, message.path, message.on, transfer.cell)
 
 
-def is_past(held: Held | None) -> TypeGuard[Past]:
-    """Whether it is a ``Past``, which is shorter than a ticket."""
-    return type(held) is tuple and len(held) == 6
-
-
-def record_of(ticket: m.Ticket) -> Record:
+def record_of(ticket: Ticket) -> Record:
     """The first record of a dispatched download."""
-    download_id, source, _, _, filename, username, _, _, extras, queued_at = ticket
-    record = first_record(download_id, source, filename, username, queued_at)
-    if extras is not None:
-        half = len(extras) // 2
-        record.update(zip(extras[:half], extras[half:], strict=True))
+    record = first_record(ticket[ID], ticket[SOURCE], ticket[FILENAME], ticket[USERNAME], ticket[QUEUED_AT])
+    fields = fields_of(ticket)
+    if fields is not None:
+        record.update(fields)
         record["phase"] = Phase.QUEUED
     return record
 
 
-def view(held: Held) -> Record:
+def view(held: Stored) -> Record:
     """A copy of the record, with the latest progress."""
     if not isinstance(held, Entry):
         held = entry_of(held)
@@ -143,15 +141,15 @@ def view(held: Held) -> Record:
     return record
 
 
-def phase_of(held: Held) -> str | None:
+def phase_of(held: Stored) -> str | None:
     """The phase; None for a record that ``add_record`` made."""
     if isinstance(held, Entry):
         return held.phase
     if isinstance(held, Transfer):
         return Phase.RUNNING
-    return Phase.SUCCEEDED if is_past(held) else Phase.QUEUED
+    return Phase.SUCCEEDED if is_success(held) else Phase.QUEUED
 
 
-def is_terminal(held: Held) -> bool:
+def is_terminal(held: Stored) -> bool:
     """Whether it is over."""
-    return is_past(held) or (isinstance(held, Entry) and held.is_terminal)
+    return is_success(held) or (isinstance(held, Entry) and held.is_terminal)

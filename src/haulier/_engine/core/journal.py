@@ -9,9 +9,10 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from haulier._engine import messages as m
-from haulier._engine.core.entry import Entry, Held, is_past
+from haulier._engine.core.entry import Entry, Stored
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.shelf import End
+from haulier._engine.ticket import ID, SOURCE, SUCCESS_ENDED_ON, is_success
 from haulier.events import Changed
 from haulier.policies import Retention
 from haulier.records import OPEN_PHASES, TERMINAL_PHASES, Phase, Record, State
@@ -50,7 +51,7 @@ class Page:
         self.new: dict[Key, tuple[int, str | None]] = {}
         """Number and ticket (as text; None for a record that ``add_record`` made) of what was never written."""
         self.touched: dict[Key, None] = {}
-        self.gone: dict[Key, Held] = {}
+        self.gone: dict[Key, Stored] = {}
         """What left memory, having ended: it stays as history."""
         self.forgotten: dict[Key, None] = {}
         """What leaves no trace."""
@@ -95,7 +96,7 @@ class Journal:
         if urgent:
             page.is_urgent = True
 
-    def leave(self, key: Key, held: Held) -> None:
+    def leave(self, key: Key, held: Stored) -> None:
         """It left memory, having ended; as it was then, it is yet to be written where it is new or touched."""
         self.page.gone[key] = held
 
@@ -169,7 +170,7 @@ class DurableLedger(Ledger):
 
     # ---- what was found ----------------------------------------------------------------------------------------------
 
-    def restore(self, source: str, download_id: str, held: Held, ended_on: float | None) -> None:
+    def restore(self, source: str, download_id: str, held: Stored, ended_on: float | None) -> None:
         """Put back what was written down by an engine before this one; then ``restored``."""
         self.buckets.setdefault(source, {})[download_id] = held
         if isinstance(held, Entry):
@@ -194,7 +195,7 @@ class DurableLedger(Ledger):
     def _add(self, message: m.Add) -> None:
         for ticket, text in zip(message.tickets, message.texts, strict=True):
             self._added(ticket)
-            self.journal.add((ticket[1], ticket[0]), text)
+            self.journal.add((ticket[SOURCE], ticket[ID]), text)
         if message.source not in self.journal.pacing:
             self.journal.known(message.source)
 
@@ -218,7 +219,7 @@ class DurableLedger(Ledger):
 
     def _started(self, transfer: Transfer) -> None:
         super()._started(transfer)
-        self._touch(transfer.ticket[1], transfer.ticket[0])
+        self._touch(transfer.ticket[SOURCE], transfer.ticket[ID])
 
     def _moved(self, message: m.Moved) -> None:
         source, download_id, transfer = message.source, message.download_id, message.transfer
@@ -241,13 +242,13 @@ class DurableLedger(Ledger):
             self.journal.loosen(source, 1)  # what is cancelled runs on until its impl has noticed
 
     def _over(self, source: str, download_id: str, phase: str, end: End) -> None:
-        if len(end) == 6 and self._keeps(source):  # it landed at its first attempt: no ``_moved`` tells of that
-            self.journal.pace(source, end[4], None)
+        if is_success(end) and self._keeps(source):  # no ``_moved`` tells of a success at the first attempt
+            self.journal.pace(source, end[SUCCESS_ENDED_ON], None)
         super()._over(source, download_id, phase, end)
 
     def _entry(self, source: str, download_id: str) -> Entry | None:
         held = self.buckets.get(source, {}).get(download_id)
-        if is_past(held) and self._keeps(source):
+        if is_success(held) and self._keeps(source):
             # A row that it still is says so itself; from now on it is a record like others.
             _, attempt, started_on, _, on, _ = held
             self.journal.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
@@ -270,7 +271,7 @@ class DurableLedger(Ledger):
         super().put_right()
         for source, bucket in self.buckets.items():
             for download_id, held in bucket.items():
-                if is_past(held) or not isinstance(held, tuple):
+                if is_success(held) or not isinstance(held, tuple):
                     self._touch(source, download_id)
             if self._keeps(source) and source in self.journal.pacing:
                 self.journal.pace(source, self.now, None)
@@ -329,7 +330,7 @@ class DurableLedger(Ledger):
         for download_id, held in self.buckets.get(message.source, {}).items():
             self._become_history((message.source, download_id), held)  # nothing of it is written down from now on
 
-    def _left(self, source: str, download_id: str, held: Held) -> None:
+    def _left(self, source: str, download_id: str, held: Stored) -> None:
         if self._keeps(source):
             self._become_history((source, download_id), held)
 
@@ -338,14 +339,14 @@ class DurableLedger(Ledger):
         self.journal.page.is_urgent = True  # somebody asked for it, where nobody cares when retention comes to it
         return record
 
-    def _become_history(self, key: Key, held: Held) -> None:
-        if is_past(held) or (isinstance(held, Entry) and held.phase in TERMINAL_PHASES):
+    def _become_history(self, key: Key, held: Stored) -> None:
+        if is_success(held) or (isinstance(held, Entry) and held.phase in TERMINAL_PHASES):
             self.journal.leave(key, held)
         else:
             self.journal.forget(key)  # its callers' own, no download; or taken out before it ended
 
 
-def standing_of(held: Held) -> m.Standing | None:
+def standing_of(held: Stored) -> m.Standing | None:
     """How far a download has come that is not over; None before its first attempt."""
     transfer = held if isinstance(held, Transfer) else held.transfer if isinstance(held, Entry) else None
     if transfer is not None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from haulier._engine import messages as m
-from haulier._engine.core.entry import Entry, Held, is_terminal, past, phase_of, record_of, view
+from haulier._engine.core.entry import Entry, Stored, is_terminal, phase_of, record_of, success_of, view
 from haulier._engine.core.lifecycle import TABLE
 from haulier._engine.core.shelf import End, Shelf
+from haulier._engine.ticket import ID, QUEUED_AT, SOURCE, Ticket
 from haulier.events import Changed, Discarded
 from haulier.policies import Retention
 from haulier.records import TERMINAL_PHASES, Phase, Record, State
@@ -18,7 +19,7 @@ from haulier.transfer import Transfer
 __all__ = ["Ledger"]
 
 
-_EMPTY: Final[dict[str, Held]] = {}
+_EMPTY: Final[dict[str, Stored]] = {}
 
 
 class Ledger(Shelf):
@@ -33,7 +34,7 @@ class Ledger(Shelf):
         self.handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
             Transfer: self._started,
-            m.Landed: self._landed,
+            m.Succeeded: self._landed,
             m.Moved: self._moved,
             m.Patch: self._patch,
             m.PatchUnless: self._patch_unless,
@@ -62,17 +63,17 @@ class Ledger(Shelf):
 
     # ---- a download's life -------------------------------------------------------------------------------------------
 
-    def _added(self, ticket: m.Ticket) -> None:
-        bucket = self.buckets.get(ticket[1])
+    def _added(self, ticket: Ticket) -> None:
+        bucket = self.buckets.get(ticket[SOURCE])
         if bucket is None:
-            bucket = self.buckets[ticket[1]] = {}
-        bucket[ticket[0]] = ticket
+            bucket = self.buckets[ticket[SOURCE]] = {}
+        bucket[ticket[ID]] = ticket
         if self.events is not None:
-            self.events.append(Changed(ticket[0], ticket[1], Phase.QUEUED, record_of(ticket), ticket[9]))
+            self.events.append(Changed(ticket[ID], ticket[SOURCE], Phase.QUEUED, record_of(ticket), ticket[QUEUED_AT]))
 
     def _started(self, transfer: Transfer) -> None:
         ticket = transfer.ticket
-        download_id, source = ticket[0], ticket[1]
+        download_id, source = ticket[ID], ticket[SOURCE]
         bucket = self.buckets.get(source, _EMPTY)
         if bucket.get(download_id) is ticket and self.events is None:
             bucket[download_id] = transfer
@@ -87,13 +88,13 @@ class Ledger(Shelf):
             entry.start(transfer)
             self._changed(source, download_id, entry, transfer.started_on)
 
-    def _landed(self, message: m.Landed) -> None:
+    def _landed(self, message: m.Succeeded) -> None:
         transfer, following = message.transfer, message.following
         ticket = transfer.ticket
-        download_id, source = ticket[0], ticket[1]
+        download_id, source = ticket[ID], ticket[SOURCE]
         bucket = self.buckets.get(source, _EMPTY)
         if bucket.get(download_id) is transfer and self.events is None:
-            end = bucket[download_id] = past(message)
+            end = bucket[download_id] = success_of(message)
             self._over(source, download_id, Phase.SUCCEEDED, end)
         else:
             patch = {"file_path": message.path}

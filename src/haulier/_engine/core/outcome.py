@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeAlias
 
 from haulier._engine.core import retry
-from haulier._engine.messages import Landed
+from haulier._engine.messages import Succeeded
 from haulier.errors import DownloadCancelled, Throttled
 from haulier.policies import SourcePolicy
 
@@ -37,7 +37,7 @@ class Stopped(NamedTuple):
     """The impl stopped because it saw that nobody wants the result any longer."""
 
 
-Outcome: TypeAlias = Landed | Failed | Again | PutBack | Stopped
+Outcome: TypeAlias = Succeeded | Failed | Again | PutBack | Stopped
 
 
 def text_of(error: BaseException) -> str:

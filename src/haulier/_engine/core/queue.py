@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from math import inf
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from haulier._engine import messages as m
+from haulier._engine.ticket import ID, QUEUED_AT, Ticket, dispatch_time
 
 __all__ = ["Line", "Tried"]
 
@@ -36,39 +36,39 @@ class Line:
         self.name = name
         self.queue: deque[str] = deque()
         """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
-        self.pending: dict[str, m.Ticket] = {}
+        self.pending: dict[str, Ticket] = {}
         """Whoever pops a download from here has it, and nobody else."""
         self.tried: dict[str, Tried] = {}
         self._announced: set[str] = set()
         """What is pending, and not to be in the queue before it is on disk."""
         self._tell_store = tell_store
 
-    def put(self, ticket: m.Ticket) -> None:
+    def put(self, ticket: Ticket) -> None:
         """Queue a download; without the lock.
 
         It is pending before the store hears of it, so that whoever reads of it can cancel it; and the store hears of
         it before it is in the queue, so that its start is news of a record that is there. Look at ``refusal``
         afterwards, and ``take_back``.
         """
-        download_id = ticket[0]
+        download_id = ticket[ID]
         self.pending[download_id] = ticket
         self._tell_store(ticket)
         self.queue.append(download_id)
 
-    def announce(self, tickets: Collection[m.Ticket]) -> None:
+    def announce(self, tickets: Collection[Ticket]) -> None:
         """The first step of ``put`` for downloads that are to be on disk before they are in the queue."""
-        self._announced.update(ticket[0] for ticket in tickets)
-        self.pending.update((ticket[0], ticket) for ticket in tickets)
+        self._announced.update(ticket[ID] for ticket in tickets)
+        self.pending.update((ticket[ID], ticket) for ticket in tickets)
 
-    def enqueue(self, tickets: Collection[m.Ticket]) -> None:
+    def enqueue(self, tickets: Collection[Ticket]) -> None:
         """The last one."""
-        self.queue.extend(ticket[0] for ticket in tickets)
-        self._announced.difference_update(ticket[0] for ticket in tickets)
+        self.queue.extend(ticket[ID] for ticket in tickets)
+        self._announced.difference_update(ticket[ID] for ticket in tickets)
 
-    def renounce(self, tickets: Collection[m.Ticket]) -> list[str]:
+    def renounce(self, tickets: Collection[Ticket]) -> list[str]:
         """Undo ``announce`` and ``enqueue``; which of them were still here."""
-        renounced = [ticket[0] for ticket in tickets if self.pending.pop(ticket[0], None) is not None]
-        self._announced.difference_update(ticket[0] for ticket in tickets)
+        renounced = [ticket[ID] for ticket in tickets if self.pending.pop(ticket[ID], None) is not None]
+        self._announced.difference_update(ticket[ID] for ticket in tickets)
         return renounced
 
     def take_back(self, download_id: str) -> bool:
@@ -92,10 +92,10 @@ class Line:
         self.tried.clear()
         return [download_id for download_id in waiting if self.pending.pop(download_id, None) is not None]
 
-    def keep(self, ticket: m.Ticket, tried: Tried) -> None:
+    def keep(self, ticket: Ticket, tried: Tried) -> None:
         """Have a download that was tried wait for its next attempt: until ``retry_due``, or ``put_back``."""
-        self.tried[ticket[0]] = tried
-        self.pending[ticket[0]] = ticket
+        self.tried[ticket[ID]] = tried
+        self.pending[ticket[ID]] = ticket
 
     def _compact(self) -> None:
         """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
@@ -139,15 +139,16 @@ class Line:
             self.tried[download_id] = tried._replace(backs_off=False)
             self.queue.appendleft(download_id)
 
-    def put_back(self, ticket: m.Ticket) -> None:
+    def put_back(self, ticket: Ticket) -> None:
         """Queue a download before all others, but for those put back with it that were dispatched before it."""
         ahead: list[str] = []
         while len(ahead) < len(self.queue) and (other := self.queue[len(ahead)]) in self.tried:
             ahead.append(other)
         # Before the first of them that was dispatched after it.
         others = (self.pending.get(each) for each in ahead)
-        later = (place for place, other in enumerate(others) if other is not None and other[9] > ticket[9])
-        self.queue.insert(next(later, len(ahead)), ticket[0])
+        since = ticket[QUEUED_AT]
+        later = (place for place, other in enumerate(others) if other is not None and other[QUEUED_AT] > since)
+        self.queue.insert(next(later, len(ahead)), ticket[ID])
 
     def find_stranded(self, download_ids: Iterable[str]) -> None:
         """Somebody was torn in the middle of a step: queue those that are pending, and nowhere in the queue.
@@ -159,16 +160,16 @@ class Line:
             del self.tried[download_id]
         queued = {*self.queue, *self._announced}
         found = (self.pending.get(each) for each in download_ids if each not in queued and not self.backs_off(each))
-        stranded = deque(sorted((each for each in found if each is not None), key=itemgetter(9)))
+        stranded = deque(sorted((each for each in found if each is not None), key=dispatch_time))
         if not stranded:
             return
         line: list[str] = []  # in one go: it may be a whole queue that was being gone through
         for download_id in self._emptied():
             other = self.pending.get(download_id)
-            while other is not None and stranded and other[9] > stranded[0][9]:
-                line.append(stranded.popleft()[0])
+            while other is not None and stranded and dispatch_time(other) > dispatch_time(stranded[0]):
+                line.append(stranded.popleft()[ID])
             line.append(download_id)
-        self.queue.extendleft(reversed([*line, *(each[0] for each in stranded)]))
+        self.queue.extendleft(reversed([*line, *(each[ID] for each in stranded)]))
 
     def backs_off(self, download_id: str) -> bool:
         """Whether a download waits for the end of its back-off."""

@@ -14,6 +14,7 @@ from haulier._engine.core.gate import Gate
 from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
 from haulier._engine.core.queue import Line, Tried
 from haulier._engine.core.refusal import Refusal
+from haulier._engine.ticket import ID
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
@@ -123,7 +124,7 @@ class Runs(Line):
 
     def _resume(self, transfer: Transfer) -> None:
         """Go on where the earlier attempts at the same download ended."""
-        tried = self.tried.pop(transfer.ticket[0], None)
+        tried = self.tried.pop(transfer.ticket[ID], None)
         if tried is not None:
             transfer.attempt = tried.attempts + 1
             transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
@@ -144,7 +145,7 @@ class Runs(Line):
         None: it is not that simple, and nothing has been done.
         """
         gate, queue, in_flight = self.gate, self.queue, self.in_flight
-        if not queue or transfer.fenced or not gate.is_free or type(outcome) is not m.Landed:
+        if not queue or transfer.fenced or not gate.is_free or type(outcome) is not m.Succeeded:
             return None
         if len(in_flight) > self.limit or self.tried or self._guarded or self.refusal is not None:
             return None
@@ -152,11 +153,11 @@ class Runs(Line):
         ticket = self.pending.pop(download_id, None)
         if ticket is None:
             return None  # withdrawn
-        del in_flight[transfer.ticket[0]]
+        del in_flight[transfer.ticket[ID]]
         transfer.over = True
         gate.turned(now)
         if self.note is not None:  # nobody is called for nothing here
-            self._trace("end", transfer.ticket[0], stamped=now)
+            self._trace("end", transfer.ticket[ID], stamped=now)
         following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
         outcome.on, outcome.following = on, following
         self._tell_store(outcome)
@@ -164,7 +165,7 @@ class Runs(Line):
 
     def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
         """An impl returned. False where it had been given up on: its slot was counted off, its thread is to end."""
-        download_id = transfer.ticket[0]
+        download_id = transfer.ticket[ID]
         transfer.over = True
         if transfer.given_up:
             self.zombies -= 1
@@ -183,7 +184,7 @@ class Runs(Line):
         if transfer.fenced:
             self._note_end(now, on)
             return True
-        if isinstance(outcome, m.Landed):
+        if isinstance(outcome, m.Succeeded):
             outcome.on = on
             self._tell_store(outcome)
         else:
@@ -213,7 +214,7 @@ class Runs(Line):
         else:
             self._keep(transfer, outcome, now, on)
             return
-        self._tell_store(m.Moved(event, self.name, transfer.ticket[0], transfer, patch, on))
+        self._tell_store(m.Moved(event, self.name, transfer.ticket[ID], transfer, patch, on))
         if event == "cancel":
             self._note_end(now, on)  # else it would be taken for one that runs on
 
@@ -241,7 +242,7 @@ class Runs(Line):
 
         The store hears of it first: what is torn between is known to wait, and to have nobody.
         """
-        download_id = transfer.ticket[0]
+        download_id = transfer.ticket[ID]
         spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
         due_at = now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds

@@ -11,25 +11,26 @@ from __future__ import annotations
 from collections import deque
 from math import inf, nextafter
 from operator import itemgetter
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from haulier._engine.core.entry import Entry, Held, Past, entry_of, is_past, is_terminal, view
+from haulier._engine.core.entry import Entry, Stored, entry_of, is_terminal, view
 from haulier._engine.core.watches import Watches
+from haulier._engine.ticket import ID, SOURCE, SUCCESS_ENDED_ON, SUCCESS_TICKET, Success, is_success
 from haulier.events import Event, Removed
 from haulier.policies import Retention
 from haulier.records import Record
 
 __all__ = ["End", "Shelf", "ended_on"]
 
-End: TypeAlias = Past | tuple[str, str, float]
-"""The end of a record: its source, its id and when (UTC seconds); or the ``Past`` that says so already."""
+End: TypeAlias = Success | tuple[str, str, float]
+"""The end of a record: its source, its id and when (UTC seconds); or the ``Success`` that says so already."""
 
 
 class Shelf:
     """Every record of an engine, by source and id; those that are over leave it, the oldest first."""
 
     def __init__(self, retention: Retention) -> None:
-        self.buckets: dict[str, dict[str, Held]] = {}
+        self.buckets: dict[str, dict[str, Stored]] = {}
         self.is_damaged = False
         """A message could not be applied, or not to its end: see ``put_right``; what it told of may be lost."""
         self.now = 0.0
@@ -44,7 +45,7 @@ class Shelf:
         self._terminal = 0
         """How many of them are still there."""
 
-    def find(self, source: str | None, download_id: str) -> tuple[str, Held] | None:
+    def find(self, source: str | None, download_id: str) -> tuple[str, Stored] | None:
         """Where a record is; every source is asked where ``source`` is None."""
         for name in list(self.buckets) if source is None else (source,):
             held = self.buckets.get(name, {}).get(download_id)
@@ -69,10 +70,10 @@ class Shelf:
         if self._terminal > self._max_terminal:
             self.expire()
 
-    def _left(self, source: str, download_id: str, held: Held) -> None:
+    def _left(self, source: str, download_id: str, held: Stored) -> None:
         """A record has left memory."""
 
-    def _uncount(self, held: Held | None) -> None:
+    def _uncount(self, held: Stored | None) -> None:
         """A record is gone, or another has its place."""
         if ended_on(held) is not None:
             self._terminal -= 1
@@ -154,9 +155,12 @@ class Shelf:
 
 def _parts(end: End) -> tuple[str, str, float]:
     """Source, id and moment of an end."""
-    return (end[0][1], end[0][0], end[4]) if len(end) == 6 else end
+    if not is_success(end):
+        return cast("tuple[str, str, float]", end)
+    ticket = end[SUCCESS_TICKET]
+    return ticket[SOURCE], ticket[ID], end[SUCCESS_ENDED_ON]
 
 
-def ended_on(held: Held | None) -> float | None:
+def ended_on(held: Stored | None) -> float | None:
     """When a record ended, where retention counts it."""
-    return held[4] if is_past(held) else held.ended_on if isinstance(held, Entry) else None
+    return held[SUCCESS_ENDED_ON] if is_success(held) else held.ended_on if isinstance(held, Entry) else None

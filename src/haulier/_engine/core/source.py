@@ -14,6 +14,7 @@ from haulier._engine.core.outcome import PutBack, text_of
 from haulier._engine.core.refusal import Refusal
 from haulier._engine.core.restarts import GiveUp, Restarts
 from haulier._engine.core.runs import Runs, progress_of
+from haulier._engine.ticket import ID
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
@@ -53,7 +54,7 @@ class Source(Runs):
 
     def fell(self, transfer: Transfer, now: float) -> None:
         """A slot dies with ``transfer`` in hand: delays count from now, whenever the supervisor comes to bury it."""
-        if self.in_flight.get(transfer.ticket[0]) is transfer:
+        if self.in_flight.get(transfer.ticket[ID]) is transfer:
             self.confirm(transfer, now)
             self.gate.ended(now)
 
@@ -66,13 +67,13 @@ class Source(Runs):
         if transfer is not None and transfer.given_up:
             self.zombies -= 1  # its slot was counted off then
             return
-        if transfer is not None and self.in_flight.get(transfer.ticket[0]) is transfer:
-            del self.in_flight[transfer.ticket[0]]
+        if transfer is not None and self.in_flight.get(transfer.ticket[ID]) is transfer:
+            del self.in_flight[transfer.ticket[ID]]
             if transfer.fenced:
                 self._note_end(now, on)
             else:
                 transfer.fenced = transfer.cancelled = True
-                self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
+                self._tell_store(m.Moved("fail", self.name, transfer.ticket[ID], transfer, patch, on))
         self.live -= 1
         if self.refusal is not None:
             return
@@ -118,7 +119,7 @@ class Source(Runs):
 
     def overdue(self, transfer: Transfer, now: float) -> str | float | None:
         """Whether an attempt took too long: the reason, or when to look again, or None when it is over."""
-        if self.in_flight.get(transfer.ticket[0]) is not transfer:
+        if self.in_flight.get(transfer.ticket[ID]) is not transfer:
             return None
         if transfer.deadline is not None and now >= transfer.deadline:
             return f"timed out after {transfer.deadline - transfer.started_at:g} s"
@@ -133,8 +134,8 @@ class Source(Runs):
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
         """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
         transfer.given_up = True  # first: whoever is torn in here leaves what ``put_right`` lets go of
-        del self.in_flight[transfer.ticket[0]]
-        self._trace("gave_up", transfer.ticket[0], stamped=now)
+        del self.in_flight[transfer.ticket[ID]]
+        self._trace("gave_up", transfer.ticket[ID], stamped=now)
         self.confirm(transfer, now)
         self.gate.ended(now)
         self.zombies += 1
@@ -147,7 +148,7 @@ class Source(Runs):
                 self._keep(transfer, PutBack(0.0), now, on)
             else:
                 patch = {"error": reason, "error_type": error_type}
-                self._tell_store(m.Moved("fail", self.name, transfer.ticket[0], transfer, patch, on))
+                self._tell_store(m.Moved("fail", self.name, transfer.ticket[ID], transfer, patch, on))
         if self.refusal is None and self.zombies > self.policy.max_zombies:
             self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
 
@@ -163,7 +164,7 @@ class Source(Runs):
         """
         for transfer in [each for each in self.in_flight.values() if each.given_up or each not in in_hand]:
             self.fell(transfer, now)
-            del self.in_flight[transfer.ticket[0]]
+            del self.in_flight[transfer.ticket[ID]]
             if transfer.fenced:
                 self._note_end(now, on)
             transfer.fenced = transfer.cancelled = True

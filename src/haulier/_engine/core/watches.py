@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
-from haulier._engine.core.entry import Held, is_terminal, phase_of, view
+from haulier._engine.core.entry import Stored, is_terminal, phase_of, view
 from haulier.records import Phase, Record
 
 __all__ = ["Watches"]
@@ -26,7 +26,7 @@ class Watches:
         """What the shell is to call, and with what; it takes off the list whom it has called."""
         self._is_closed = False
 
-    def watch(self, download_id: str, held: Held, callback: Callback) -> bool:
+    def watch(self, download_id: str, held: Stored, callback: Callback) -> bool:
         """Have ``callback`` called when a download is over; False where it is, or goes on with another engine."""
         if is_terminal(held) or self._goes_on(held):
             return False
@@ -42,7 +42,7 @@ class Watches:
                 if not callbacks:
                     del self.callbacks[download_id]
 
-    def call(self, download_id: str, held: Held) -> None:
+    def call(self, download_id: str, held: Stored) -> None:
         """A download is over, or gone: whoever watches it is to hear, and watches no longer.
 
         Torn in between and done again it comes to the same: the list is the same, and is worked off once.
@@ -52,12 +52,12 @@ class Watches:
             self.due.append((callbacks, view(held)))
             del self.callbacks[download_id]
 
-    def close(self, watched: Mapping[str, Held]) -> None:
+    def close(self, watched: Mapping[str, Stored]) -> None:
         """The engine is closed. Whoever waits for what goes on with the next one waits no longer."""
         self._is_closed = True
         for download_id, held in watched.items():
             if self._goes_on(held):
                 self.call(download_id, held)
 
-    def _goes_on(self, held: Held) -> bool:
+    def _goes_on(self, held: Stored) -> bool:
         return self._is_closed and phase_of(held) in _WAITING

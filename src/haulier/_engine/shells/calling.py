@@ -9,7 +9,7 @@ from inspect import Parameter, signature
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from haulier._engine.messages import Impl
+from haulier._engine.ticket import DISPLAY_NAME, ID, TARGET_ID, Impl
 from haulier.transfer import Transfer
 
 __all__ = ["Caller", "LateImpl", "call_plainly", "caller_of"]
@@ -28,12 +28,12 @@ class LateImpl(ABC):
 def call_plainly(impl: Impl, transfer: Transfer) -> Any:
     """With its three arguments."""
     ticket = transfer.ticket
-    return impl(ticket[0], ticket[2], ticket[3])
+    return impl(ticket[ID], ticket[TARGET_ID], ticket[DISPLAY_NAME])
 
 
 def _with_transfer(impl: Impl, transfer: Transfer) -> Any:
     ticket = transfer.ticket
-    return impl(ticket[0], ticket[2], ticket[3], transfer=transfer)
+    return impl(ticket[ID], ticket[TARGET_ID], ticket[DISPLAY_NAME], transfer=transfer)
 
 
 def _transfer_alone(impl: Impl, transfer: Transfer) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import tenacity
 
 from haulier._engine import messages as m
-from haulier._engine.core.entry import Held, phase_of
+from haulier._engine.core.entry import Stored, phase_of
 from haulier._engine.core.journal import DurableLedger, Key, Page
 from haulier._engine.core.retry import call_state
 from haulier._engine.shells.backlog import Ask, StoreDied
@@ -282,5 +282,5 @@ def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) ->
     )
 
 
-def _held(ledger: DurableLedger, page: Page, key: Key) -> Held | None:
+def _held(ledger: DurableLedger, page: Page, key: Key) -> Stored | None:
     return page.gone.get(key) or ledger.buckets.get(key[0], {}).get(key[1])

@@ -10,6 +10,7 @@ from typing import Final
 from haulier._engine import messages as m
 from haulier._engine.shells.backlog import StoreDied
 from haulier._engine.shells.shell import SourceShell
+from haulier._engine.ticket import ID, Ticket
 from haulier.errors import HaulierError, QueueFull, StoreUnavailable
 
 __all__ = ["HANDOFF_S", "Intake"]
@@ -24,7 +25,7 @@ IDLE_S: Final = 0.001
 class Intake(SourceShell):
     """The way in."""
 
-    def put(self, ticket: m.Ticket) -> None:
+    def put(self, ticket: Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
         try:
             self._put(ticket)
@@ -34,7 +35,7 @@ class Intake(SourceShell):
             self._take_back((ticket,))
             raise
 
-    def _put(self, ticket: m.Ticket) -> None:
+    def _put(self, ticket: Ticket) -> None:
         source, began = self.source, 0.0 if self.trace is None else monotonic()
         if source.refusal is not None:
             raise source.refusal.error(source.name)
@@ -45,11 +46,11 @@ class Intake(SourceShell):
         if source.refusal is not None:
             self._withdraw_late(ticket)
         if self.trace is not None:
-            self.trace.note("queued", source=source.name, id=ticket[0], began=began)
+            self.trace.note("queued", source=source.name, id=ticket[ID], began=began)
         if self._bell.armed or source.live < source.limit:
             self.call_on_slots()
 
-    def put_many(self, tickets: Collection[m.Ticket]) -> None:
+    def put_many(self, tickets: Collection[Ticket]) -> None:
         """``put`` for many: all of them or none."""
         began = 0.0 if self.trace is None else monotonic()
         try:
@@ -64,7 +65,7 @@ class Intake(SourceShell):
             self._take_back(tickets)
             raise
 
-    def put_kept(self, tickets: Collection[m.Ticket], texts: Collection[str]) -> None:
+    def put_kept(self, tickets: Collection[Ticket], texts: Collection[str]) -> None:
         """Queue downloads that are to survive the process, once they are on disk: all of them or none.
 
         Raises what ``put`` does, and ``StoreUnavailable``.
@@ -95,7 +96,7 @@ class Intake(SourceShell):
                     source.renounce(tickets)
             if refusal is not None:
                 for ticket in tickets:
-                    self._tell_store(m.Forget(source.name, ticket[0]))
+                    self._tell_store(m.Forget(source.name, ticket[ID]))
                 self._ask_store(m.Sync())
                 raise refusal.error(source.name)
             self.release()
@@ -115,14 +116,14 @@ class Intake(SourceShell):
         if most is not None and len(source.pending) + count > most:
             raise QueueFull(f"{len(source.pending)} downloads wait at source {source.name!r}, and {most} may")
 
-    def _queued(self, tickets: Collection[m.Ticket], began: float) -> None:
+    def _queued(self, tickets: Collection[Ticket], began: float) -> None:
         """They are in the queue."""
         if self.trace is not None:
             for ticket in tickets:
-                self.trace.note("queued", source=self.source.name, id=ticket[0], began=began)
+                self.trace.note("queued", source=self.source.name, id=ticket[ID], began=began)
         self.call_on_slots()
 
-    def _take_back(self, tickets: Collection[m.Ticket]) -> None:
+    def _take_back(self, tickets: Collection[Ticket]) -> None:
         """A signal handler raised, or memory ran out: whoever called has no ids."""
         with self.lock:
             for download_id in self.source.renounce(tickets):
@@ -131,28 +132,28 @@ class Intake(SourceShell):
                     self.trace.note("refused", source=self.source.name, id=download_id)
         self._interrupted()
 
-    def _put_bounded(self, ticket: m.Ticket, most: int) -> None:
+    def _put_bounded(self, ticket: Ticket, most: int) -> None:
         with self.lock:
             if len(self.source.pending) >= most:
                 raise QueueFull(f"{most} downloads wait at source {self.source.name!r} already")
             self.source.put(ticket)
 
-    def _withdraw_late(self, ticket: m.Ticket) -> None:
+    def _withdraw_late(self, ticket: Ticket) -> None:
         """The source was closed while the download was being queued: refuse it, unless it was seen to already."""
         with self.lock:
             refusal = self.source.refusal
-            if refusal is not None and self.source.take_back(ticket[0]):
+            if refusal is not None and self.source.take_back(ticket[ID]):
                 raise refusal.error(self.source.name)
 
-    def put_and_wait(self, ticket: m.Ticket) -> None:
+    def put_and_wait(self, ticket: Ticket) -> None:
         """The same, and come back once a slot is about to call the impl, in ``HANDOFF_S`` at the latest."""
-        started = self.handoffs[ticket[0]] = Lock()
+        started = self.handoffs[ticket[ID]] = Lock()
         started.acquire()
         try:
             self.put(ticket)
             started.acquire(timeout=HANDOFF_S)
         finally:
-            self.handoffs.pop(ticket[0], None)
+            self.handoffs.pop(ticket[ID], None)
 
     @property
     def is_idle(self) -> bool:

@@ -48,7 +48,7 @@ class Mailbox(Intake):
             following = slot.in_hand = taken if type(taken) is Transfer else None
         finally:
             self.lock.release()
-        if transfer.fenced and isinstance(outcome, m.Landed):
+        if transfer.fenced and isinstance(outcome, m.Succeeded):
             self._discard(transfer, outcome.path)
         if following is None:
             self._bell.ring()  # the leader may have waited for this slot to be free

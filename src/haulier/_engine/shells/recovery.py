@@ -19,6 +19,7 @@ from haulier._engine.shells.rows import held_in
 from haulier._engine.shells.tickets import NamedImpl, ticket_of
 from haulier._engine.storage.codec import decode
 from haulier._engine.storage.protocol import Row, Storage
+from haulier._engine.ticket import ID, IMPL, SOURCE, Impl, Ticket
 from haulier.records import TERMINAL_PHASES, Phase
 
 __all__ = ["Recovery"]
@@ -34,7 +35,7 @@ class _Registered(LateImpl):
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
 
-    def find(self) -> m.Impl:
+    def find(self) -> Impl:
         """Raises ``LookupError`` where there is none."""
         if self._mailbox.impl is None:
             raise LookupError(f"source {self._mailbox.source.name!r} is not registered with an impl")
@@ -124,20 +125,20 @@ class Recovery:
             self._lost.append(m.Moved("fail", row.source, row.id, None, patch, self._on))
         return standing._replace(on=self._on)
 
-    def _queue(self, ticket: m.Ticket, standing: m.Standing | None, backs_off: bool) -> None:
+    def _queue(self, ticket: Ticket, standing: m.Standing | None, backs_off: bool) -> None:
         """Have a download wait where it waited, or where it was before it ran."""
-        mailbox = self._mailbox_of(ticket[1])
+        mailbox = self._mailbox_of(ticket[SOURCE])
         source, attempts = mailbox.source, 0
-        mailbox.hold(needs_impl=isinstance(ticket[6], _Registered))
+        mailbox.hold(needs_impl=isinstance(ticket[IMPL], _Registered))
         backs_off = backs_off and standing is not None and standing.on > self._on
         if standing is not None:
             attempts = standing.attempts
             first_start = self._now - max(0.0, self._on - standing.first_on)
             due_at = self._now + max(0.0, standing.on - self._on)
             source.keep(ticket, Tried(attempts, first_start, standing.idle_s, {}, due_at, backs_off))
-        mailbox.found(ticket[0], attempts)
+        mailbox.found(ticket[ID], attempts)
         if backs_off:
-            mailbox.tell_supervisor(m.Retry(mailbox, ticket[0], due_at))
+            mailbox.tell_supervisor(m.Retry(mailbox, ticket[ID], due_at))
         else:
             source.announce((ticket,))
             source.enqueue((ticket,))

@@ -9,13 +9,24 @@ from __future__ import annotations
 import logging
 from typing import Any, Final, NamedTuple
 
-from haulier._engine import messages as m
-from haulier._engine.core.entry import Entry, Held, Past, is_past, phase_of, record_of, view
+from haulier._engine.core.entry import Entry, Stored, phase_of, record_of, view
 from haulier._engine.core.journal import standing_of
 from haulier._engine.core.shelf import ended_on
-from haulier._engine.shells.tickets import fields_of
 from haulier._engine.storage.codec import decode, encode, encode_text
 from haulier._engine.storage.protocol import Attempt, HistoryRow, Row
+from haulier._engine.ticket import (
+    FILENAME,
+    QUEUED_AT,
+    SUCCESS_ENDED_ON,
+    USERNAME,
+    Success,
+    Ticket,
+    fields_of,
+    flat_fields,
+    is_success,
+    make_success,
+    make_ticket,
+)
 from haulier.errors import StoreUnavailable
 from haulier.records import Phase, Record
 
@@ -43,10 +54,10 @@ class Written(NamedTuple):
 _QUEUED: Final = Written(Phase.QUEUED, None, UNTOUCHED, None)
 
 
-def written(held: Held) -> Written:
+def written(held: Stored) -> Written:
     """What is to be written. What a plugin put there past the checks, and cannot be written down, is left out."""
-    if is_past(held):
-        return Written(Phase.SUCCEEDED, held[4], _landed_text(held), None)
+    if is_success(held):
+        return Written(Phase.SUCCEEDED, held[SUCCESS_ENDED_ON], _landed_text(held), None)
     if type(held) is tuple:
         return _QUEUED
     if isinstance(held, Entry):
@@ -56,9 +67,9 @@ def written(held: Held) -> Written:
     return Written(phase_of(held), ended_on(held), _text(view(held)), tried)
 
 
-def _landed_text(held: Past) -> str:
+def _landed_text(held: Success) -> str:
     ticket, attempt, started_on, path, _, cell = held
-    _, _, _, _, filename, username, _, _, _, queued_at = ticket
+    filename, username, queued_at = ticket[FILENAME], ticket[USERNAME], ticket[QUEUED_AT]
     fields = fields_of(ticket)
     try:
         texts = f"{encode_text('filename', filename)},{encode_text('username', username)},{encode_text('path', path)}"
@@ -71,7 +82,7 @@ def _landed_text(held: Past) -> str:
         return encode("record", [*about, _storable(fields or {}), _storable(cell or {})])
 
 
-def held_in(row: Row, ticket: m.Ticket | None) -> Held:
+def held_in(row: Row, ticket: Ticket | None) -> Stored:
     """What the ledger had of it. ``ticket``: of one that is not over. Raises ``StoreUnavailable`` for a damaged row."""
     if _has_landed(row):
         return _past(row)
@@ -99,14 +110,15 @@ def _has_landed(row: Row) -> bool:
     return row.record.startswith(_LANDED)
 
 
-def _past(row: Row) -> Past:
+def _past(row: Row) -> Success:
     told = _decoded(row)
     if len(told) != 8 or row.ended_on is None:
         raise StoreUnavailable(f"the database is damaged: what it has of {row.id} at {row.source} makes no sense")
     attempt, started_on, queued_at, filename, username, path, fields, cell = told
-    extras = (*fields, *fields.values()) if fields else None
-    ticket = (row.id, row.source, None, "", filename, username, None, None, extras, queued_at)
-    return (ticket, attempt, started_on, path, row.ended_on, cell or None)
+    ticket = make_ticket(
+        row.id, row.source, filename=filename, username=username, fields=flat_fields(fields), queued_at=queued_at
+    )
+    return make_success(ticket, attempt, started_on, path, row.ended_on, cell)
 
 
 def _decoded(row: Row) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from haulier._engine import messages as m
 from haulier._engine.core.source import Source
+from haulier._engine.ticket import Impl
 from haulier._threads.bell import Bell
 from haulier._threads.locks import release_all
 from haulier.errors import forked
@@ -56,9 +57,9 @@ class SourceShell:
         """Reentrant for signal handlers and finalizers, which may call in the middle of a step of their own thread."""
         self.is_plain = False
         """Whether its records say nothing from the start but what every record says."""
-        self.impl: m.Impl | None = None
+        self.impl: Impl | None = None
         """What ``register_source`` gave."""
-        self.common: list[m.Impl] = []
+        self.common: list[Impl] = []
         """The first few impls that were dispatched here. A ticket has the place of one in this list: with a function in
         it, it would be one more object for the cycle collector to visit."""
         self._tell_store = tell_store

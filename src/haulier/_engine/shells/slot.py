@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from haulier._engine import messages as m
 from haulier._engine.core.outcome import Again, Failed, Outcome, judge, text_of
-from haulier._engine.messages import Landed
+from haulier._engine.messages import Succeeded
 from haulier._engine.shells.actor import ActorCrashed, EngineActor, Inbox, Mail
 from haulier._engine.shells.calling import Caller, LateImpl, call_plainly, caller_of
 from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.ticket import IMPL, THREAD_NAME
 from haulier._threads.log import Log
 from haulier.errors import SourceCrashed
 from haulier.transfer import Transfer, set_current
@@ -74,10 +75,10 @@ class SourceActor(EngineActor):
         while transfer is not None:
             path, error = self._run(transfer)
             if type(path) is str and path:
-                outcome: Outcome = Landed(transfer, path)
+                outcome: Outcome = Succeeded(transfer, path)
             else:
                 outcome = self._judge(transfer, path, error)
-            if type(outcome) is not Landed or self._verbose:
+            if type(outcome) is not Succeeded or self._verbose:
                 self._log(transfer, outcome, error)
             following = report(transfer, outcome, self)
             if following is None:
@@ -99,11 +100,11 @@ class SourceActor(EngineActor):
 
     def _run(self, transfer: Transfer) -> tuple[Any, Exception | None]:
         ticket, mailbox = transfer.ticket, self._mailbox
-        impl = mailbox.common[ticket[6]] if isinstance(ticket[6], int) else ticket[6]
+        impl = mailbox.common[ticket[IMPL]] if isinstance(ticket[IMPL], int) else ticket[IMPL]
         assert impl is not None
         set_current(transfer)
         taken = transfer.started_at
-        if self._verbose or mailbox.handoffs or transfer.claimed or ticket[7] is not None:
+        if self._verbose or mailbox.handoffs or transfer.claimed or ticket[THREAD_NAME] is not None:
             self._announce(transfer)
         if transfer.given_up:
             return None, None  # while this thread had no turn: all is said of it, and nobody waits for it
@@ -125,13 +126,13 @@ class SourceActor(EngineActor):
         finally:
             if mailbox.trace is not None:
                 mailbox.trace.note("returned", source=transfer.source, id=transfer.download_id)
-            if ticket[7] is not None:
+            if ticket[THREAD_NAME] is not None:
                 self.thread.name = self._name
 
     def _announce(self, transfer: Transfer) -> None:
         """Say that a download starts, to whom it may concern; last, since the delay counts from there, to the gate."""
-        if transfer.ticket[7] is not None:
-            self.thread.name = transfer.ticket[7]
+        if transfer.ticket[THREAD_NAME] is not None:
+            self.thread.name = transfer.ticket[THREAD_NAME]
         if self._verbose:
             logger.info("start of %s at %s (attempt %d)", transfer.download_id, transfer.source, transfer.attempt)
         self._mailbox.started(transfer.download_id)
@@ -145,7 +146,7 @@ class SourceActor(EngineActor):
                 path.close()
                 path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
             if error is None and path:
-                return Landed(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+                return Succeeded(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
             elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
             return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
         except Exception as broken:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.restarts import Restarts
-from haulier._engine.messages import Landed, Listen, Sync, Unfinished
+from haulier._engine.messages import Listen, Succeeded, Sync, Unfinished
 from haulier._engine.shells.actor import Mail
 from haulier._engine.shells.backlog import BACKLOG, Ask, Backlog, torn
 from haulier._engine.shells.succession import Permanent
@@ -193,7 +193,7 @@ class Store(Backlog):
         self.dead_letters += 1
         known = type(message) in self.ledger.handlers
         self.ledger.is_damaged |= known
-        if isinstance(message, Landed) and message.following is not None:
+        if isinstance(message, Succeeded) and message.following is not None:
             self.ledger.apply(message.following)  # the start that came with it is news of its own
         name = type(message).__name__
         self._lines.append((logging.WARNING, "dead letter: %s", name, failure if known else None))

@@ -17,6 +17,7 @@ from haulier._engine.core.restarts import Restarts
 from haulier._engine.shells.actor import Inbox, Mail
 from haulier._engine.shells.slot import SlotCrashed, SourceActor
 from haulier._engine.shells.succession import NO_THREAD_S, Permanent
+from haulier._engine.ticket import ID
 from haulier._threads.bell import Bell
 from haulier._threads.log import Log
 from haulier.policies import RestartPolicy
@@ -294,5 +295,5 @@ _NUMBERS: Final = count(1)
 def _matters(due: m.Due) -> bool:
     """Whether something on the agenda still has a subject: most time-outs are noted for runs that end long before."""
     if isinstance(due, m.Guard):
-        return due.mailbox.source.in_flight.get(due.transfer.ticket[0]) is due.transfer
+        return due.mailbox.source.in_flight.get(due.transfer.ticket[ID]) is due.transfer
     return not isinstance(due, m.Retry) or due.download_id in due.mailbox.source.tried

@@ -8,12 +8,11 @@ from operator import attrgetter
 from types import MethodType
 from typing import Any
 
-from haulier._engine import messages as m
 from haulier._engine.shells.calling import LateImpl
 from haulier._engine.storage.codec import decode, encode, encode_text
-from haulier.records import Record
+from haulier._engine.ticket import Impl, Ticket, fields_of, flat_fields, make_ticket
 
-__all__ = ["NamedImpl", "fields_of", "name_of", "text_of_ticket", "ticket_of"]
+__all__ = ["NamedImpl", "name_of", "text_of_ticket", "ticket_of"]
 
 
 class NamedImpl(LateImpl):
@@ -21,9 +20,9 @@ class NamedImpl(LateImpl):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._impl: m.Impl | None = None
+        self._impl: Impl | None = None
 
-    def find(self) -> m.Impl:
+    def find(self) -> Impl:
         """Import it. Raises ``ImportError`` where it is not there any longer, or cannot be imported."""
         if self._impl is None:
             module, _, path = self.name.partition(":")
@@ -39,7 +38,7 @@ class NamedImpl(LateImpl):
         return self._impl
 
 
-def name_of(impl: m.Impl) -> str | None:
+def name_of(impl: Impl) -> str | None:
     """``module:qualified.name`` of what can be imported by it; None for anything else (a lambda, a bound method)."""
     if isinstance(impl, NamedImpl):
         return impl.name
@@ -55,24 +54,15 @@ def name_of(impl: m.Impl) -> str | None:
     return f"{module}:{path}" if same else None
 
 
-def fields_of(ticket: m.Ticket) -> Record | None:
-    """The fields that its caller gave it for its record."""
-    extras = ticket[8]
-    if extras is None:
-        return None
-    half = len(extras) // 2
-    return dict(zip(extras[:half], extras[half:], strict=True))
-
-
-def text_of_ticket(ticket: m.Ticket, impl_name: str | None) -> str:
+def text_of_ticket(ticket: Ticket, impl_name: str | None) -> str:
     """Raises ``TypeError``, naming the key, for what would not come back as it is."""
-    _, _, target_id, display_name, filename, username, _, thread_name, _, queued_at = ticket
+    _, source, target_id, display_name, filename, username, _, thread_name, _, queued_at = ticket
     fields = fields_of(ticket)
     told = (
         encode_text("target_id", target_id),
         encode_text("display_name", display_name),
         encode_text("original_filename", filename),
-        "null" if username == ticket[1] else encode_text("username_override", username),
+        "null" if username == source else encode_text("username_override", username),
         "null" if impl_name is None else encode("impl", impl_name),
         "null" if thread_name is None else encode_text("thread_name", thread_name),
         "{}" if fields is None else encode("extra_record_fields", fields),
@@ -81,11 +71,11 @@ def text_of_ticket(ticket: m.Ticket, impl_name: str | None) -> str:
     return f"[{','.join(told)}]"
 
 
-def ticket_of(download_id: str, source: str, text: str, impl_of: Any) -> m.Ticket:
+def ticket_of(download_id: str, source: str, text: str, impl_of: Any) -> Ticket:
     """The ticket that ``text`` was made of. ``impl_of(name)``: what stands for an impl; None names the source's own."""
     told: Any = decode(text)
     target_id, display_name, filename, username, impl_name, thread_name, fields, queued_at = told
-    return (
+    return make_ticket(
         download_id,
         source,
         target_id,
@@ -94,6 +84,6 @@ def ticket_of(download_id: str, source: str, text: str, impl_of: Any) -> m.Ticke
         username or source,
         impl_of(impl_name),
         thread_name,
-        (*fields, *fields.values()) if fields else None,
+        flat_fields(fields),
         queued_at,
     )
