@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.simulation.simulator import Simulator
 
 from haulier._engine.core.gate import Gate
 from haulier._engine.core.queue import Line
 from haulier._engine.core.source import Source
 from haulier._engine.core.status import Outlook
 from haulier.policies import SourcePolicy
-from haulier.testing import Simulator
 
 
 def a_day(**policy: Any) -> Simulator:

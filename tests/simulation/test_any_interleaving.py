@@ -14,10 +14,10 @@ import tenacity
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from tests.simulation.simulator import Simulator
 
 from haulier.errors import PermanentError, SourceCrashed, Throttled
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy
-from haulier.testing import Simulator
 
 SECONDS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 8.0])
 """Exact in binary, so that virtual time has no rounding."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.simulation.simulator import Dispatch, Simulator
 
 from haulier.errors import EngineClosed
-from haulier.testing import Dispatch, Simulator
 
 
 def dispatched(simulator: Simulator, count: int) -> list[str]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.simulation.simulator import Simulator
+from tests.simulation.threads import SeamDeque, SeamDict
 
 from haulier._engine.core.source import Source
 from haulier._engine.ticket import make_ticket
 from haulier.errors import EngineClosed, QueueFull, SourceDown, Throttled
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy
-from haulier.testing import Simulator, VirtualClock
-from haulier.testing.turns import SeamDeque, SeamDict
+from haulier.testing import VirtualClock
 
 
 class Crash(BaseException):

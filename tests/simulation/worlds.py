@@ -12,12 +12,12 @@ from math import inf
 from typing import Any, Final, Literal, TypeAlias
 
 import tenacity
+from tests.simulation.simulator import Dispatch, Simulator
+from tests.simulation.slots import Slot
+from tests.simulation.threads import Thread
 
 from haulier.errors import EngineClosed, QueueFull, SourceDown, Throttled
 from haulier.policies import RestartPolicy, RetryPolicy, SourcePolicy
-from haulier.testing import Dispatch, Simulator
-from haulier.testing.slots import Slot
-from haulier.testing.turns import Thread
 
 __all__ = ["WORLDS", "Crash", "Play", "World"]
 

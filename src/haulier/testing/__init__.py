@@ -1,7 +1,5 @@
-"""What haulier tests itself with, for users too: a clock that only moves when told, and a simulator of one source."""
+"""For programs that test their own impls and plugins: a clock that moves only when told."""
 
 from haulier.testing.clock import VirtualClock
-from haulier.testing.simulator import Dispatch, Simulator
-from haulier.testing.witness import Witness
 
-__all__ = ["Dispatch", "Simulator", "VirtualClock", "Witness"]
+__all__ = ["VirtualClock"]

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
+from tests.simulation.slots import Slots
+from tests.simulation.threads import FREE, LOCK, Steps, Wait
+
 from haulier._engine import messages as m
 from haulier._engine.core.agenda import Agenda
 from haulier.policies import Retention, SourcePolicy
-from haulier.testing.slots import Slots
-from haulier.testing.turns import FREE, LOCK, Steps, Wait
 from haulier.transfer import Transfer
 
 __all__ = ["Shells"]

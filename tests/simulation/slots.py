@@ -10,14 +10,15 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
+from tests.simulation.threads import FREE, LOCK, SeamDeque, SeamDict, Stage, Steps, Thread, Wait
+from tests.simulation.witness import Witness
+
 from haulier._engine import messages as m
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.outcome import Outcome
 from haulier._engine.core.source import Source
 from haulier.events import Discarded
 from haulier.policies import Retention, SourcePolicy
-from haulier.testing.turns import FREE, LOCK, SeamDeque, SeamDict, Stage, Steps, Thread, Wait
-from haulier.testing.witness import Witness
 from haulier.transfer import Transfer
 
 __all__ = ["Slot", "SlotDied", "Slots"]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+from tests.simulation.answers import Answers
+from tests.simulation.books import Books
+
 from haulier._engine.core.entry import Entry, is_terminal, view
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
@@ -14,9 +17,7 @@ from haulier._engine.messages import Succeeded
 from haulier.events import Changed
 from haulier.policies import SourcePolicy
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, Phase
-from haulier.testing.answers import Answers
-from haulier.testing.books import Books
-from haulier.testing.clock import VirtualClock
+from haulier.testing import VirtualClock
 from haulier.transfer import Transfer
 
 __all__ = ["Run", "Start", "Witness"]

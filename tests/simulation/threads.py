@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, TypeAlias
 
-from haulier.testing.clock import VirtualClock
+from haulier.testing import VirtualClock
 
 __all__ = ["FREE", "LOCK", "SeamDeque", "SeamDict", "Stage", "Steps", "Thread", "Wait"]
 

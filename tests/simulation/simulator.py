@@ -19,6 +19,11 @@ from itertools import count
 from math import inf
 from typing import Any
 
+from tests.simulation.answers import TOLERANCE_S
+from tests.simulation.shells import AUDIT_S, Shells
+from tests.simulation.slots import Slot, SlotDied
+from tests.simulation.threads import FREE, LOCK, Steps
+
 from haulier._engine import messages as m
 from haulier._engine.core.entry import view
 from haulier._engine.core.outcome import Outcome, judge
@@ -26,10 +31,6 @@ from haulier._engine.ticket import ID, QUEUED_AT, Ticket, make_ticket
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record
-from haulier.testing.answers import TOLERANCE_S
-from haulier.testing.shells import AUDIT_S, Shells
-from haulier.testing.slots import Slot, SlotDied
-from haulier.testing.turns import FREE, LOCK, Steps
 from haulier.transfer import Transfer
 
 __all__ = ["Dispatch", "Simulator"]

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.books import Books
+
 from haulier._engine.core.source import Source
 from haulier._engine.core.status import Explanation, explanation_of, status_of
-from haulier.testing.books import Books
-from haulier.testing.clock import VirtualClock
+from haulier.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from haulier.testing.witness import Witness
+    from tests.simulation.witness import Witness
 
 __all__ = ["Answers"]
 
