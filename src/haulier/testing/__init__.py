@@ -1,5 +1,6 @@
-"""For programs that test their own impls and plugins: a clock that moves only when told."""
+"""For programs that test their own impls: run one without an engine, and a clock that moves only when told."""
 
 from haulier.testing.clock import VirtualClock
+from haulier.testing.impls import make_transfer, run_impl
 
-__all__ = ["VirtualClock"]
+__all__ = ["VirtualClock", "make_transfer", "run_impl"]
