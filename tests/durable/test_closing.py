@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -15,6 +11,7 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.durable.downloads import ONE_DAY, dispatch_many, fetch, phases_of
 
 from haulier import (
     DownloadCancelled,
@@ -23,26 +20,11 @@ from haulier import (
     RetryPolicy,
     SourcePolicy,
     StoreLocked,
-    StoreUnavailable,
     Throttled,
     Transfer,
-    Wanted,
 )
 
 GUARD_S = 10.0
-ONE_DAY = 86_400.0
-
-
-def fetch(download_id: str, target_id: Any, display_name: str) -> str:
-    return f"/{target_id}"
-
-
-def many(engine: DownloadEngine, count: int, impl: Any = fetch) -> list[str]:
-    return engine.worker.dispatch_many("s", [Wanted(n, "n", "f") for n in range(count)], impl)
-
-
-def phases(engine: DownloadEngine, ids: list[str]) -> list[str]:
-    return [(engine.get_download_status(each) or {})["phase"] for each in ids]
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -57,7 +39,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 def test_whoever_waits_for_what_is_kept_is_told(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
     engine.register_source("s", impl=gatekeeper)
-    ids = many(engine, 3, None)
+    ids = dispatch_many(engine, 3, impl=None)
     gatekeeper.wait_inside()
     running, queued, _ = ids
     waits = engine.as_completed([running, queued], GUARD_S)
@@ -72,8 +54,8 @@ def test_whoever_waits_for_what_is_kept_is_told(engine: DownloadEngine, durable:
     with pytest.raises(EngineClosed, match=queued):
         engine.wait(queued, 0)
     assert told == []
-    assert phases(engine, ids) == ["succeeded", "queued", "queued"]
-    assert phases(durable.open(), ids) == ["succeeded", "queued", "queued"]
+    assert phases_of(engine, ids) == ["succeeded", "queued", "queued"]
+    assert phases_of(durable.open(), ids) == ["succeeded", "queued", "queued"]
 
 
 def test_what_is_kept_is_not_to_be_cancelled_any_more(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
@@ -81,17 +63,17 @@ def test_what_is_kept_is_not_to_be_cancelled_any_more(engine: DownloadEngine, du
     engine.register_source("s", impl=gatekeeper)
     heard: list[Any] = []
     engine.subscribe(heard.append)
-    ids = many(engine, 3, None)
+    ids = dispatch_many(engine, 3, impl=None)
     gatekeeper.wait_inside()
     gatekeeper.open()
     engine.wait(ids[0], GUARD_S)
     engine.pause("s")
-    waiting = many(engine, 2, None)
+    waiting = dispatch_many(engine, 2, impl=None)
     engine.close()
     count = len(heard)
     assert not any(engine.cancel_download(each) for each in waiting)
     assert not engine.cancel_download(waiting[1], remove=True)
-    assert phases(engine, waiting[:1]) == ["queued"]
+    assert phases_of(engine, waiting[:1]) == ["queued"]
     assert [event for event in heard[count:] if event.download_id in waiting] == []
     again = durable.open()
     again.register_source("s", impl=fetch)
@@ -102,7 +84,7 @@ def test_a_cancel_that_nobody_writes_down_any_more_is_none(
     engine: DownloadEngine, durable: Any, gatekeeper: Any
 ) -> None:
     engine.register_source("s", SourcePolicy(resume_interrupted=True), gatekeeper)
-    (running,) = many(engine, 1, None)
+    (running,) = dispatch_many(engine, 1, impl=None)
     gatekeeper.wait_inside()
     engine.close(timeout=0.0)
     assert engine.cancel_download(running) is False
@@ -114,7 +96,7 @@ def test_a_cancel_that_nobody_writes_down_any_more_is_none(
 
 def test_what_runs_fails_as_it_always_did(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
     engine.register_source("s", impl=gatekeeper)
-    ids = many(engine, 2, None)
+    ids = dispatch_many(engine, 2, impl=None)
     gatekeeper.wait_inside()
     engine.close(timeout=0.01)
     assert engine.wait(ids[0], 0)["error"] == "engine closed"
@@ -152,14 +134,14 @@ def test_what_runs_is_queued_again_where_its_source_resumes(engine: DownloadEngi
         return STOPS[how](transfer)
 
     engine.register_source("s", SourcePolicy(resume_interrupted=True), impl=impl)
-    ids = many(engine, 2, None)
+    ids = dispatch_many(engine, 2, impl=None)
     assert asked.wait(GUARD_S)
     engine.close(timeout=0.01 if how == "it does not notice" else GUARD_S)
     go_on.set()
     with pytest.raises(EngineClosed):
         engine.wait(ids[0], 0)
     again = durable.open()
-    assert phases(again, ids) == ["queued", "queued"]
+    assert phases_of(again, ids) == ["queued", "queued"]
     assert [again.explain(each)["position"] for each in ids] == [0, 1]
     again.register_source("s", impl=fetch)
     assert [again.wait(each, GUARD_S)["attempt"] for each in ids] == [1, 1], "it was asked to stop: no attempt"
@@ -177,20 +159,20 @@ def test_what_would_be_tried_again_is_by_the_next_engine(
 
     retry = RetryPolicy(stop=tenacity.stop_after_attempt(5), wait=tenacity.wait_fixed(60))
     engine.register_source("s", SourcePolicy(retry=retry), impl=impl)
-    (download_id,) = many(engine, 1, None)
+    (download_id,) = dispatch_many(engine, 1, impl=None)
     gatekeeper.wait_inside()
     threading.Timer(0.01, gatekeeper.open).start()
     engine.close()
     again = durable.open()
-    assert phases(again, [download_id]) == [phase]
+    assert phases_of(again, [download_id]) == [phase]
     assert (again.get_download_status(download_id) or {})["attempt"] == attempt
 
 
 def test_a_queue_that_runs_dry_first_leaves_nothing(engine: DownloadEngine, durable: Any) -> None:
     engine.register_source("s", impl=fetch)
-    ids = many(engine, 20)
+    ids = dispatch_many(engine, 20)
     engine.close(drain=True)
-    assert set(phases(engine, ids)) == set(phases(durable.open(), ids)) == {"succeeded"}
+    assert set(phases_of(engine, ids)) == set(phases_of(durable.open(), ids)) == {"succeeded"}
 
 
 def test_nothing_goes_on_after_the_close(engine: DownloadEngine, durable: Any, meddle: Any) -> None:
@@ -236,16 +218,16 @@ def test_what_comes_of_a_run_that_closes_its_own_engine_is_written_down(
 
     retry = RetryPolicy(stop=tenacity.stop_after_attempt(retries), wait=tenacity.wait_fixed(ONE_DAY))
     engine.register_source("s", SourcePolicy(retry=retry, resume_interrupted=resumes), impl=impl)
-    (download_id,) = many(engine, 1, None)
+    (download_id,) = dispatch_many(engine, 1, impl=None)
     gatekeeper.wait_inside()
     with pytest.raises(StoreLocked):  # it runs still, and is not to run twice at once
         durable.open()
     gatekeeper.open()
-    wait_until(lambda: phases(engine, [download_id]) == [phase], "it ends")
+    wait_until(lambda: phases_of(engine, [download_id]) == [phase], "it ends")
     with engine._system.store._writing:  # in one step with that the store is closed
         pass
     again = durable.open()
-    assert phases(again, [download_id]) == [phase]
+    assert phases_of(again, [download_id]) == [phase]
     assert len(again.attempts("s", download_id)) == 1
 
 
@@ -253,10 +235,10 @@ def test_a_run_that_is_cancelled_after_it_closed_its_own_engine_is_waited_for_no
     engine: DownloadEngine, durable: Any, gatekeeper: Any
 ) -> None:
     engine.register_source("s", impl=lambda *target: engine.close() or gatekeeper(*target))  # type: ignore[func-returns-value]
-    (download_id,) = many(engine, 1, None)
+    (download_id,) = dispatch_many(engine, 1, impl=None)
     gatekeeper.wait_inside()
     assert engine.cancel_download(download_id)
-    assert phases(durable.open(), [download_id]) == ["cancelled"]
+    assert phases_of(durable.open(), [download_id]) == ["cancelled"]
     gatekeeper.open()
 
 
@@ -264,7 +246,7 @@ def test_a_store_that_is_dropped_with_its_engine_is_free_for_another(durable: An
     """Also where something waits for a source that nobody will ever register now."""
     engine = durable.open()
     engine.pause("s")
-    ids = many(engine, 2)
+    ids = dispatch_many(engine, 2)
     again = durable.open()
     gone = weakref.ref(again)
     threads = {thread for thread in threading.enumerate() if thread.name.startswith("haulier")}
@@ -274,7 +256,7 @@ def test_a_store_that_is_dropped_with_its_engine_is_free_for_another(durable: An
     for thread in threads:
         thread.join(GUARD_S)
         assert not thread.is_alive()
-    assert phases(durable.open(), ids) == ["queued", "queued"]
+    assert phases_of(durable.open(), ids) == ["queued", "queued"]
 
 
 def _forget(durable: Any, gone: Any) -> None:
@@ -284,96 +266,3 @@ def _forget(durable: Any, gone: Any) -> None:
             cell.cell_contents.remove(gone())
     gc.collect()
     assert gone() is None
-
-
-# ---- one at a time ---------------------------------------------------------------------------------------------------
-
-
-def test_a_second_engine_is_refused_and_the_first_unharmed(engine: DownloadEngine, durable: Any, tmp_path: Any) -> None:
-    before = set(threading.enumerate())
-    with pytest.raises(StoreUnavailable, match="another engine's in this process"):
-        DownloadEngine(store=durable.path, trace=tmp_path / "other.trace")
-    assert set(threading.enumerate()) == before
-    assert not (tmp_path / "other.trace").exists()
-    program = (
-        "import haulier, sys\n"
-        "try: haulier.DownloadEngine(store=sys.argv[1])\n"
-        "except haulier.StoreUnavailable as error: print(repr(error))\n"
-    )
-    call = [sys.executable, "-c", program, str(durable.path)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=50)
-    assert done.stdout.startswith("StoreLocked("), done.stderr
-    assert f"process {os.getpid()}" in done.stdout
-    assert engine.wait(many(engine, 1)[0], GUARD_S)["phase"] == "succeeded"
-
-
-def test_an_engine_that_could_not_be_made_leaves_the_store_free(durable: Any, tmp_path: Any) -> None:
-    with pytest.raises(OSError, match="No such file"):
-        DownloadEngine(store=durable.path, trace=tmp_path / "nowhere" / "trace")
-    durable.open()
-
-
-# ---- a fork ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_leaves_the_parents_store_alone(tmp_path: Any) -> None:
-    program = (
-        "import gc, os, sys, warnings, haulier\n"
-        "warnings.simplefilter('ignore')\n"
-        "def fetch(*_): return '/x'\n"
-        "engine = haulier.DownloadEngine(store=sys.argv[1])\n"
-        "engine.worker.dispatch('s', 1, 'n', 'f', fetch)\n"
-        "for _ in range(5):\n"
-        "    child = os.fork()\n"
-        "    if child == 0:\n"
-        "        told = []\n"
-        "        for call in (engine.history, engine.close, lambda: engine.worker.dispatch('s', 1, 'n', 'f', fetch)):\n"
-        "            try: call()\n"
-        "            except haulier.ForkedEngine: told.append(1)\n"
-        "        try: haulier.DownloadEngine(store=sys.argv[1])\n"
-        "        except haulier.StoreUnavailable: told.append(2)\n"
-        "        del engine\n"
-        "        gc.collect()\n"
-        "        sys.exit(0 if told == [1, 1, 1, 2] else 1)\n"
-        "    assert os.waitpid(child, 0)[1] == 0\n"
-        "    engine.wait(engine.worker.dispatch('s', 1, 'n', 'f', fetch), 10)\n"
-        "engine.close()\n"
-        "engine = haulier.DownloadEngine(store=sys.argv[1])\n"
-        "print([record['phase'] for record in engine.get_all_downloads()])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "haulier.db")], capture_output=True, text=True, timeout=50
-    )
-    assert (done.stdout, done.stderr) == (f"{['succeeded'] * 6}\n", "")
-
-
-# ---- signals ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no signals here")
-def test_a_signal_handler_that_closes_in_the_middle_of_a_dispatch(
-    engine: DownloadEngine, durable: Any, meddle: Any
-) -> None:
-    """The dispatch is on its way to the disk: it is kept, or refused, and says which."""
-    engine.pause("s")
-    meddler = meddle(engine)
-    meddler.hold()
-
-    def interrupt() -> None:
-        assert meddler.arrived.wait(GUARD_S)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    def handler(*_: Any) -> None:
-        meddler.gate.set()
-        engine.close()
-
-    before = signal.signal(signal.SIGUSR1, handler)
-    interrupting = threading.Thread(target=interrupt)
-    interrupting.start()
-    try:
-        ids = many(engine, 2)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-        interrupting.join()
-    assert phases(durable.open(), ids) == ["queued", "queued"]
