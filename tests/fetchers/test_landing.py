@@ -211,6 +211,7 @@ def test_the_part_of_a_killed_process_makes_way(site: Site, fetch: Fetch, dest: 
     code = """
 import sys
 from haulier.fetchers.http import HttpFetcher
+from haulier._engine.ticket import make_ticket
 from haulier.transfer import Transfer
 ticket = make_ticket("an-id", "example", sys.argv[2], "A", username="example")
 HttpFetcher(sys.argv[1])("an-id", sys.argv[2], "A", transfer=Transfer(ticket, 1, {}, 0.0))
