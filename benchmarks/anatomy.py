@@ -92,7 +92,7 @@ def _in_memory(count: int) -> list[Step]:
     for ticket in tickets:
         mailbox.put(ticket)
     slot = SourceActor(mailbox, 1)
-    first = mailbox.source.take(1.0, ON)
+    first = mailbox.source.attempts.take(1.0, ON)
     assert isinstance(first, Transfer)
     watch.time("calling the impl", "slot", lambda: [slot._run(first) for _ in range(count)])
 

@@ -95,7 +95,7 @@ def _back_to_the_inbox() -> None:
         with self.lock:
             now, on = _now()
             self._last_end = now
-            slot.left = not self.source.settle(transfer, outcome, now, on)
+            slot.left = not self.source.attempts.settle(transfer, outcome, now, on)
             slot.in_hand = None
         self._bell.ring()
 

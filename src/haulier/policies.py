@@ -131,9 +131,10 @@ class SourcePolicy:
       concurrency is above 1). ``delay_from='start'`` measures from start to start only.
     - ``jitter``: a pair of factors, e.g. ``(0.5, 1.5)``, of which one between them is drawn for each delay; the result
       is never below ``delay_floor`` seconds.
-    - ``max_queued``: downloads that may wait; ``dispatch`` raises ``QueueFull`` beyond. None: no limit. One that backs
-      off, or was put back since the source was throttled, waits as well; it is never refused, so that with those up to
-      ``concurrency`` more may wait.
+    - ``max_queued``: how many downloads may wait; None for no limit. A download that backs off, or that was put back
+      because the source was throttled, counts as well. It is never refused, so up to ``concurrency`` more may wait.
+    - ``on_full``: what ``dispatch`` does when the queue is full. ``'raise'`` raises ``QueueFull``. ``'drop_oldest'``
+      queues the new download, and the one that has waited longest fails with ``error_type`` ``QueueFull``.
 
     Failure:
 
@@ -163,6 +164,7 @@ class SourcePolicy:
     jitter: tuple[float, float] | None = None
     delay_floor: float = 0.0
     max_queued: int | None = None
+    on_full: Literal["raise", "drop_oldest"] = "raise"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     on_crash: Literal["keep_queued", "error_queued"] = "keep_queued"
@@ -188,6 +190,8 @@ class SourcePolicy:
                 check_seconds(name, getattr(self, name), above_zero=True)
         if self.delay_from not in ("end", "start"):
             raise ValueError(f"delay_from must be 'end' or 'start', not {self.delay_from!r}")
+        if self.on_full not in ("raise", "drop_oldest"):
+            raise ValueError(f"on_full must be 'raise' or 'drop_oldest', not {self.on_full!r}")
         if self.on_crash not in ("keep_queued", "error_queued"):
             raise ValueError(f"on_crash must be 'keep_queued' or 'error_queued', not {self.on_crash!r}")
         if not isinstance(self.retry, RetryPolicy):

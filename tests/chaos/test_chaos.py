@@ -44,7 +44,7 @@ def test_a_round_of_chaos_breaks_no_promise(seed: int, number: int, tmp_path: Pa
 def run_one_too_many(real: Callable[..., Any]) -> Callable[..., Any]:
     def apply(self: Source, policy: SourcePolicy) -> None:
         real(self, policy)
-        self.limit += 1
+        self.slots.limit += 1
 
     return apply
 
@@ -55,7 +55,7 @@ def start_too_early(real: Callable[..., Any]) -> Callable[..., Any]:
 
 def forget_a_cancel(real: Callable[..., Any]) -> Callable[..., Any]:
     def cancel(self: Source, download_id: str, on: float) -> bool:
-        return self.withdraw(download_id) or bool(real(self, download_id, on))
+        return self.queue.withdraw(download_id) or bool(real(self, download_id, on))
 
     return cancel
 

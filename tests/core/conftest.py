@@ -30,19 +30,19 @@ class Told:
     def put(self, *download_ids: str) -> None:
         for download_id in download_ids:
             on = float(next(self._dispatched_on))
-            self.source.put(make_ticket(download_id, "tidal", username="tidal", queued_at=on))
+            self.source.queue.put(make_ticket(download_id, "tidal", username="tidal", queued_at=on))
 
     def start(self, now: float = 0.0) -> Any:
         """The transfer, or when to ask again."""
-        taken = self.source.take(now, ON)
+        taken = self.source.attempts.take(now, ON)
         if isinstance(taken, Transfer):
-            self.source.confirm(taken, now)
+            self.source.attempts.confirm(taken, now)
         return taken
 
     def crash(self, transfer: Transfer | None, cause: BaseException, now: float) -> None:
         """A slot dies, and is buried at once."""
         if transfer is not None:
-            self.source.fell(transfer, now)
+            self.source.attempts.slot_died(transfer, now)
         self.source.crashed(transfer, cause, now, ON)
 
     def ends(self) -> list[tuple[str, str, str | None]]:

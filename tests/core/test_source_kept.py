@@ -19,13 +19,13 @@ Make = Callable[..., Any]
 
 def kept(make: Make, **policy: Any) -> Any:
     it = make(**policy)
-    it.source.keeps = True
+    it.source.is_durable = True
     return it
 
 
 def started(it: Any, download_id: str = "a", now: float = AT - 8.0) -> Any:
     it.put(download_id)
-    it.source.live += 1
+    it.source.slots.live += 1
     return it.start(now)
 
 
@@ -46,7 +46,7 @@ def test_what_was_cancelled_has_ended_when_it_returns(make: Make) -> None:
     it = kept(make)
     transfer = started(it)
     cancelled(it, transfer)
-    it.source.settle(transfer, m.Succeeded(transfer, "/x"), AT, ON)
+    it.source.attempts.settle(transfer, m.Succeeded(transfer, "/x"), AT, ON)
     assert it.store[-1] == m.Paced("tidal", ON, None)
 
 
@@ -54,7 +54,7 @@ def test_with_the_suspension_that_it_asked_for(make: Make) -> None:
     it = kept(make)
     transfer = started(it)
     cancelled(it, transfer)
-    it.source.settle(transfer, PutBack(60.0), AT, ON)
+    it.source.attempts.settle(transfer, PutBack(60.0), AT, ON)
     assert it.store[-1] == m.Paced("tidal", ON, ON + 60.0)
 
 
@@ -63,7 +63,7 @@ def test_a_suspension_that_is_over_is_none(make: Make) -> None:
     transfer = started(it)
     it.source.gate.suspend(AT)
     cancelled(it, transfer)
-    it.source.settle(transfer, m.Succeeded(transfer, "/x"), AT, ON)
+    it.source.attempts.settle(transfer, m.Succeeded(transfer, "/x"), AT, ON)
     assert it.store[-1] == m.Paced("tidal", ON, None)
 
 
@@ -88,7 +88,7 @@ def test_one_that_stops_by_itself_ends_as_it_is_cancelled(make: Make) -> None:
     it = kept(make)
     transfer = started(it)
     it.source.gate.suspend(AT + 5.0)
-    it.source.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, Stopped(), AT, ON)
     assert it.store[-2:] == [
         m.Moved("cancel", "tidal", "a", transfer, None, ON),
         m.Paced("tidal", ON, ON + 5.0),
@@ -98,7 +98,7 @@ def test_one_that_stops_by_itself_ends_as_it_is_cancelled(make: Make) -> None:
 @pytest.mark.parametrize("outcome", [Failed("gone", "OSError"), Again(3.0, "reset", "OSError"), PutBack(3.0)])
 def test_any_other_end_is_in_its_own_news(make: Make, outcome: Outcome) -> None:
     it = kept(make)
-    it.source.settle(started(it), outcome, AT, ON)
+    it.source.attempts.settle(started(it), outcome, AT, ON)
     assert not [each for each in it.store if isinstance(each, m.Paced)]
 
 
@@ -106,7 +106,7 @@ def test_where_nothing_outlives_the_engine_nobody_is_to_know(make: Make) -> None
     it = make()
     transfer = started(it)
     cancelled(it, transfer)
-    it.source.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, Stopped(), AT, ON)
     assert it.ends() == [("cancel", "a", None)]
     assert not [each for each in it.store if isinstance(each, m.Paced)]
 
@@ -119,7 +119,7 @@ def test_what_waits_is_kept(make: Make) -> None:
     notes = traced(it)
     it.put("a", "b")
     it.source.close(ON)
-    assert (notes, it.ends(), list(it.source.pending)) == ([("kept", "a"), ("kept", "b")], [], ["a", "b"])
+    assert (notes, it.ends(), list(it.source.queue.pending)) == ([("kept", "a"), ("kept", "b")], [], ["a", "b"])
 
 
 def test_what_has_another_attempt_is_kept_for_it(make: Make) -> None:
@@ -127,7 +127,7 @@ def test_what_has_another_attempt_is_kept_for_it(make: Make) -> None:
     transfer = started(it)
     it.source.close(ON)
     notes = traced(it)
-    it.source.settle(transfer, Again(30.0, "reset", "OSError"), AT, ON)
+    it.source.attempts.settle(transfer, Again(30.0, "reset", "OSError"), AT, ON)
     patch = {"error_type": "OSError", "error": "reset", "next_attempt_at": ON + 30.0}
     standing = m.Standing(1, ON - 8.0, 30.0, ON + 30.0)
     assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON, standing)
@@ -139,7 +139,7 @@ def test_what_has_another_attempt_at_a_source_that_is_down_is_not(make: Make) ->
     notes = traced(it)
     transfer = started(it)
     it.source.go_down("broken", ON)
-    it.source.settle(transfer, Again(30.0, "reset", "OSError"), AT, ON)
+    it.source.attempts.settle(transfer, Again(30.0, "reset", "OSError"), AT, ON)
     patch = {"error": "reset", "error_type": "OSError"}
     assert it.store[-1] == m.Moved("fail", "tidal", "a", transfer, patch, ON)
     assert ("kept", "a") not in notes
@@ -159,7 +159,7 @@ def test_what_stops_is_put_back_where_it_is_to_be_resumed(make: Make, outcome: O
     notes = traced(it)
     transfer = started(it)
     it.source.close(ON)
-    it.source.settle(transfer, outcome, AT, ON)
+    it.source.attempts.settle(transfer, outcome, AT, ON)
     assert it.store[-1] == put_back(transfer, attempt=0, next_attempt_at=None)
     assert (notes[-1], it.ends()) == (("kept", "a"), [("put_back", "a", None)])
 
@@ -168,7 +168,7 @@ def test_what_failed_has_failed(make: Make) -> None:
     it = kept(make, resume_interrupted=True)
     transfer = started(it)
     it.source.close(ON)
-    it.source.settle(transfer, Failed("gone", "OSError"), AT, ON)
+    it.source.attempts.settle(transfer, Failed("gone", "OSError"), AT, ON)
     assert it.ends() == [("fail", "a", "gone")]
 
 
@@ -177,14 +177,14 @@ def test_what_stops_fails_elsewhere(make: Make, outcome: Outcome, error: str | N
     it = kept(make)
     transfer = started(it)
     it.source.close(ON)
-    it.source.settle(transfer, outcome, AT, ON)
+    it.source.attempts.settle(transfer, outcome, AT, ON)
     assert it.ends() == [("fail", "a", error)]
 
 
 @pytest.mark.parametrize(("outcome", "event"), [(Stopped(), "cancel"), (Failed(None, None), "fail")])
 def test_before_the_end_of_the_engine_what_stops_is_not_resumed(make: Make, outcome: Outcome, event: str) -> None:
     it = kept(make, resume_interrupted=True)
-    it.source.settle(started(it), outcome, AT, ON)
+    it.source.attempts.settle(started(it), outcome, AT, ON)
     assert it.ends() == [(event, "a", None)]
 
 
@@ -192,7 +192,7 @@ def test_what_is_down_is_not_resumed(make: Make) -> None:
     it = kept(make, resume_interrupted=True)
     transfer = started(it)
     it.source.go_down("broken", ON)
-    it.source.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, Stopped(), AT, ON)
     assert it.ends() == [("fail", "a", "source down: broken")]
 
 
@@ -210,7 +210,7 @@ def test_what_is_put_back_starts_after_the_suspension(make: Make, until: float, 
     transfer = started(it)
     it.source.gate.suspend(until)
     it.source.close(ON)
-    it.source.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, Stopped(), AT, ON)
     assert it.store[-1] == put_back(transfer, attempt=0, next_attempt_at=told)
 
 
@@ -220,16 +220,16 @@ def test_what_is_put_back_starts_after_the_suspension(make: Make, until: float, 
 def test_what_is_announced_waits_and_starts_once_it_is_queued(make: Make) -> None:
     it = kept(make)
     tickets = [make_ticket(each, "tidal", username="tidal") for each in ("a", "b")]
-    it.source.announce(tickets)
-    assert (list(it.source.pending.items()), it.start()) == ([("a", tickets[0]), ("b", tickets[1])], float("inf"))
-    it.source.enqueue(tickets)
+    it.source.queue.announce(tickets)
+    assert (list(it.source.queue.pending.items()), it.start()) == ([("a", tickets[0]), ("b", tickets[1])], float("inf"))
+    it.source.queue.enqueue(tickets)
     assert it.start().ticket is tickets[0]
 
 
 def test_what_is_renounced_is_told_of_where_it_was_still_there(make: Make) -> None:
     it = kept(make)
     tickets = [make_ticket(each, "tidal", username="tidal") for each in ("a", "b")]
-    it.source.announce(tickets)
-    assert it.source.withdraw("a")
-    assert it.source.renounce(tickets) == ["b"]
-    assert (it.source.pending, it.source.renounce(tickets)) == ({}, [])
+    it.source.queue.announce(tickets)
+    assert it.source.queue.withdraw("a")
+    assert it.source.queue.renounce(tickets) == ["b"]
+    assert (it.source.queue.pending, it.source.queue.renounce(tickets)) == ({}, [])

@@ -23,14 +23,16 @@ def test_first_in_first_out_up_to_the_limit(make: Make) -> None:
     it.put("a", "b", "c")
     first, second = it.start(), it.start()
     assert [first.download_id, second.download_id, it.start()] == ["a", "b", inf]
-    assert it.source.settle(first, m.Succeeded(first, "x"), 0.0, ON) is True
+    assert it.source.attempts.settle(first, m.Succeeded(first, "x"), 0.0, ON) is True
     assert it.start().download_id == "c"
 
 
 def test_the_store_hears_of_a_download_before_it_can_start(make: Make) -> None:
     it = make()
     seen = []
-    it.source._tell_store = lambda message: seen.append((message[0] in it.source.pending, len(it.source.queue)))
+    it.source.queue._tell_store = lambda message: seen.append(
+        (message[0] in it.source.queue.pending, len(it.source.queue.ids))
+    )
     it.put("a")
     assert seen == [(True, 0)]
 
@@ -41,7 +43,7 @@ def test_a_start_is_told_with_its_attempt_and_its_moment(make: Make) -> None:
     transfer = it.start(5.0)
     assert it.store[-1] is transfer
     assert (transfer.attempt, transfer.started_at, transfer.started_on) == (1, 5.0, ON)
-    assert it.source.in_flight == {"a": transfer}
+    assert it.source.attempts.in_flight == {"a": transfer}
     assert it.supervisor == []
 
 
@@ -53,7 +55,7 @@ def test_the_gate_is_waited_at(make: Make) -> None:
     it = make(delay=3.0)
     it.put("a", "b")
     transfer = it.start(10.0)
-    it.source.settle(transfer, m.Succeeded(transfer, "x"), 11.0, ON)
+    it.source.attempts.settle(transfer, m.Succeeded(transfer, "x"), 11.0, ON)
     assert it.start(11.0) == 14.0
     assert it.start(13.999999) == 14.0
     assert it.start(14.0).download_id == "b"
@@ -72,7 +74,7 @@ def test_a_lower_limit_starts_nothing_until_the_count_is_below_it(make: Make) ->
     running = [it.start() for _ in range(3)]
     it.source.apply(SourcePolicy(concurrency=2))
     for transfer, after in zip(running, (inf, "d", inf), strict=True):
-        it.source.settle(transfer, m.Succeeded(transfer, "x"), 0.0, ON)
+        it.source.attempts.settle(transfer, m.Succeeded(transfer, "x"), 0.0, ON)
         taken = it.start()
         assert taken == after or taken.download_id == after
 
@@ -81,10 +83,10 @@ def test_take_back_undoes_a_put_and_only_a_put(make: Make) -> None:
     it = make()
     it.put("a", "b")
     transfer = it.start()
-    assert it.source.take_back("b") is True
+    assert it.source.queue.take_back("b") is True
     assert it.store[-1] == m.Forget("tidal", "b")
-    assert it.source.take_back("b") is False
-    assert it.source.take_back(transfer.download_id) is False
+    assert it.source.queue.take_back("b") is False
+    assert it.source.queue.take_back(transfer.download_id) is False
     assert it.start() == inf
 
 
@@ -92,7 +94,14 @@ def test_the_first_few_that_wait(make: Make) -> None:
     it = make()
     it.put(*"abcd")
     it.source.cancel("b", ON)
-    assert [list(it.source.first(most)) for most in (-1, 0, 1, 2, 9)] == [[], [], ["a"], ["a", "c"], ["a", "c", "d"]]
+    first = it.source.queue.first
+    assert [list(first(most)) for most in (-1, 0, 1, 2, 9)] == [
+        [],
+        [],
+        ["a"],
+        ["a", "c"],
+        ["a", "c", "d"],
+    ]
 
 
 # ---- cancel ----------------------------------------------------------------------------------------------------------
@@ -114,7 +123,7 @@ def test_a_cancel_of_what_runs_is_told_at_once_and_its_result_is_fenced(make: Ma
     assert it.source.cancel("a", ON) is True
     assert (transfer.cancelled, transfer.fenced) == (True, True)
     assert it.source.cancel("a", ON) is False
-    assert it.source.settle(transfer, m.Succeeded(transfer, "x"), 5.0, ON) is True
+    assert it.source.attempts.settle(transfer, m.Succeeded(transfer, "x"), 5.0, ON) is True
     assert it.ends() == [("cancel", "a", None)]
     it.put("b")
     assert it.start(5.0) == 6.0  # the delay counts after it, too
@@ -130,9 +139,9 @@ def test_what_was_cancelled_is_not_kept(make: Make) -> None:
     it.put(*ids)
     for download_id in ids[:990]:
         it.source.cancel(download_id, ON)
-    assert len(it.source.queue) < 150
+    assert len(it.source.queue.ids) < 150
     assert [it.start(float(n)).download_id for n in range(1)] == ["990"]
-    assert [each for each in it.source.queue if each in it.source.pending] == ids[991:]
+    assert [each for each in it.source.queue.ids if each in it.source.queue.pending] == ids[991:]
 
 
 def test_cancelling_one_of_many_touches_few(make: Make) -> None:
@@ -146,7 +155,7 @@ def test_cancelling_one_of_many_touches_few(make: Make) -> None:
             looked += 1
             return super().__contains__(key)
 
-    it.source.pending = Counting(it.source.pending)
+    it.source.queue.pending = Counting(it.source.queue.pending)
     assert it.source.cancel("5000", ON)
     assert looked == 0
 
@@ -159,9 +168,9 @@ def test_going_down_fails_what_waits_and_lets_what_runs_end(make: Make) -> None:
     it.put("a", "b")
     transfer = it.start()
     it.source.go_down("broken", ON)
-    it.source.settle(transfer, m.Succeeded(transfer, "x"), 0.0, ON)
+    it.source.attempts.settle(transfer, m.Succeeded(transfer, "x"), 0.0, ON)
     assert it.ends() == [("fail", "b", "source down: broken"), ("succeed", "a", None)]
-    assert (it.source.pending, list(it.source.queue), it.start()) == ({}, [], inf)
+    assert (it.source.queue.pending, list(it.source.queue.ids), it.start()) == ({}, [], inf)
     error = it.source.refusal.error("tidal")
     assert isinstance(error, SourceDown)
     assert str(error) == "source 'tidal' is down (broken); mend it, then revive('tidal')"
@@ -169,20 +178,20 @@ def test_going_down_fails_what_waits_and_lets_what_runs_end(make: Make) -> None:
 
 def test_revive_opens_it_again(make: Make) -> None:
     it = make()
-    it.source.resting = True
+    it.source.slots.resting = True
     it.source.go_down("broken", ON)
     it.put("a")
     assert it.start() == inf
     it.source.revive()
-    assert it.source.resting is False
+    assert it.source.slots.resting is False
     assert it.start().download_id == "a"
 
 
 def test_revive_leaves_a_source_alone_that_is_not_down(make: Make) -> None:
     it = make()
-    it.source.resting = True
+    it.source.slots.resting = True
     it.source.revive()
-    assert it.source.resting is True
+    assert it.source.slots.resting is True
     it.source.close(ON)
     it.source.revive()
     assert it.source.refusal.kind == "closed"
@@ -204,16 +213,16 @@ def test_a_sweep_takes_what_backs_off_along(make: Make) -> None:
     it = make()
     it.put("a")
     transfer = it.start()
-    it.source.settle(transfer, Again(5.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(transfer, Again(5.0, "reset", "OSError"), 0.0, ON)
     it.put("b")
     it.source.sweep("gone", "Gone", ON)
     assert sorted(it.ends()[1:]) == [("fail", "a", "gone"), ("fail", "b", "gone")]
-    assert (it.source.tried, it.source.pending) == ({}, {})
+    assert (it.source.queue.tried, it.source.queue.pending) == ({}, {})
 
 
 def test_a_sweep_takes_what_was_put_back_along(make: Make) -> None:
     it = make()
     it.put("a")
-    it.source.settle(it.start(), PutBack(5.0), 0.0, ON)
+    it.source.attempts.settle(it.start(), PutBack(5.0), 0.0, ON)
     it.source.sweep("gone", "Gone", ON)
     assert it.ends()[1:] == [("fail", "a", "gone")]

@@ -18,7 +18,7 @@ Make = Callable[..., Any]
 
 def started(it: Any, download_id: str = "a") -> Any:
     it.put(download_id)
-    it.source.live += 1
+    it.source.slots.live += 1
     return it.start()
 
 
@@ -109,7 +109,7 @@ def test_what_would_have_gone_on_at_a_source_that_ended(
     it = make()
     transfer = started(it)
     it.source.go_down("broken", ON) if kind == "down" else it.source.close(ON)
-    it.source.settle(transfer, outcome, 1.0, ON)
+    it.source.attempts.settle(transfer, outcome, 1.0, ON)
     assert it.store[-1] == fail("a", transfer, error, error_type)
 
 
@@ -117,15 +117,15 @@ def test_what_failed_at_a_source_that_ended_says_so_itself(make: Make) -> None:
     it = make()
     transfer = started(it)
     it.source.close(ON)
-    it.source.settle(transfer, Again(1.0, "reset", "OSError"), 1.0, ON)
+    it.source.attempts.settle(transfer, Again(1.0, "reset", "OSError"), 1.0, ON)
     assert it.store[-1] == fail("a", transfer, "reset", "OSError")
 
 
 def test_the_landing_of_the_one_that_was_tried_alone(make: Make) -> None:
     it = make()
-    it.source.settle(started(it), PutBack(8.0), 0.0, ON)
+    it.source.attempts.settle(started(it), PutBack(8.0), 0.0, ON)
     landed = m.Succeeded(it.start(8.0), "x")
-    it.source.settle(landed.transfer, landed, 9.0, ON)
+    it.source.attempts.settle(landed.transfer, landed, 9.0, ON)
     assert it.store[-1] is landed
     assert landed.on == ON
 

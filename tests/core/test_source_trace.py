@@ -33,7 +33,7 @@ def test_an_end_with_its_moment(make: Make) -> None:
     it = make()
     notes = traced(it)
     (transfer,) = started(it, "a")
-    it.source.settle(transfer, m.Succeeded(transfer, "x"), 5.0, ON)
+    it.source.attempts.settle(transfer, m.Succeeded(transfer, "x"), 5.0, ON)
     assert notes == [("end", "a", {"stamped": 5.0})]
 
 
@@ -42,7 +42,7 @@ def test_an_end_that_the_next_start_came_with(make: Make) -> None:
     notes = traced(it)
     (transfer,) = started(it, "a")
     it.put("b")
-    assert it.source.turn(transfer, m.Succeeded(transfer, "x"), 5.0, ON) is not None
+    assert it.source.attempts.settle_and_take(transfer, m.Succeeded(transfer, "x"), 5.0, ON) is not None
     assert notes == [("end", "a", {"stamped": 5.0})]
 
 
@@ -50,7 +50,7 @@ def test_an_end_by_a_pause_that_the_source_asked_for(make: Make) -> None:
     it = make()
     notes = traced(it)
     (transfer,) = started(it, "a")
-    it.source.settle(transfer, PutBack(8.0), 5.0, ON)
+    it.source.attempts.settle(transfer, PutBack(8.0), 5.0, ON)
     assert notes == [("end", "a", {"stamped": 5.0}), ("suspended", "a", {"until": 13.0})]
 
 

@@ -20,7 +20,7 @@ INTERRUPTED = "interrupted: the program ended while it ran"
 def a_day_passes(mailbox: Any, download_id: str) -> None:
     """The back-off of a download is over."""
     with mailbox.lock:
-        mailbox.source.retry_due(download_id)
+        mailbox.source.queue.retry_due(download_id)
     mailbox.changed()
 
 

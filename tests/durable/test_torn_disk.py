@@ -80,7 +80,7 @@ def want_everything(tear: Tear, path: Path) -> None:
             assert engine.wait(after, GUARD_S)["state"] == State.SUCCEEDED
         told = settled(engine)
         source, ledger = engine._system.mailboxes["tidal"].source, engine._system.ledger
-        assert (source.in_flight, source.pending, ledger.watches.callbacks) == ({}, {}, {})
+        assert (source.attempts.in_flight, source.queue.pending, ledger.watches.callbacks) == ({}, {}, {})
         assert (len(told), engine._system.store.failure) == (MOST, None)
     with opened(path) as again:
         assert settled(again) == told

@@ -147,10 +147,10 @@ def test_cancelling_costs_no_more_in_a_long_queue(engine: DownloadEngine, gateke
     ids = [dispatch(engine, gatekeeper, n) for n in range(10_000)]
     source = engine._system.mailboxes["tidal"].source
     assert engine.cancel_download(ids[5000])
-    assert len(source.queue) == 9_999  # left where it was: found by its id alone
+    assert len(source.queue.ids) == 9_999  # left where it was: found by its id alone
     for download_id in ids[1:9_900]:
         engine.cancel_download(download_id)
-    assert len(source.queue) <= 2 * len(source.pending) + 64
+    assert len(source.queue.ids) <= 2 * len(source.queue.pending) + 64
     gatekeeper.open()
 
 

@@ -68,7 +68,7 @@ def test_what_is_told_of_a_source_is_of_one_moment(engine: DownloadEngine, gatek
             looks.append(mailbox.lock._is_owned())  # type: ignore[attr-defined]
             return super().__len__()
 
-    mailbox.source.in_flight = InFlight(mailbox.source.in_flight)
+    mailbox.source.attempts.in_flight = InFlight(mailbox.source.attempts.in_flight)
     assert engine.explain(waiting)["reason"] == "slot"
     assert engine.stats()["tidal"]["in_flight"] == 1
     assert looks

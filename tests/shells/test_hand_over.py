@@ -30,7 +30,7 @@ def test_a_queued_download_is_nothing_to_the_cycle_collector_whichever_impl_it_h
         for impl in (*impls, plugin.fetch):
             engine.worker.dispatch("s", 1, "n", "f", impl)
     gc.collect()
-    tickets = engine._system.mailboxes["s"].source.pending.values()
+    tickets = engine._system.mailboxes["s"].source.queue.pending.values()
     assert len(tickets) == 50 * worker.COMMON
     assert not any(map(gc.is_tracked, tickets))
 

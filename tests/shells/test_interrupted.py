@@ -79,7 +79,7 @@ def test_a_cancel_that_is_broken_off_in_the_middle_is_made_good(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(source, "_tell_store", interrupt)
+    monkeypatch.setattr(source, "tell_store", interrupt)
     with pytest.raises(KeyboardInterrupt):
         engine.cancel_download(download_id)
     monkeypatch.undo()

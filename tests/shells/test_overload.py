@@ -66,7 +66,7 @@ def test_as_many_are_accepted_as_there_is_room(
     engine.register_source("tidal", SourcePolicy(max_queued=50), gatekeeper)
     running = dispatch(engine)
     gatekeeper.wait_inside(1)
-    engine._system.mailboxes["tidal"].source.pending = GivesWay()
+    engine._system.mailboxes["tidal"].source.queue.pending = GivesWay()
     parts = at_once(*[lambda: taken(engine, 100)] * 8)
     accepted = [running, *(download_id for part in parts for download_id in part)]
     assert len(accepted) == 51

@@ -188,7 +188,7 @@ def test_slots_do_not_run_ahead_of_the_store_without_end(
         ids += taken(engine, 1)
         assert len(ids) < 5_000
     ids += taken(engine, 200)
-    assert len(source.pending) == 50
+    assert len(source.queue.pending) == 50
     assert taken(engine, 200) == []
     holding.let_go()
     assert [r["state"] for r in engine.as_completed(ids, GUARD_S)] == ["Completed, Succeeded"] * len(ids)

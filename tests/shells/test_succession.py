@@ -191,7 +191,7 @@ def test_a_store_that_keeps_dying_is_given_up_on_and_the_engine_says_so(
     with pytest.raises(haulier.StoreUnavailable):
         dispatch(engine, gatekeeper, 3)
     gatekeeper.open()
-    wait_until(lambda: not engine._system.mailboxes["tidal"].source.in_flight, "they still run")
+    wait_until(lambda: not engine._system.mailboxes["tidal"].source.attempts.in_flight, "they still run")
     states = [engine.get_record("tidal", each)["state"] for each in (running, queued)]  # type: ignore[index]
     assert states == [State.SUCCEEDED] * 2
 
@@ -229,7 +229,7 @@ def test_a_slot_that_dies_while_it_waits_costs_no_download(engine: DownloadEngin
             wait_until(lambda slot=slot: slot.in_hand is None, "it is not idle")  # type: ignore[misc]
             kill(slot.thread)
     assert gatekeeper.peak == 3
-    assert mailbox.source.restarts.total > 20
+    assert mailbox.source.slots.restarts.total > 20
     wait_until(lambda: engine.stats()["tidal"]["slots"] == len(mailbox.slots), "miscounted")
 
 

@@ -11,7 +11,7 @@ from tests.shells.tearing import GUARD_S, TORN, Tear, sweep
 
 from haulier import DownloadEngine, RestartPolicy, RetryPolicy, SourcePolicy, State, Transfer
 from haulier._engine import messages as m
-from haulier._engine.core.source import Source
+from haulier._engine.core.attempts import Attempts
 from haulier._engine.shells import supervisor
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.slot import SourceActor
@@ -20,7 +20,8 @@ from haulier.records import TERMINAL_PHASES
 ROOMS: Final = (
     "shells/mailbox.py",
     "shells/slot.py",
-    "core/runs.py",
+    "core/attempts.py",
+    "core/slots.py",
     "core/source.py",
     "core/queue.py",
     "core/gate.py",
@@ -48,7 +49,7 @@ def test_a_slot_that_is_torn_anywhere_costs_at_most_the_two_downloads_that_it_tu
 
 def test_what_an_audit_makes_good_is_gone_on_with_at_once(engine: DownloadEngine) -> None:
     mailbox = engine._system.mailbox("tidal")
-    mailbox.source.live = 1  # whoever was counted is not there
+    mailbox.source.slots.live = 1  # whoever was counted is not there
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
     engine._system.supervisor.tell(m.Audit(0.0, thorough=True))
     assert engine.wait(download_id, GUARD_S)["state"] == State.SUCCEEDED
@@ -61,7 +62,7 @@ def test_what_a_slot_was_torn_out_of_is_made_good_also_where_that_fails_at_first
     takes, rights = iter([True]), iter([True])
 
     def take(now: float, on: float) -> Any:
-        taken = Source.take(mailbox.source, now, on)
+        taken = Attempts.take(mailbox.source.attempts, now, on)
         if isinstance(taken, Transfer):
             for _ in takes:
                 raise MemoryError
@@ -72,7 +73,7 @@ def test_what_a_slot_was_torn_out_of_is_made_good_also_where_that_fails_at_first
             raise MemoryError
         return Mailbox.put_right(mailbox, unfinished)
 
-    monkeypatch.setattr(mailbox.source, "take", take)
+    monkeypatch.setattr(mailbox.source.attempts, "take", take)
     monkeypatch.setattr(mailbox, "put_right", put_right)
     engine.register_source("tidal", SourcePolicy(restart=RestartPolicy(1000, wait=lambda _: 0.0)))
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
@@ -100,9 +101,9 @@ def play(tear: Tear, policy: SourcePolicy, monkeypatch: pytest.MonkeyPatch) -> N
         assert states.count(State.SUCCEEDED) >= 2
         mailbox = engine._system.mailboxes["tidal"]
         source, until = mailbox.source, monotonic() + GUARD_S
-        while source.live != len(mailbox.slots):
+        while source.slots.live != len(mailbox.slots):
             assert monotonic() < until, f"miscounted: {mailbox.slots}"
             threading.Event().wait(0.001)
-        assert (source.in_flight, source.gate.claims, source.zombies) == ({}, 0, 0)
-        assert (source.pending, source.tried) == ({}, {})
+        assert (source.attempts.in_flight, source.gate.claims, source.slots.zombies) == ({}, 0, 0)
+        assert (source.queue.pending, source.queue.tried) == ({}, {})
         assert {each["phase"] for each in engine.get_all_downloads()} <= TERMINAL_PHASES

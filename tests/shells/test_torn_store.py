@@ -46,6 +46,6 @@ def play(tear: Tear, listens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
                 after = engine.worker.dispatch("tidal", n, "n", "f")
                 assert engine.wait(after, GUARD_S)["state"] == State.SUCCEEDED
             source, ledger = engine._system.mailboxes["tidal"].source, engine._system.ledger
-            assert (source.in_flight, source.pending, ledger.watches.callbacks) == ({}, {}, {})
+            assert (source.attempts.in_flight, source.queue.pending, ledger.watches.callbacks) == ({}, {}, {})
             phases = [each.get("phase") for each in engine.get_all_downloads()]
             assert sum(each in TERMINAL_PHASES for each in phases) == MOST

@@ -87,7 +87,7 @@ class Answers:
     def look(self) -> None:
         """After each step. Where nothing has changed since the last one, the answers have not either."""
         now, source = self._clock.monotonic(), self._source
-        seen = (self._books.version, now, source.live, source.gate.claims)
+        seen = (self._books.version, now, source.slots.live, source.gate.claims)
         if seen == self._seen or not self.asks:
             return
         self._let_time_pass()

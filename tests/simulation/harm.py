@@ -74,7 +74,7 @@ def dispatch(play: Play) -> bool:
 
 def change_limit(play: Play, by: int) -> bool:
     """One slot more, or one less."""
-    limit = play.simulator.source.limit + by
+    limit = play.simulator.source.slots.limit + by
     if limit >= 1:
         play.simulator.set_concurrency(limit)
     return limit >= 1

@@ -75,15 +75,14 @@ class Shells(Slots):
             case m.Retry(_, download_id, at):
                 yield LOCK
                 with self.held():
-                    self.source.retry_due(download_id, at)
+                    self.source.queue.retry_due(download_id, at)
                     self.witness.due(download_id)
                 yield from self._changed()
             case m.Guard():
                 yield from self._guard(message)
             case m.Wake(_, at, restart):
                 yield FREE
-                if restart and at >= self.source.resting_until:
-                    self.source.resting = False
+                if restart and self.source.slots.end_rest(at):
                     self.witness.rested(at)
                 yield from self._changed()
             case m.Audit():
@@ -97,13 +96,13 @@ class Shells(Slots):
         while True:
             yield LOCK
             with self.held():
-                if not self.source.reserve():
+                if not self.source.reserve_slot():
                     return
             if self.no_threads:
                 self.no_threads -= 1
                 yield LOCK
                 with self.held():
-                    self.source.live -= 1
+                    self.source.slots.count_off()
                 at = self.clock.monotonic() + NO_THREAD_S
                 self._agenda.add(at, m.Wake(self, at))
                 self.witness.no_thread(at)
@@ -116,9 +115,11 @@ class Shells(Slots):
             transfer, slot, now = ended.transfer, ended.slot, self.clock.monotonic()
             if slot in self.hired:
                 if not slot.is_reported and transfer is not None:
-                    self.source.fell(transfer, now)
+                    self.source.attempts.slot_died(transfer, now)
                     self.witness.fell(transfer)
-                was_zombie = transfer is not None and self.source.in_flight.get(transfer.download_id) is not transfer
+                was_zombie = (
+                    transfer is not None and self.source.attempts.in_flight.get(transfer.download_id) is not transfer
+                )
                 cause = ended.cause or RuntimeError("it ended")
                 self.source.crashed(transfer, cause, now, self.clock.time(), ended.at)
                 self.witness.crashed(transfer, was_zombie, now if ended.at is None else ended.at)

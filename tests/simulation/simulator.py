@@ -28,7 +28,7 @@ from haulier._engine import messages as m
 from haulier._engine.core.entry import view
 from haulier._engine.core.outcome import Outcome, judge
 from haulier._engine.ticket import ID, QUEUED_AT, Ticket, make_ticket
-from haulier.errors import HaulierError, QueueFull
+from haulier.errors import HaulierError
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import Record
 from haulier.transfer import Transfer
@@ -84,7 +84,7 @@ class Simulator(Shells):
         """Have the witness look, while nobody has anything to do before time passes."""
         self.witness.look_at_rest()
         working = sum(slot.in_hand is None or not slot.in_hand.given_up for slot in self.hired)
-        assert self.source.live == working, f"{self.source.live} slots are counted, and there are {working}"
+        assert self.source.slots.live == working, f"{self.source.slots.live} slots are counted, and there are {working}"
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass; everybody has their turn whenever they are due."""
@@ -107,7 +107,7 @@ class Simulator(Shells):
             if self.next_due() == inf:
                 self.witness.look_at_end()
                 assert not self.hired, f"{len(self.hired)} slots never leave"
-                assert not self.source.pending, f"{list(self.source.pending)} are still kept"
+                assert not self.source.queue.pending, f"{list(self.source.queue.pending)} are still kept"
                 return
             self.clock.advance_to(self.next_due())
         raise AssertionError("it never comes to an end")
@@ -138,17 +138,18 @@ class Simulator(Shells):
         else:
             yield LOCK
             with self.held():
-                if len(source.pending) >= source.policy.max_queued:
-                    return self._refuse(call, QueueFull("as many wait as may"))
+                error = source.make_room(1, self.clock.time())
+                if error is not None:
+                    return self._refuse(call, error)
                 self.witness.dispatched(download_id, ticket[QUEUED_AT])
-                source.put(ticket)
+                source.queue.put(ticket)
                 self.known.append(download_id)
         yield FREE
         if source.refusal is not None:
             yield LOCK
             with self.held():
                 refusal = source.refusal
-                if refusal is not None and source.take_back(download_id):
+                if refusal is not None and source.queue.take_back(download_id):
                     return self._refuse(call, refusal.error(source.name))
         yield from self._call_on_slots()
         return None
@@ -156,13 +157,13 @@ class Simulator(Shells):
     def _queue(self, ticket: Ticket) -> Steps:
         """``Source.put``, a step at a time."""
         yield FREE
-        self.source.pending[ticket[ID]] = ticket
+        self.source.queue.pending[ticket[ID]] = ticket
         self.witness.dispatched(ticket[ID], ticket[QUEUED_AT])
         yield FREE
         self.backlog.append(ticket)
         self.known.append(ticket[ID])
         yield FREE
-        self.source.queue.append(ticket[ID])
+        self.source.queue.ids.append(ticket[ID])
 
     def _refuse(self, call: Dispatch, error: HaulierError) -> None:
         call.error = error
@@ -171,7 +172,7 @@ class Simulator(Shells):
     def cancel(self, download_id: str) -> bool:
         """Cancel a download."""
         with self.held():
-            waits = download_id not in self.source.in_flight
+            waits = download_id not in self.source.attempts.in_flight
             cancelled = self.source.cancel(download_id, self.clock.time())
             if cancelled:
                 self.witness.cancelled(download_id, waits)
@@ -207,7 +208,7 @@ class Simulator(Shells):
 
     def set_concurrency(self, limit: int) -> None:
         """As ``worker.set_concurrency``."""
-        self.source.limit = limit
+        self.source.slots.limit = limit
         self.witness.set_rules(limit=limit)
         self.spawn("set_concurrency", self._changed())
 
@@ -239,5 +240,5 @@ class Simulator(Shells):
     def give_up(self) -> None:
         """As the end of ``engine.close``: what still runs is given up on."""
         with self.held():
-            for transfer in list(self.source.in_flight.values()):
+            for transfer in list(self.source.attempts.in_flight.values()):
                 self._give_up(transfer, "engine closed", "EngineClosed")

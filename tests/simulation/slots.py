@@ -13,6 +13,7 @@ from typing import Any, Final
 from tests.simulation.threads import FREE, LOCK, SeamDeque, SeamDict, Stage, Steps, Thread, Wait
 from tests.simulation.witness import Witness
 
+import haulier._engine.core.slots as core_slots
 from haulier._engine import messages as m
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.outcome import Outcome
@@ -56,17 +57,25 @@ class Slot:
 _SEEN_WITHOUT_THE_LOCK: Final = frozenset({"live", "limit", "refusal", "resting"})
 
 
-class _Source(Source):
-    """Others may get at it before each change of what they read without the lock."""
+class _Seamed:
+    """Lets other threads step in before each change of what they read without the lock."""
 
     @staticmethod
     def seam() -> None:
-        """Let others step in."""
+        """Let other threads step in."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SEEN_WITHOUT_THE_LOCK:
             self.seam()
         super().__setattr__(name, value)
+
+
+class _Source(_Seamed, Source):
+    """A source of the core, with seams."""
+
+
+class _CoreSlots(_Seamed, core_slots.Slots):
+    """The slots of a source of the core, with seams."""
 
 
 class Slots(Stage):
@@ -88,8 +97,10 @@ class Slots(Stage):
         self.source = _Source("simulated", policy, draw, self.backlog.append, self._tell_supervisor)
         self.source.owner = self
         self.source.seam = self.seam  # type: ignore[method-assign]
-        self.source.queue = SeamDeque(self.seam, lambda download_id: self.witness.arrived(download_id))
-        self.source.pending = SeamDict(self.seam)
+        self.source.slots.__class__ = _CoreSlots
+        self.source.slots.seam = self.seam  # type: ignore[attr-defined]
+        self.source.queue.ids = SeamDeque(self.seam, lambda download_id: self.witness.arrived(download_id))
+        self.source.queue.pending = SeamDict(self.seam)
         self.witness = Witness(self.source, self.ledger, self.clock)
         self.slots: dict[str, Slot] = {}
         """Those whose impl runs, by download id."""
@@ -158,7 +169,7 @@ class Slots(Stage):
             taken = yield from self._lead(slot)
         finally:
             self._led = False
-        if taken is not None and self.source.queue:
+        if taken is not None and self.source.queue.ids:
             yield from self._call_on_slots()
         return taken
 
@@ -188,7 +199,7 @@ class Slots(Stage):
             self._armed = False
 
     def _take(self, now: float, slot: Slot) -> Transfer | float:
-        taken = self.source.take(now, self.clock.time())
+        taken = self.source.attempts.take(now, self.clock.time())
         if isinstance(taken, Transfer):
             slot.in_hand = taken
             self.witness.took(taken)
@@ -199,13 +210,13 @@ class Slots(Stage):
         yield LOCK
         with self.held():
             now, on = self.clock.monotonic(), self.clock.time()
-            was_zombie = self.source.in_flight.get(transfer.download_id) is not transfer
-            slot.in_hand = following = self.source.turn(transfer, outcome, now, on)
+            was_zombie = self.source.attempts.in_flight.get(transfer.download_id) is not transfer
+            slot.in_hand = following = self.source.attempts.settle_and_take(transfer, outcome, now, on)
             if following is not None:
                 self.witness.settled(transfer, outcome, was_zombie)
                 self.witness.took(following)
             else:
-                slot.left = not self.source.settle(transfer, outcome, now, on)
+                slot.left = not self.source.attempts.settle(transfer, outcome, now, on)
                 self.witness.settled(transfer, outcome, was_zombie)
                 if not slot.left and not transfer.fenced:
                     self._take(now, slot)
@@ -215,7 +226,7 @@ class Slots(Stage):
             yield FREE
         if slot.in_hand is None:
             self._ring()
-        elif self.source.queue:
+        elif self.source.queue.ids:
             yield from self._call_on_slots()
         return slot.in_hand
 
@@ -248,7 +259,7 @@ class Slots(Stage):
             yield LOCK
             with self.held():
                 self._ring()
-                self.source.confirm(transfer, self.clock.monotonic())
+                self.source.attempts.confirm(transfer, self.clock.monotonic())
             yield FREE
         self.witness.called(transfer)
         self.slots[transfer.download_id] = slot
@@ -269,7 +280,7 @@ class Slots(Stage):
                 del self.slots[transfer.download_id]
             yield LOCK
             with self.held():
-                self.source.fell(transfer, self.clock.monotonic())
+                self.source.attempts.slot_died(transfer, self.clock.monotonic())
                 self.witness.fell(transfer)
         yield FREE
         self.letters.append(m.Ended(self, transfer, cause, slot, at))

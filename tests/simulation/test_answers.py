@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.simulator import Simulator
 
 from haulier._engine.core.gate import Gate
-from haulier._engine.core.queue import Line
+from haulier._engine.core.queue import Queue
 from haulier._engine.core.source import Source
 from haulier._engine.core.status import Outlook
 from haulier.policies import SourcePolicy
@@ -44,8 +44,8 @@ def test_what_is_told_comes_true() -> None:
         (Outlook, "next_start", property(lambda _outlook: None), "is not told when|no start was to come"),
         (Outlook, "next_start", property(lambda outlook: outlook._now), "is held back beyond its start"),
         (Outlook, "next_start", property(lambda outlook: outlook._now + 0.5), "about to start, and not now"),
-        (Line, "position", lambda _line, _id: 7, "'position': 7"),
-        (Line, "first", lambda line, _most: [*line.pending][1:], "about to start, and not now|does not hold"),
+        (Queue, "position", lambda _line, _id: 7, "'position': 7"),
+        (Queue, "first", lambda queue, _most: [*queue.pending][1:], "about to start, and not now|does not hold"),
         (Gate, "is_spaced", property(lambda _gate: False), r"was to start in 0.0 s: .*'delay'"),
     ],
 )
@@ -67,8 +67,8 @@ def later(source: Source) -> None:
         (later, "was to start in 0.0 s"),
         (lambda source: source.gate.suspend(1003.0), r"stats\(\) says"),
         (lambda source: setattr(source.gate, "paused", True), r"stats\(\) says"),
-        (lambda source: setattr(source, "limit", 2), r"stats\(\) says"),
-        (lambda source: source.pending.popitem(), r"stats\(\) says"),
+        (lambda source: setattr(source.slots, "limit", 2), r"stats\(\) says"),
+        (lambda source: source.queue.pending.popitem(), r"stats\(\) says"),
     ],
 )
 def test_a_source_that_changes_by_itself_is_found_out(harm: Callable[[Source], Any], complaint: str) -> None:

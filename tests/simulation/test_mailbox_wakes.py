@@ -42,7 +42,7 @@ def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(
     mailbox: Mailbox, slot: SourceActor, letters: deque[Any]
 ) -> None:
     source, leave = mailbox.source, mailbox.source.leave
-    source.live = 1
+    source.slots.live = 1
 
     def leave_and_be_overtaken(*args: Any) -> bool:
         left = leave(*args)
@@ -59,7 +59,7 @@ def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(
 def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox: Mailbox, slot: SourceActor) -> None:
     """Until then it had nothing to wait for but a ring: one alone may run."""
     source = mailbox.source
-    source.live = 2
+    source.slots.live = 2
     for download_id in ("first", "second", "third"):
         mailbox.put(ticket(download_id))
     throttled = mailbox.next_download(slot)
@@ -69,7 +69,7 @@ def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox
     mailbox._bell.armed = True  # the other slot has looked, and waits
     after = mailbox.report(probe, m.Succeeded(probe, "file.bin"), slot)
     assert isinstance(after, Transfer)
-    assert source.queue, "one more could start at the other slot"
+    assert source.queue.ids, "one more could start at the other slot"
     assert not mailbox._bell.armed, "and nobody wakes it"
 
 
@@ -79,7 +79,7 @@ def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox
 @pytest.fixture
 def breaks(mailbox: Mailbox) -> None:
     """Whoever has somebody hired dies of it. Two downloads wait."""
-    mailbox.source.live = 1
+    mailbox.source.slots.live = 1
     for download_id in ("first", "second", "third"):
         mailbox.put(ticket(download_id))
     mailbox.hiring = False
@@ -94,17 +94,17 @@ def breaks(mailbox: Mailbox) -> None:
 def test_what_a_slot_has_just_taken_is_in_its_hand_when_it_dies(mailbox: Mailbox, slot: SourceActor) -> None:
     with pytest.raises(MemoryError):
         mailbox.next_download(slot)
-    assert list(mailbox.source.in_flight.values()) == [slot.in_hand]
+    assert list(mailbox.source.attempts.in_flight.values()) == [slot.in_hand]
 
 
 @pytest.mark.usefixtures("breaks")
 def test_what_a_slot_goes_on_to_is_in_its_hand_when_it_dies(mailbox: Mailbox, slot: SourceActor) -> None:
-    first = mailbox.source.take(0.0, 0.0)
+    first = mailbox.source.attempts.take(0.0, 0.0)
     assert isinstance(first, Transfer)
     slot.in_hand = first
     with pytest.raises(MemoryError):
         mailbox.report(first, m.Succeeded(first, "file.bin"), slot)
-    assert list(mailbox.source.in_flight.values()) == [slot.in_hand]
+    assert list(mailbox.source.attempts.in_flight.values()) == [slot.in_hand]
     assert slot.in_hand is not first
 
 
@@ -127,7 +127,7 @@ def test_a_slot_that_dies_as_it_has_somebody_hired_keeps_nobody_from_being_hired
     mailbox.tell_supervisor = letters.append
     mailbox.slots.add(slot)
     assert mailbox.bury(m.Ended(mailbox, slot.in_hand, MemoryError(), slot))
-    mailbox.source.resting = False
+    mailbox.source.slots.resting = False
     letters.clear()
     mailbox.changed()
     assert list(letters) == [m.Hire(mailbox)]

@@ -55,17 +55,21 @@ def test_the_clock_moves_only_when_told_and_never_back() -> None:
 def test_the_simulated_put_takes_the_steps_of_the_cores_put() -> None:
     steps: list[str] = []
     real = Source("s", SourcePolicy(), min, lambda _: steps.append("store"), lambda _: None)
-    real.pending = SeamDict(lambda: steps.append("pending"))
-    real.queue = SeamDeque(lambda: None, lambda _: steps.append("queue"))
-    real.put(make_ticket("id", "s"))
+    real.queue.pending = SeamDict(lambda: steps.append("pending"))
+    real.queue.ids = SeamDeque(lambda: None, lambda _: steps.append("queue"))
+    real.queue.put(make_ticket("id", "s"))
     assert steps == ["pending", "store", "queue"]
 
     simulator = Simulator()
     call = simulator.dispatch()
     seen: list[tuple[bool, bool, bool]] = []
-    while not simulator.source.queue:
+    while not simulator.source.queue.ids:
         simulator.step(-1)
-        now = (call.download_id in simulator.source.pending, bool(simulator.known), bool(simulator.source.queue))
+        now = (
+            call.download_id in simulator.source.queue.pending,
+            bool(simulator.known),
+            bool(simulator.source.queue.ids),
+        )
         if not seen or seen[-1] != now:
             seen.append(now)
     assert seen == [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]
@@ -133,9 +137,9 @@ def test_idle_slots_leave_and_come_back() -> None:
     for download_id in first:
         simulator.end(download_id, path="x")
     simulator.settle_down()
-    assert simulator.source.live == 2
+    assert simulator.source.slots.live == 2
     simulator.pass_time(8.0)
-    assert simulator.source.live == 0
+    assert simulator.source.slots.live == 0
     assert running(simulator) == []
     assert dispatched(simulator, 1) == running(simulator)
     simulator.finish()
@@ -226,10 +230,10 @@ def test_a_zombie_takes_no_slot_and_its_late_report_changes_nothing() -> None:
     hung, after = dispatched(simulator, 2)
     simulator.pass_time(4.0)
     assert running(simulator) == [hung, after]
-    assert simulator.source.zombies == 1
+    assert simulator.source.slots.zombies == 1
     simulator.end(hung, path="late.bin")
     simulator.settle_down()
-    assert simulator.source.zombies == 0
+    assert simulator.source.slots.zombies == 0
     record = simulator.record(hung)
     assert record is not None
     assert (record["state"], record["error"], record["file_path"]) == ("Errored", "timed out after 4 s", None)
@@ -297,13 +301,13 @@ def test_a_full_queue_refuses() -> None:
 @pytest.mark.parametrize(
     ("policy", "harm", "complaint"),
     [
-        (SourcePolicy(), lambda source: setattr(source, "limit", 2), "run at once"),
+        (SourcePolicy(), lambda source: setattr(source.slots, "limit", 2), "run at once"),
         (SourcePolicy(delay=1.0), lambda source: source.gate.set_delay(0.5), "the delay is 1.0"),
-        (SourcePolicy(), lambda source: source.queue.reverse(), "which came first"),
-        (SourcePolicy(), lambda source: source.queue.pop(), "never end"),
-        (SourcePolicy(), lambda source: source.pending.clear(), "never end"),
-        (SourcePolicy(), lambda source: setattr(source, "zombies", -1), "zombies"),
-        (SourcePolicy(), lambda source: source._tell_store(object()), "no such message"),
+        (SourcePolicy(), lambda source: source.queue.ids.reverse(), "which came first"),
+        (SourcePolicy(), lambda source: source.queue.ids.pop(), "never end"),
+        (SourcePolicy(), lambda source: source.queue.pending.clear(), "never end"),
+        (SourcePolicy(), lambda source: setattr(source.slots, "zombies", -1), "zombies"),
+        (SourcePolicy(), lambda source: source.tell_store(object()), "no such message"),
     ],
 )
 def test_the_witness_speaks_up(policy: SourcePolicy, harm: Callable[[Source], Any], complaint: str) -> None:

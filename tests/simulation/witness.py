@@ -43,7 +43,7 @@ class Witness:
     """Sees every start, end and cancel of a simulated source; each method raises ``AssertionError`` for a wrong one."""
 
     def __init__(self, source: Source, ledger: Ledger, clock: VirtualClock) -> None:
-        self.limit = source.limit
+        self.limit = source.slots.limit
         self.delay = source.gate.delay
         self.policy: SourcePolicy = source.policy
         self.running: dict[str, Run] = {}
@@ -133,7 +133,7 @@ class Witness:
     def closed(self) -> None:
         """The engine takes nothing any more."""
         self.swept = True
-        self.books.closed(self._source.pending)
+        self.books.closed(self._source.queue.pending)
         self.answers.changed()
 
     def revived(self) -> None:
@@ -176,7 +176,7 @@ class Witness:
     def _see_order(self, download_id: str) -> None:
         if download_id in self._started:
             return
-        waiting = self._source.pending
+        waiting = self._source.queue.pending
         heads = [each for each in self._heads if each in waiting]
         assert not heads, f"{download_id} starts before {heads}, which went back to the head"
         ahead = self.arrivals[: self.arrivals.index(download_id)]
@@ -219,7 +219,7 @@ class Witness:
         elif isinstance(outcome, (Failed, Stopped)) or not goes_on:
             self.fates[download_id] = Phase.FAILED
         elif isinstance(outcome, (Again, PutBack)):
-            assert download_id in self._source.pending, f"{download_id} is to go on, and nobody keeps it"
+            assert download_id in self._source.queue.pending, f"{download_id} is to go on, and nobody keeps it"
             if isinstance(outcome, PutBack):
                 self._heads.add(download_id)
                 self.books.put_back(download_id)
@@ -229,13 +229,13 @@ class Witness:
     def due(self, download_id: str) -> None:
         """A back-off is over."""
         self.books.due(download_id)
-        if download_id in self._source.pending:
+        if download_id in self._source.queue.pending:
             self._heads.add(download_id)
 
     def given_up(self, transfer: Transfer) -> None:
         """The engine no longer waits for a run."""
         self.answers.changed()
-        self.books.gave_up(transfer.download_id, self._source.pending)
+        self.books.gave_up(transfer.download_id, self._source.queue.pending)
         run = self.running.get(transfer.download_id)
         if run is not None:
             run.is_zombie = True
@@ -253,7 +253,7 @@ class Witness:
 
     def fell(self, transfer: Transfer) -> None:
         """A slot dies with this in hand."""
-        if self._source.in_flight.get(transfer.download_id) is transfer:
+        if self._source.attempts.in_flight.get(transfer.download_id) is transfer:
             self._last_end = self._now()
             self.answers.changed()
 
@@ -264,7 +264,7 @@ class Witness:
         if transfer is not None and transfer.given_up:
             self.books.zombie_returned()
         else:
-            self.books.crashed(at, self._source.pending)
+            self.books.crashed(at, self._source.queue.pending)
         if transfer is not None and not was_zombie:
             self.books.let_go(transfer.download_id)
             self.fates.setdefault(transfer.download_id, Phase.FAILED)
@@ -288,8 +288,8 @@ class Witness:
     def look(self) -> None:
         """After each step: nothing came too late, and the source can count."""
         assert self._ledger.dead_letters == [], f"messages came too late: {self._ledger.dead_letters}"
-        assert self._source.live >= 0, f"{self._source.live} slots"
-        assert self._source.zombies >= 0, f"{self._source.zombies} zombies"
+        assert self._source.slots.live >= 0, f"{self._source.slots.live} slots"
+        assert self._source.slots.zombies >= 0, f"{self._source.slots.zombies} zombies"
         self.answers.look()
 
     def look_at_records(self) -> None:
@@ -323,15 +323,23 @@ class Witness:
         if self._unburied:
             return  # nobody has heard of that death yet: the source still counts on the slot
         source, now = self._source, self._now()
-        waiting = [each for each in source.queue if each in source.pending]
-        closed = source.refusal is not None or source.resting or now < max(source.gate.opens_at(), self.no_thread_until)
-        full = len(source.in_flight) >= source.gate.limit(source.limit)
+        waiting = [each for each in source.queue.ids if each in source.queue.pending]
+        closed = (
+            source.refusal is not None
+            or source.slots.resting
+            or now < max(source.gate.opens_at(), self.no_thread_until)
+        )
+        full = len(source.attempts.in_flight) >= source.gate.limit(source.slots.limit)
         self.answers.look_at_rest()
         self._see_counts()
         assert not waiting or closed or full, f"{waiting} could start, and nobody takes them: a lost wake-up"
         in_flight = {each for each, run in self.running.items() if not run.is_zombie}
-        assert in_flight == set(source.in_flight), f"{in_flight} run, and the source has {set(source.in_flight)}"
-        assert source.zombies == len(self.running) - len(in_flight), f"the source counts {source.zombies} zombies"
+        assert in_flight == set(source.attempts.in_flight), (
+            f"{in_flight} run, and the source has {set(source.attempts.in_flight)}"
+        )
+        assert source.slots.zombies == len(self.running) - len(in_flight), (
+            f"the source counts {source.slots.zombies} zombies"
+        )
 
     def _see_counts(self) -> None:
         """Whether stats() counts the ends."""

@@ -172,7 +172,10 @@ class Play:
     def lose(self, slot: Slot) -> None:
         """A slot dies, with what it has in hand."""
         self.crashes += 1
-        if slot.in_hand is not None and self.simulator.source.in_flight.get(slot.in_hand.download_id) is slot.in_hand:
+        if (
+            slot.in_hand is not None
+            and self.simulator.source.attempts.in_flight.get(slot.in_hand.download_id) is slot.in_hand
+        ):
             self.lost.add(slot.in_hand.download_id)
 
     # ---- the end -----------------------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ class DownloadEngine(RecordKeeper):
             if mailbox is None or phase not in WAITING_PHASES:
                 break
             with mailbox.lock:
-                if download_id in mailbox.source.pending:
+                if download_id in mailbox.source.queue.pending:
                     return explanation_of(download_id, phase, mailbox.source, monotonic(), time())
             # It has gone on since its record was read.
         return explanation_of(download_id, phase, None, monotonic(), time())

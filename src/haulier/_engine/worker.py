@@ -84,7 +84,7 @@ class BackgroundDownloadWorker:
         source = mailbox.source
         if mailbox.is_kept:
             mailbox.put_kept((ticket,), (text_of_ticket(ticket, _name_of(mailbox, impl_callable)),))
-        elif source.in_flight or source.pending or not self._may_hand_over or not mailbox.is_idle:
+        elif source.attempts.in_flight or source.queue.pending or not self._may_hand_over or not mailbox.is_idle:
             mailbox.put(ticket)
         else:
             mailbox.put_and_wait(ticket)

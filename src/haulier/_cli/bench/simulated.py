@@ -19,6 +19,7 @@ from haulier._engine import messages as m
 from haulier._engine.core.agenda import Agenda
 from haulier._engine.core.outcome import Outcome, judge
 from haulier._engine.core.source import Source
+from haulier._engine.ticket import make_ticket
 from haulier.errors import SourceCrashed
 from haulier.records import Phase
 from haulier.transfer import Transfer
@@ -90,7 +91,7 @@ class _Simulation:
 
     def _arrive(self, download_id: str, job: Job) -> None:
         slots = self._sources[job.source]
-        slots.source.put((download_id, job.source, job, "", "", job.source, None, None, None, self.now))
+        slots.source.queue.put(make_ticket(download_id, job.source, job, username=job.source, queued_at=self.now))
         self.note("queued", source=job.source, id=download_id, began=self.now)
         slots.work()
 
@@ -110,17 +111,17 @@ class _Slots:
         policy = replace(policy, delay=_whole(policy.delay))
         self.source = Source(name, policy, draw, self._tell_store, self._tell_supervisor)
         self.source.note = simulation.note
-        simulation.note("rules", source=name, limit=self.source.limit, **self.source.gate.rules())
+        simulation.note("rules", source=name, limit=self.source.slots.limit, **self.source.gate.rules())
 
     def work(self) -> None:
         """Hire whoever is needed, and start whatever may start."""
         source, now = self.source, self._simulation.now
         while True:
-            while source.reserve():
+            while source.reserve_slot():
                 self._idle += 1
             if not self._idle:
                 return
-            taken = source.take(now, now)
+            taken = source.attempts.take(now, now)
             if isinstance(taken, Transfer):
                 self._idle -= 1
                 self._start(taken)
@@ -137,7 +138,7 @@ class _Slots:
     def _start(self, transfer: Transfer) -> None:
         simulation, taken = self._simulation, transfer.started_at
         if transfer.claimed:
-            self.source.confirm(transfer, simulation.now)
+            self.source.attempts.confirm(transfer, simulation.now)
         about = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
         simulation.note("start", **about, taken=taken, stamped=transfer.started_at)
         attempt = transfer.target_id.attempts[transfer.attempt - 1]
@@ -148,15 +149,15 @@ class _Slots:
         self._simulation.note("returned", source=transfer.source, id=transfer.download_id)
         if ending == "crash":
             self._simulation.note("fell", source=transfer.source, id=transfer.download_id)
-            source.fell(transfer, now)
+            source.attempts.slot_died(transfer, now)
             source.crashed(transfer, SourceCrashed("as the scenario has it"), now, now)
         else:
             outcome = self._judged(transfer, ending)
-            following = source.turn(transfer, outcome, now, now)
+            following = source.attempts.settle_and_take(transfer, outcome, now, now)
             if following is not None:
                 self._start(following)
             else:
-                source.settle(transfer, outcome, now, now)
+                source.attempts.settle(transfer, outcome, now, now)
                 self._idle += 1
         self.work()
 
@@ -184,10 +185,10 @@ class _Slots:
             self._simulation.later(message.at, partial(self._wake, message))
 
     def _retry(self, retry: m.Retry) -> None:
-        self.source.retry_due(retry.download_id, retry.at)
+        self.source.queue.retry_due(retry.download_id, retry.at)
         self.work()
 
     def _wake(self, wake: m.Wake) -> None:
-        if wake.restart and wake.at >= self.source.resting_until:
-            self.source.resting = False
+        if wake.restart:
+            self.source.slots.end_rest(wake.at)
         self.work()

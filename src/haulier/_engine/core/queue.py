@@ -1,4 +1,4 @@
-"""The line at a source: what waits, and in which order it starts.
+"""The queue of a source: what waits, and in which order it starts.
 
 ``put`` is called by any thread without a lock: each of its steps is one atomic operation on a dict or a deque, and
 their order is what makes the races harmless. Everything else happens under the source's one lock.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from haulier._engine import messages as m
 from haulier._engine.ticket import ID, QUEUED_AT, Ticket, dispatch_time
 
-__all__ = ["Line", "Tried"]
+__all__ = ["Queue", "Tried"]
 
 
 class Tried(NamedTuple):
@@ -29,12 +29,12 @@ class Tried(NamedTuple):
     """Whether it is yet to come into the queue."""
 
 
-class Line:
-    """The downloads that wait at the source ``name``, for their turn or for their next attempt."""
+class Queue:
+    """The downloads that wait at the source ``name``, for their first attempt or for another one."""
 
     def __init__(self, name: str, tell_store: Callable[[Any], None]) -> None:
         self.name = name
-        self.queue: deque[str] = deque()
+        self.ids: deque[str] = deque()
         """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
         self.pending: dict[str, Ticket] = {}
         """Whoever pops a download from here has it, and nobody else."""
@@ -53,33 +53,33 @@ class Line:
         download_id = ticket[ID]
         self.pending[download_id] = ticket
         self._tell_store(ticket)
-        self.queue.append(download_id)
+        self.ids.append(download_id)
 
     def announce(self, tickets: Collection[Ticket]) -> None:
-        """The first step of ``put`` for downloads that are to be on disk before they are in the queue."""
+        """Make downloads pending that must be on disk before they may start; ``enqueue`` or ``renounce`` follows."""
         self._announced.update(ticket[ID] for ticket in tickets)
         self.pending.update((ticket[ID], ticket) for ticket in tickets)
 
     def enqueue(self, tickets: Collection[Ticket]) -> None:
-        """The last one."""
-        self.queue.extend(ticket[ID] for ticket in tickets)
+        """Append announced downloads to the queue: they may start now."""
+        self.ids.extend(ticket[ID] for ticket in tickets)
         self._announced.difference_update(ticket[ID] for ticket in tickets)
 
     def renounce(self, tickets: Collection[Ticket]) -> list[str]:
-        """Undo ``announce`` and ``enqueue``; which of them were still here."""
+        """Undo ``announce`` and ``enqueue``. Returns the ids of those that were still here."""
         renounced = [ticket[ID] for ticket in tickets if self.pending.pop(ticket[ID], None) is not None]
         self._announced.difference_update(ticket[ID] for ticket in tickets)
         return renounced
 
     def take_back(self, download_id: str) -> bool:
-        """Undo a ``put`` that came too late; False where the download is already somebody's."""
+        """Undo a ``put`` that came too late; False where the download was taken, withdrawn or failed meanwhile."""
         if self.pending.pop(download_id, None) is None:
             return False
         self._tell_store(m.Forget(self.name, download_id))
         return True
 
     def withdraw(self, download_id: str) -> bool:
-        """Take a download out of the line; False where it does not wait."""
+        """Take a download out of the queue; False where it does not wait."""
         if self.pending.pop(download_id, None) is None:
             return False
         self.tried.pop(download_id, None)
@@ -87,7 +87,7 @@ class Line:
         return True
 
     def withdraw_all(self) -> list[str]:
-        """Take everything out; what it was."""
+        """Take every download out. Returns their ids."""
         waiting = [*self._emptied(), *self.tried]
         self.tried.clear()
         return [download_id for download_id in waiting if self.pending.pop(download_id, None) is not None]
@@ -99,22 +99,22 @@ class Line:
 
     def _compact(self) -> None:
         """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
-        if len(self.queue) > 2 * len(self.pending) + 64:
+        if len(self.ids) > 2 * len(self.pending) + 64:
             kept = [download_id for download_id in self._emptied() if download_id in self.pending]
-            self.queue.extendleft(reversed(kept))
+            self.ids.extendleft(reversed(kept))
 
     def _emptied(self) -> Iterator[str]:
         """Take out what is in the queue now. A signal handler may come in between, and take some of it itself."""
-        for _ in range(len(self.queue)):
-            if self.queue:
-                yield self.queue.popleft()
+        for _ in range(len(self.ids)):
+            if self.ids:
+                yield self.ids.popleft()
 
     def first(self, most: int) -> Iterator[str]:
-        """The first ``most`` that wait in the queue; without the lock, as of no exact moment."""
+        """The first ``most`` downloads in the queue. Needs no lock, and then is a snapshot of no exact moment."""
         place = 0
         while most > 0:
             try:
-                download_id = self.queue[place]
+                download_id = self.ids[place]
             except IndexError:
                 return  # the end, or taken meanwhile
             if download_id in self.pending:
@@ -122,9 +122,22 @@ class Line:
                 most -= 1
             place += 1
 
+    def oldest(self, count: int) -> list[str] | None:
+        """The ``count`` downloads that have waited longest; None where fewer may be dropped.
+
+        The head of the queue goes first, then what backs off. Announced downloads are left to their dispatch.
+        """
+        oldest = list(self.first(count))
+        if len(oldest) < count:
+            backing_off = (self.pending.get(each) for each in self.tried if self.backs_off(each))
+            oldest += [
+                each[ID] for each in sorted((each for each in backing_off if each is not None), key=dispatch_time)
+            ]
+        return oldest[:count] if len(oldest) >= count else None
+
     def position(self, download_id: str) -> int | None:
         """How many wait in the queue before a download; None where it is not there. Takes as long as the queue is."""
-        ids = list(self.queue)
+        ids = list(self.ids)
         if download_id not in self.pending or download_id not in ids:
             return None
         return sum(map(self.pending.__contains__, ids[: ids.index(download_id)]))
@@ -137,28 +150,28 @@ class Line:
         tried = self.tried.get(download_id)
         if download_id in self.pending and tried is not None and tried.backs_off and tried.due_at <= at:
             self.tried[download_id] = tried._replace(backs_off=False)
-            self.queue.appendleft(download_id)
+            self.ids.appendleft(download_id)
 
     def put_back(self, ticket: Ticket) -> None:
         """Queue a download before all others, but for those put back with it that were dispatched before it."""
         ahead: list[str] = []
-        while len(ahead) < len(self.queue) and (other := self.queue[len(ahead)]) in self.tried:
+        while len(ahead) < len(self.ids) and (other := self.ids[len(ahead)]) in self.tried:
             ahead.append(other)
         # Before the first of them that was dispatched after it.
         others = (self.pending.get(each) for each in ahead)
         since = ticket[QUEUED_AT]
         later = (place for place, other in enumerate(others) if other is not None and other[QUEUED_AT] > since)
-        self.queue.insert(next(later, len(ahead)), ticket[ID])
+        self.ids.insert(next(later, len(ahead)), ticket[ID])
 
-    def find_stranded(self, download_ids: Iterable[str]) -> None:
-        """Somebody was torn in the middle of a step: queue those that are pending, and nowhere in the queue.
+    def requeue_stranded(self, download_ids: Iterable[str]) -> None:
+        """Queue those of ``download_ids`` that are pending but in no queue, after an interrupted step.
 
-        One that is just being put may so come into the queue twice, and starts once all the same. One that is to be on
-        disk first may be refused yet: it is its dispatch that queues it.
+        A download that another thread is just putting may get into the queue twice; it starts once all the same. An
+        announced download is left to its dispatch, which may still refuse it.
         """
         for download_id in [each for each in self.tried if each not in self.pending]:
             del self.tried[download_id]
-        queued = {*self.queue, *self._announced}
+        queued = {*self.ids, *self._announced}
         found = (self.pending.get(each) for each in download_ids if each not in queued and not self.backs_off(each))
         stranded = deque(sorted((each for each in found if each is not None), key=dispatch_time))
         if not stranded:
@@ -169,7 +182,7 @@ class Line:
             while other is not None and stranded and dispatch_time(other) > dispatch_time(stranded[0]):
                 line.append(stranded.popleft()[ID])
             line.append(download_id)
-        self.queue.extendleft(reversed([*line, *(each[ID] for each in stranded)]))
+        self.ids.extendleft(reversed([*line, *(each[ID] for each in stranded)]))
 
     def backs_off(self, download_id: str) -> bool:
         """Whether a download waits for the end of its back-off."""

@@ -1,30 +1,40 @@
-"""One source, whole: who serves it, and what becomes of it when something goes wrong.
+"""One source, whole: its parts, and what becomes of it when something goes wrong.
 
-The shell calls every method under the source's one lock, but for ``put``.
+The parts are ``queue`` (what waits), ``gate`` (when the next may start), ``slots`` (how many may run) and ``attempts``
+(what runs). The shell calls every method under the source's one lock, but for ``queue.put``.
+
+A step tells the store and the supervisor through two callables, in its middle, instead of returning a list of effects.
+The order of the two matters for what an interrupted step leaves behind, and a list per download would cost more than
+the message itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import Any
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import PutBack, text_of
+from haulier._engine.core import timeouts
+from haulier._engine.core.attempts import Attempts
+from haulier._engine.core.gate import Gate
+from haulier._engine.core.outcome import text_of
+from haulier._engine.core.queue import Queue
 from haulier._engine.core.refusal import Refusal
-from haulier._engine.core.restarts import GiveUp, Restarts
-from haulier._engine.core.runs import Runs, progress_of
+from haulier._engine.core.slots import Slots
 from haulier._engine.ticket import ID
+from haulier.errors import HaulierError, QueueFull
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
 __all__ = ["Source"]
 
 
-class Source(Runs):
-    """The rules of one source: its line, its runs, its slots.
+class Source:
+    """The rules of one source.
 
-    ``tell_store`` and ``tell_supervisor`` send messages that name it by ``owner``.
+    ``draw(low, high)`` gives a factor for the jitter. ``tell_store`` and ``tell_supervisor`` send a message. Messages
+    to the supervisor name the source by ``owner``.
     """
 
     def __init__(
@@ -35,196 +45,228 @@ class Source(Runs):
         tell_store: Callable[[Any], None],
         tell_supervisor: Callable[[Any], None],
     ) -> None:
-        super().__init__(name, policy, draw, tell_store, tell_supervisor)
-        self.restarts = Restarts(policy.restart)
-        self.live = 0
-        """Slots that are hired: source actors that live or are about to."""
-        self.resting_until = -inf
-        self.resting = False
-        """A crashed source waits before it is started again."""
-        self._woken_at = inf
-        """The last moment for which the supervisor was told to wake it."""
+        self.name = name
+        self.owner: Any = self
+        self.policy = policy
+        self.tell_store = tell_store
+        self.tell_supervisor = tell_supervisor
+        self.refusal: Refusal | None = None
+        """Why the source takes no downloads at all; None while it takes them."""
+        self.is_durable = False
+        """Whether what waits here survives the process."""
+        self.note: Callable[..., None] | None = None
+        """Writes one line of the trace; None where nothing is traced."""
+        self.queue = Queue(name, tell_store)
+        self.gate = Gate(policy, draw)
+        self.slots = Slots(policy)
+        self.attempts = Attempts(self)
+        self.attempts.are_guarded = timeouts.is_guarded(policy)
 
     def apply(self, policy: SourcePolicy) -> None:
         """Take over another policy, at once."""
-        super().apply(policy)
-        self.restarts.policy = policy.restart
+        self.policy = policy
+        self.attempts.are_guarded = timeouts.is_guarded(policy)
+        self.gate.apply(policy)
+        self.slots.apply(policy)
+
+    def trace(self, event: str, download_id: str, **more: float) -> None:
+        """Write a line of the trace about a download, where there is a trace."""
+        if self.note is not None:
+            self.note(event, source=self.name, id=download_id, **more)
+
+    # ---- what waits --------------------------------------------------------------------------------------------------
+
+    def make_room(self, count: int, on: float) -> HaulierError | None:
+        """Make room in the queue for ``count`` more downloads; or the exception to raise where there is none.
+
+        With ``on_full='drop_oldest'`` the downloads that have waited longest fail with ``QueueFull``.
+        """
+        if self.refusal is not None:
+            return self.refusal.error(self.name)
+        most, waiting = self.policy.max_queued, len(self.queue.pending)
+        if most is None or waiting + count <= most:
+            return None
+        full = QueueFull(
+            f"the queue of source {self.name!r} is full: {waiting} downloads wait, max_queued is {most}; "
+            "wait for some to end, or raise max_queued"
+        )
+        if self.policy.on_full == "raise":
+            return full
+        dropped = self.queue.oldest(waiting + count - most) if count <= most else None
+        if dropped is None:
+            return full
+        for download_id in dropped:
+            self.queue.withdraw(download_id)
+            self._fail_waiting(download_id, "dropped: the queue was full, and it had waited longest", "QueueFull", on)
+        return None
+
+    def sweep(self, error: str, error_type: str, on: float) -> None:
+        """Fail every download that waits."""
+        for download_id in self.queue.withdraw_all():
+            self._fail_waiting(download_id, error, error_type, on)
+
+    def _fail_waiting(self, download_id: str, error: str, error_type: str, on: float) -> None:
+        """Tell the store that a download which was just withdrawn has failed. ``on``: UTC seconds."""
+        self.trace("withdrawn", download_id)
+        patch = {"error": error, "error_type": error_type}
+        self.tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
+
+    def cancel(self, download_id: str, on: float) -> bool:
+        """Cancel a download that waits (it never starts) or runs (its result no longer counts)."""
+        if self.queue.withdraw(download_id):
+            self.trace("withdrawn", download_id)
+            self.tell_store(m.Moved("cancel", self.name, download_id, None, None, on))
+            return True
+        return self.attempts.cancel(download_id, on)
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
-
-    def fell(self, transfer: Transfer, now: float) -> None:
-        """A slot dies with ``transfer`` in hand: delays count from now, whenever the supervisor comes to bury it."""
-        if self.in_flight.get(transfer.ticket[ID]) is transfer:
-            self.confirm(transfer, now)
-            self.gate.ended(now)
 
     def crashed(
         self, transfer: Transfer | None, cause: BaseException, now: float, on: float, at: float | None = None
     ) -> None:
-        """A slot died ``at`` (None: now), with ``transfer`` in hand, of which ``fell`` has been told, or none."""
-        reason = f"worker crash: {text_of(cause)}"
-        patch = {"error": reason, "error_type": type(cause).__name__}
+        """Bury a slot that died ``at`` (None: now) of ``cause``, with ``transfer`` in hand or with none.
+
+        ``attempts.slot_died`` was called for the transfer before.
+        """
+        reason, error_type = f"worker crash: {text_of(cause)}", type(cause).__name__
         if transfer is not None and transfer.given_up:
-            self.zombies -= 1  # its slot was counted off then
+            self.slots.bury_zombie()
             return
-        if transfer is not None and self.in_flight.get(transfer.ticket[ID]) is transfer:
-            del self.in_flight[transfer.ticket[ID]]
-            if transfer.fenced:
-                self._note_end(now, on)
-            else:
-                transfer.fenced = transfer.cancelled = True
-                self._tell_store(m.Moved("fail", self.name, transfer.ticket[ID], transfer, patch, on))
-        self.live -= 1
+        if transfer is not None:
+            self.attempts.fail_crashed(transfer, reason, error_type, now, on)
+        self.slots.count_off()
         if self.refusal is not None:
             return
         if self.policy.on_crash == "error_queued":
-            self.sweep(reason, type(cause).__name__, on)
-        verdict = self.restarts.crashed(now if at is None else at, cause)
-        if isinstance(verdict, GiveUp):
-            self.go_down(verdict.reason, on)
+            self.sweep(reason, error_type, on)
+        too_many = self.slots.rest(now if at is None else at, cause)
+        if too_many is not None:
+            self.go_down(too_many.reason, on)
         else:
-            self.resting, self.resting_until = True, max(self.resting_until, verdict.at)
-            # Not at ``verdict.at``: where an earlier rest was longer, and is over, nobody else would end this one.
-            self._tell_supervisor(m.Wake(self.owner, self.resting_until, restart=True))
-
-    def sweep(self, error: str, error_type: str, on: float) -> None:
-        """Fail everything that waits."""
-        for download_id in self.withdraw_all():
-            self._trace("withdrawn", download_id)
-            patch = {"error": error, "error_type": error_type}
-            self._tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
+            # Until the longest rest so far: if an earlier one was longer, nobody else would end this one.
+            self.tell_supervisor(m.Wake(self.owner, self.slots.resting_until, restart=True))
 
     def go_down(self, reason: str, on: float) -> None:
-        """Take nothing any more until ``revive``."""
+        """Take no downloads until ``revive``, and fail those that wait."""
         self.refusal = Refusal("down", reason)
         self.sweep(f"source down: {reason}", "SourceDown", on)
-
-    def close(self, on: float) -> None:
-        """The engine closes: what waits is failed, or kept for the next start; what runs is asked to stop."""
-        self.refusal = Refusal("closed", "the engine is closed")
-        if self.keeps:
-            for download_id in self.pending.copy():
-                self._trace("kept", download_id)
-        else:
-            self.sweep("engine closed", "EngineClosed", on)
-        for transfer in self.in_flight.values():
-            transfer.cancelled = True
 
     def revive(self) -> None:
         """Take downloads again after having been down."""
         if self.refusal is not None and self.refusal.kind == "down":
             self.refusal = None
-            self.resting, self.resting_until = False, -inf
-            self.restarts.forget()
+            self.slots.forget_crashes()
+
+    def close(self, on: float) -> None:
+        """Close with the engine: what waits fails, or is kept for the next start; what runs is asked to stop."""
+        self.refusal = Refusal("closed", "the engine is closed")
+        if self.is_durable:
+            for download_id in self.queue.pending.copy():
+                self.trace("kept", download_id)
+        else:
+            self.sweep("engine closed", "EngineClosed", on)
+        for transfer in self.attempts.in_flight.values():
+            transfer.cancelled = True
+
+    @property
+    def keeps_queue(self) -> bool:
+        """Whether the engine is closed, and what has not ended goes on when an engine is made on the same store."""
+        return self.is_durable and self.refusal is not None and self.refusal.kind == "closed"
+
+    @property
+    def resumes_interrupted(self) -> bool:
+        """Whether also the runs that are asked to stop now are queued again at the next start."""
+        return self.keeps_queue and self.policy.resume_interrupted
 
     def overdue(self, transfer: Transfer, now: float) -> str | float | None:
-        """Whether an attempt took too long: the reason, or when to look again, or None when it is over."""
-        if self.in_flight.get(transfer.ticket[ID]) is not transfer:
+        """Whether an attempt took too long: the reason, or when to look again, or None when it has ended."""
+        if self.attempts.in_flight.get(transfer.ticket[ID]) is not transfer:
             return None
-        if transfer.deadline is not None and now >= transfer.deadline:
-            return f"timed out after {transfer.deadline - transfer.started_at:g} s"
-        stall = self.policy.stall_timeout  # not for what is all here: a check, or a conversion, moves no bytes
-        moved = progress_of(transfer)
-        if moved != transfer.moved:
-            transfer.moved, transfer.moved_at = moved, now
-        elif stall is not None and moved[1] != 100.0 and now - transfer.moved_at >= stall:
-            return f"stalled: no progress for {stall:g} s"
-        return self._look_at(transfer, now)
+        return timeouts.overdue(transfer, self.policy, now)
 
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:
-        """Give up on a run that is in flight: its record fails, its late report is fenced, its thread is a zombie."""
-        transfer.given_up = True  # first: whoever is torn in here leaves what ``put_right`` lets go of
-        del self.in_flight[transfer.ticket[ID]]
-        self._trace("gave_up", transfer.ticket[ID], stamped=now)
-        self.confirm(transfer, now)
-        self.gate.ended(now)
-        self.zombies += 1
-        self.live -= 1
-        if transfer.fenced:
-            self._note_end(now, on)
-        else:
-            transfer.fenced = transfer.cancelled = True
-            if self._resumes:
-                self._keep(transfer, PutBack(0.0), now, on)
-            else:
-                patch = {"error": reason, "error_type": error_type}
-                self._tell_store(m.Moved("fail", self.name, transfer.ticket[ID], transfer, patch, on))
-        if self.refusal is None and self.zombies > self.policy.max_zombies:
-            self.go_down(f"{self.zombies} hung impls, more than max_zombies allows", on)
+        """Give up on a run: its record fails, its thread is a zombie. Too many zombies bring the source down."""
+        self.attempts.give_up(transfer, reason, error_type, now, on)
+        zombies = self.slots.zombies
+        if self.refusal is None and zombies > self.policy.max_zombies:
+            self.go_down(f"{zombies} hung impls, more than max_zombies allows", on)
 
-    def put_right(
+    def repair(
         self, unfinished: Collection[str], in_hand: Collection[Transfer], live: int, zombies: int, now: float, on: float
     ) -> list[str]:
-        """Somebody was torn in the middle of a step: go by what is, whatever was counted.
+        """Correct the counts and the queue after an interrupted step, from what can be seen.
 
         ``unfinished``: what the store says has not ended. ``in_hand``: what the slots have; so many of them are
-        ``live``, so many are ``zombies``. What is in flight and in nobody's hand, or given up on, is let go of.
+        ``live``, so many are ``zombies``. An attempt that no slot has in hand, or that was given up on, is let go of.
 
-        Which of ``unfinished`` nobody has.
+        Returns the ids among ``unfinished`` that neither wait nor run.
         """
-        for transfer in [each for each in self.in_flight.values() if each.given_up or each not in in_hand]:
-            self.fell(transfer, now)
-            del self.in_flight[transfer.ticket[ID]]
-            if transfer.fenced:
-                self._note_end(now, on)
-            transfer.fenced = transfer.cancelled = True
-        self.gate.claims = sum(each.claimed for each in self.in_flight.values())
-        self.live, self.zombies = live, zombies
-        self.find_stranded(unfinished)
+        in_flight = self.attempts.in_flight
+        for transfer in [each for each in in_flight.values() if each.given_up or each not in in_hand]:
+            self.attempts.forget(transfer, now, on)
+        self.gate.claims = sum(each.claimed for each in in_flight.values())
+        self.slots.live, self.slots.zombies = live, zombies
+        self.queue.requeue_stranded(unfinished)
         self.remind(now)
-        return self.lost(unfinished)
+        return self.missing(unfinished)
 
     def remind(self, now: float) -> None:
-        """Tell the supervisor once more of all that it has to see to: it may have lost something."""
-        if self.resting:
-            self._tell_supervisor(m.Wake(self.owner, self.resting_until, restart=True))
-        for download_id, tried in self.tried.items():
+        """Tell the supervisor again of everything that is due later: it may have lost something."""
+        if self.slots.resting:
+            self.tell_supervisor(m.Wake(self.owner, self.slots.resting_until, restart=True))
+        for download_id, tried in self.queue.tried.items():
             if tried.backs_off:
-                self._tell_supervisor(m.Retry(self.owner, download_id, tried.due_at))
-        if self._guarded:
-            for transfer in self.in_flight.values():
-                self._tell_supervisor(m.Guard(self.owner, transfer, self._look_at(transfer, now)))
+                self.tell_supervisor(m.Retry(self.owner, download_id, tried.due_at))
+        if self.attempts.are_guarded:
+            for transfer in self.attempts.in_flight.values():
+                self.attempts.guard(transfer, now)
 
-    # ---- slots -------------------------------------------------------------------------------------------------------
+    def missing(self, download_ids: Iterable[str]) -> list[str]:
+        """Which of ``download_ids`` neither wait nor run here."""
+        return [each for each in download_ids if each not in self.queue.pending and each not in self.attempts.in_flight]
 
-    def reserve(self) -> bool:
-        """Count one more slot, if there is work for one more; the caller then has it hired."""
+    # ---- hiring ------------------------------------------------------------------------------------------------------
+
+    def reserve_slot(self) -> bool:
+        """Count one more slot if there is work for one more; the caller then has it hired."""
         lacks = self.lacks_slots
-        self.live += lacks
+        if lacks:
+            self.slots.count_on()
         return lacks
 
     @property
     def lacks_slots(self) -> bool:
-        """Whether somebody is to be hired: there is work for one more slot, and the source does not rest."""
-        return not self.resting and self._has_work
+        """Whether the source should hire: there is work for one more slot, and the source does not rest."""
+        return not self.slots.resting and self._has_work
 
     @property
     def _has_work(self) -> bool:
         """Whether there is work for one more slot than there are."""
         if self.refusal is not None or self.gate.is_closed:
             return False
-        return self.live < self.limit and self.live < len(self.in_flight) + len(self.queue)
+        return self.slots.has_place_for(len(self.attempts.in_flight) + len(self.queue.ids))
 
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
-        """Whether a slot that found nothing to do until ``opens_at`` may go; it is counted off then.
+        """Whether a slot that found nothing to start until ``opens_at`` may leave; then it is counted off.
 
-        While the source rests after the crash of another one, nobody would be hired in its place: it stays where there
-        is work to come.
+        While the source rests after a crash, nobody would be hired in its place: it stays if work is to come.
         """
-        self.live -= 1
-        if self.refusal is not None or self.live >= self.limit:
+        slots = self.slots
+        slots.count_off()
+        if self.refusal is not None or slots.live >= slots.limit:
             return True
-        if self.queue and now + patience_s < opens_at < inf and not self.resting:
-            if opens_at != self._woken_at:
-                self._tell_supervisor(m.Wake(self.owner, opens_at))  # somebody will be hired when the gate opens
-                self._woken_at = opens_at
+        if self.queue.ids and now + patience_s < opens_at < inf and not slots.resting:
+            if opens_at != slots.woken_at:
+                self.tell_supervisor(m.Wake(self.owner, opens_at))  # a slot is hired when the gate opens
+                slots.woken_at = opens_at
             return True
-        # Counted off first and looked for work after: ``put`` does it the other way round, so one of the two sees.
+        # First count off, then look for work: ``queue.put`` does it the other way round, so one of the two sees.
         stays = self._has_work
-        self.live += stays
+        if stays:
+            slots.count_on()
         return not stays
 
     @property
     def is_overstaffed(self) -> bool:
         """Whether a slot that is free is one too many."""
-        return self.refusal is not None or self.live > self.limit
+        return self.refusal is not None or self.slots.is_overstaffed

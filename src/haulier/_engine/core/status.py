@@ -68,26 +68,26 @@ class Outlook:
     def __init__(self, source: Source, now: float) -> None:
         self._source, self._now = source, now
         self._closed_by = source.gate.closed_by(now)
-        self._places = source.gate.limit(source.limit) - len(source.in_flight)
+        self._places = source.gate.limit(source.slots.limit) - len(source.attempts.in_flight)
         """Slots that the next ones may have, hired or not."""
 
     @cached_property
     def _next_up(self) -> dict[str, int]:
         """The places in the queue of as many as there are slots for."""
         source, found = self._source, dict[str, int]()
-        for download_id in source.first(self._places):
+        for download_id in source.queue.first(self._places):
             found[download_id] = len(found)
         return found
 
     @property
     def _served(self) -> float:
         """How many of them a slot would take now: while the source rests nobody is hired."""
-        return self._source.live - len(self._source.in_flight) if self._source.resting else inf
+        return self._source.slots.live - len(self._source.attempts.in_flight) if self._source.slots.resting else inf
 
     def reason(self, download_id: str) -> str | None:
         """What keeps a waiting download from starting now: see ``Explanation``."""
         source = self._source
-        refusal, tried = source.refusal, source.tried.get(download_id)
+        refusal, tried = source.refusal, source.queue.tried.get(download_id)
         if refusal is not None:
             return refusal.kind
         if tried is not None and tried.backs_off:
@@ -109,7 +109,7 @@ class Outlook:
         if source.refusal is not None or self._places <= 0 or opens_at == inf:
             return None
         if self._served <= 0:
-            opens_at = max(opens_at, source.resting_until)
+            opens_at = max(opens_at, source.slots.resting_until)
         return max(opens_at, self._now)
 
     def start_of(self, download_id: str, position: int | None) -> float | None:
@@ -120,9 +120,11 @@ class Outlook:
         source, at = self._source, self.next_start
         if at is None:
             return None
-        due = {each: tried.due_at for each, tried in source.tried.copy().items() if tried.backs_off}
+        due = {each: tried.due_at for each, tried in source.queue.tried.copy().items() if tried.backs_off}
         if (own := due.pop(download_id, None)) is not None:
-            if len(source.pending) > 1 or (source.resting and own < source.resting_until and self._served > 0):
+            if len(source.queue.pending) > 1 or (
+                source.slots.resting and own < source.slots.resting_until and self._served > 0
+            ):
                 return None
             return max(at, own)
         is_next = position == 0 or (position is not None and self.reason(download_id) is None)
@@ -134,15 +136,15 @@ def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) 
     gate = source.gate
     next_start = Outlook(source, now).next_start
     return {
-        "queued": len(source.pending),
-        "in_flight": len(source.in_flight),
+        "queued": len(source.queue.pending),
+        "in_flight": len(source.attempts.in_flight),
         "succeeded": counts.get(Phase.SUCCEEDED, 0),
         "failed": counts.get(Phase.FAILED, 0),
         "cancelled": counts.get(Phase.CANCELLED, 0),
-        "restarts": source.restarts.total,
-        "zombies": source.zombies,
-        "slots": source.live,
-        "concurrency": source.limit,
+        "restarts": source.slots.restarts.total,
+        "zombies": source.slots.zombies,
+        "slots": source.slots.live,
+        "concurrency": source.slots.limit,
         "delay": gate.delay,
         "down": source.refusal is not None and source.refusal.kind == "down",
         "paused": gate.paused,
@@ -158,7 +160,7 @@ def explanation_of(download_id: str, phase: str | None, source: Source | None, n
         return told
     outlook = Outlook(source, now)
     told["reason"] = outlook.reason(download_id)
-    told["position"] = source.position(download_id)
+    told["position"] = source.queue.position(download_id)
     starts_at = outlook.start_of(download_id, told["position"])
     if starts_at is not None:
         told["earliest_start"] = on + (starts_at - now)

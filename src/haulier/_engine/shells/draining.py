@@ -52,9 +52,9 @@ def behind_own(system: System) -> set[str]:
     if own is None:
         return set()
     mailbox = system.mailboxes.get(own.source)
-    if mailbox is None or mailbox.source.in_flight.get(own.download_id) is not own:
+    if mailbox is None or mailbox.source.attempts.in_flight.get(own.download_id) is not own:
         return set()  # an impl of another engine
-    behind = mailbox.source.pending.copy() if mailbox.source.limit == 1 else {}
+    behind = mailbox.source.queue.pending.copy() if mailbox.source.slots.limit == 1 else {}
     return {own.download_id, *behind}
 
 
@@ -62,7 +62,7 @@ def _unfinished(system: System) -> list[str]:
     ids: list[str] = []
     for mailbox in list(system.mailboxes.values()):
         with mailbox.lock:
-            ids += [*mailbox.source.in_flight, *mailbox.source.pending]
+            ids += [*mailbox.source.attempts.in_flight, *mailbox.source.queue.pending]
     return ids
 
 
@@ -70,4 +70,4 @@ def _paused(system: System) -> set[str]:
     """What waits at a source that is paused, or yet to be registered."""
     sources = [mailbox.source for mailbox in list(system.mailboxes.values())]
     closed = [source for source in sources if source.gate.paused or "unregistered" in source.gate.holds]
-    return {download_id for source in closed for download_id in source.pending.copy()}
+    return {download_id for source in closed for download_id in source.queue.pending.copy()}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 from haulier._engine import messages as m
 from haulier._engine.shells.backlog import StoreDied
 from haulier._engine.shells.shell import SourceShell
 from haulier._engine.ticket import ID, Ticket
-from haulier.errors import HaulierError, QueueFull, StoreUnavailable
+from haulier.errors import HaulierError, StoreUnavailable
 
 __all__ = ["HANDOFF_S", "Intake"]
 
@@ -40,14 +40,14 @@ class Intake(SourceShell):
         if source.refusal is not None:
             raise source.refusal.error(source.name)
         if source.policy.max_queued is None:
-            source.put(ticket)
+            source.queue.put(ticket)
         else:
-            self._put_bounded(ticket, source.policy.max_queued)
+            self._put_bounded(ticket)
         if source.refusal is not None:
             self._withdraw_late(ticket)
         if self.trace is not None:
             self.trace.note("queued", source=source.name, id=ticket[ID], began=began)
-        if self._bell.armed or source.live < source.limit:
+        if self._bell.armed or source.slots.live < source.slots.limit:
             self.call_on_slots()
 
     def put_many(self, tickets: Collection[Ticket]) -> None:
@@ -55,9 +55,9 @@ class Intake(SourceShell):
         began = 0.0 if self.trace is None else monotonic()
         try:
             with self.lock:  # so that nothing starts, and nobody closes, before all are there
-                self._check_room(len(tickets))
+                self._make_room(len(tickets))
                 for ticket in tickets:
-                    self.source.put(ticket)
+                    self.source.queue.put(ticket)
             self._queued(tickets, began)
         except HaulierError:
             raise
@@ -74,13 +74,13 @@ class Intake(SourceShell):
         assert self._ask_store is not None
         try:
             with self.lock:
-                self._check_room(len(tickets))
-                source.announce(tickets)
+                self._make_room(len(tickets))
+                source.queue.announce(tickets)
             try:
                 self._ask_store(m.Add(source.name, tickets, texts))
             except StoreUnavailable as error:  # they have been refused: the store has none of them
                 with self.lock:
-                    renounced = source.renounce(tickets)
+                    renounced = source.queue.renounce(tickets)
                     if isinstance(error, StoreDied):  # it may have them yet
                         for download_id in renounced:
                             self._tell_store(m.Forget(source.name, download_id))
@@ -90,10 +90,10 @@ class Intake(SourceShell):
             with self.lock:
                 refusal = source.refusal
                 if refusal is None or refusal.kind == "closed":  # then they are kept for the next start
-                    source.enqueue(tickets)
+                    source.queue.enqueue(tickets)
                     refusal = None
                 else:
-                    source.renounce(tickets)
+                    source.queue.renounce(tickets)
             if refusal is not None:
                 for ticket in tickets:
                     self._tell_store(m.Forget(source.name, ticket[ID]))
@@ -107,14 +107,11 @@ class Intake(SourceShell):
             self._take_back(tickets)
             raise
 
-    def _check_room(self, count: int) -> None:
-        """Raise what keeps ``count`` more downloads from being queued. Under the lock."""
-        source = self.source
-        if source.refusal is not None:
-            raise source.refusal.error(source.name)
-        most = source.policy.max_queued
-        if most is not None and len(source.pending) + count > most:
-            raise QueueFull(f"{len(source.pending)} downloads wait at source {source.name!r}, and {most} may")
+    def _make_room(self, count: int) -> None:
+        """Make room for ``count`` more downloads, or raise what keeps them from being queued. Under the lock."""
+        error = self.source.make_room(count, time())
+        if error is not None:
+            raise error
 
     def _queued(self, tickets: Collection[Ticket], began: float) -> None:
         """They are in the queue."""
@@ -126,23 +123,22 @@ class Intake(SourceShell):
     def _take_back(self, tickets: Collection[Ticket]) -> None:
         """A signal handler raised, or memory ran out: whoever called has no ids."""
         with self.lock:
-            for download_id in self.source.renounce(tickets):
+            for download_id in self.source.queue.renounce(tickets):
                 self._tell_store(m.Forget(self.source.name, download_id))
                 if self.trace is not None:
                     self.trace.note("refused", source=self.source.name, id=download_id)
         self._interrupted()
 
-    def _put_bounded(self, ticket: Ticket, most: int) -> None:
+    def _put_bounded(self, ticket: Ticket) -> None:
         with self.lock:
-            if len(self.source.pending) >= most:
-                raise QueueFull(f"{most} downloads wait at source {self.source.name!r} already")
-            self.source.put(ticket)
+            self._make_room(1)
+            self.source.queue.put(ticket)
 
     def _withdraw_late(self, ticket: Ticket) -> None:
         """The source was closed while the download was being queued: refuse it, unless it was seen to already."""
         with self.lock:
             refusal = self.source.refusal
-            if refusal is not None and self.source.take_back(ticket[ID]):
+            if refusal is not None and self.source.queue.take_back(ticket[ID]):
                 raise refusal.error(self.source.name)
 
     def put_and_wait(self, ticket: Ticket) -> None:
@@ -159,7 +155,7 @@ class Intake(SourceShell):
     def is_idle(self) -> bool:
         """Whether a download that came now would start at once, and none has ended just before."""
         source = self.source
-        if source.pending or source.in_flight or source.resting:
+        if source.queue.pending or source.attempts.in_flight or source.slots.resting:
             return False
         now = monotonic()
         return now - self._last_end > IDLE_S and source.gate.closed_by(now) is None

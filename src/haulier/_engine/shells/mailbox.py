@@ -39,11 +39,11 @@ class Mailbox(Intake):
         try:
             self._last_end = now = monotonic()
             on = time()
-            taken: Transfer | float | None = source.turn(transfer, outcome, now, on)
+            taken: Transfer | float | None = source.attempts.settle_and_take(transfer, outcome, now, on)
             if taken is None:
-                alive = source.settle(transfer, outcome, now, on)
+                alive = source.attempts.settle(transfer, outcome, now, on)
                 if alive and not transfer.fenced:
-                    taken = source.take(now, on)
+                    taken = source.attempts.take(now, on)
                 slot.left = not alive
             following = slot.in_hand = taken if type(taken) is Transfer else None
         finally:
@@ -52,7 +52,7 @@ class Mailbox(Intake):
             self._discard(transfer, outcome.path)
         if following is None:
             self._bell.ring()  # the leader may have waited for this slot to be free
-        elif source.queue and (self._bell.armed or source.live < source.limit):
+        elif source.queue.ids and (self._bell.armed or source.slots.live < source.slots.limit):
             self.call_on_slots()
         return following
 
@@ -67,7 +67,7 @@ class Mailbox(Intake):
             taken = self._lead(slot)
         finally:
             self._leader.release()
-        if taken is not None and self.source.queue:
+        if taken is not None and self.source.queue.ids:
             self.call_on_slots()
         return taken
 
@@ -79,7 +79,7 @@ class Mailbox(Intake):
             self._bell.armed = True  # before looking: what is put after this look rings
             with self.lock:
                 now = monotonic()
-                taken = self.source.take(now, time())
+                taken = self.source.attempts.take(now, time())
                 if isinstance(taken, Transfer):
                     slot.in_hand = taken
                     self._bell.armed = False
@@ -113,14 +113,14 @@ class Mailbox(Intake):
         """The impl is called now: delays between starts count from here."""
         with self.lock:
             self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
-            self.source.confirm(transfer, monotonic())
+            self.source.attempts.confirm(transfer, monotonic())
 
     def fell(self, transfer: Transfer) -> None:
         """The calling slot dies with ``transfer`` in hand."""
         with self.lock:
             if self.trace is not None:
                 self.trace.note("fell", source=self.source.name, id=transfer.download_id)
-            self.source.fell(transfer, monotonic())
+            self.source.attempts.slot_died(transfer, monotonic())
 
     def started(self, download_id: str) -> None:
         """The impl is about to be called: let the dispatch that waits for it go."""

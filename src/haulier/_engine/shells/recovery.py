@@ -135,13 +135,13 @@ class Recovery:
             attempts = standing.attempts
             first_start = self._now - max(0.0, self._on - standing.first_on)
             due_at = self._now + max(0.0, standing.on - self._on)
-            source.keep(ticket, Tried(attempts, first_start, standing.idle_s, {}, due_at, backs_off))
+            source.queue.keep(ticket, Tried(attempts, first_start, standing.idle_s, {}, due_at, backs_off))
         mailbox.found(ticket[ID], attempts)
         if backs_off:
             mailbox.tell_supervisor(m.Retry(mailbox, ticket[ID], due_at))
         else:
-            source.announce((ticket,))
-            source.enqueue((ticket,))
+            source.queue.announce((ticket,))
+            source.queue.enqueue((ticket,))
 
     def _impl(self, source: str, name: str | None) -> Any:
         key = (source, None) if name is None else ("", name)

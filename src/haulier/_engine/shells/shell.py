@@ -99,7 +99,7 @@ class SourceShell:
     def has(self, download_id: str) -> bool:
         """Whether a download waits or runs here; without the lock, so that one that is just being taken is not seen."""
         source = self.source
-        return download_id in source.pending or download_id in source.in_flight
+        return download_id in source.queue.pending or download_id in source.attempts.in_flight
 
     def cancel(self, download_id: str) -> bool:
         """Cancel a download; False where it is not here, or over."""
@@ -114,9 +114,9 @@ class SourceShell:
         """Take over another policy, at once. Raises ``ValueError`` where ``durable`` differs and something waits."""
         with self.lock:
             source = self.source
-            if policy.durable != source.policy.durable and (source.pending or source.in_flight):
+            if policy.durable != source.policy.durable and (source.queue.pending or source.attempts.in_flight):
                 raise ValueError(f"durable cannot change while downloads of {source.name!r} are on their way")
-            self.is_kept = source.keeps = self._ask_store is not None and policy.durable
+            self.is_kept = source.is_durable = self._ask_store is not None and policy.durable
             self.change(lambda source: source.apply(policy))
         self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
 
@@ -127,7 +127,7 @@ class SourceShell:
                 how(self.source)
                 if self.trace is not None:
                     source = self.source
-                    self.trace.note("rules", source=source.name, limit=source.limit, **source.gate.rules())
+                    self.trace.note("rules", source=source.name, limit=source.slots.limit, **source.gate.rules())
             self.changed()
         except BaseException:
             self._interrupted()
@@ -157,7 +157,7 @@ class SourceShell:
             if ended.slot not in self.slots:
                 return False
             if not ended.slot.is_reported and ended.transfer is not None:
-                self.source.fell(ended.transfer, monotonic())
+                self.source.attempts.slot_died(ended.transfer, monotonic())
             cause = ended.cause or RuntimeError("it ended")
             self.source.crashed(ended.transfer, cause, monotonic(), time(), ended.at)
             self.slots.discard(ended.slot)
@@ -170,7 +170,7 @@ class SourceShell:
             slots = [slot for slot in self.slots.copy() if not slot.left]
             zombies = sum(slot.is_zombie for slot in slots)
             in_hand = {slot.in_hand for slot in slots}
-            return self.source.put_right(unfinished, in_hand, len(slots) - zombies, zombies, monotonic(), time())
+            return self.source.repair(unfinished, in_hand, len(slots) - zombies, zombies, monotonic(), time())
 
     # ---- where a thread, or a process, ends --------------------------------------------------------------------------
 

@@ -197,13 +197,13 @@ class SupervisorActor(Permanent):
                 mailbox.changed()
             case m.Retry(mailbox, download_id, at):
                 with mailbox.lock:
-                    mailbox.source.retry_due(download_id, at)
+                    mailbox.source.queue.retry_due(download_id, at)
                 mailbox.changed()
             case m.Guard(mailbox):
                 self._guard(mailbox, message)
             case m.Wake(mailbox, at, restart):
-                if restart and at >= mailbox.source.resting_until:
-                    mailbox.source.resting = False
+                if restart:
+                    mailbox.source.slots.end_rest(at)
                 mailbox.changed()
             case m.Audit(at, thorough):
                 if at == self._supervisor.audit_at:
@@ -223,7 +223,7 @@ class SupervisorActor(Permanent):
         mailbox.hiring = False
         while True:
             with mailbox.lock:
-                if not mailbox.source.reserve():
+                if not mailbox.source.reserve_slot():
                     return
             slot = SourceActor(mailbox, next(_NUMBERS))
             mailbox.slots.add(slot)
@@ -234,7 +234,7 @@ class SupervisorActor(Permanent):
                 logger.error("no thread for source %s: %r", mailbox.source.name, error)
                 with mailbox.lock:
                     mailbox.slots.discard(slot)
-                    mailbox.source.live -= 1
+                    mailbox.source.slots.count_off()
                 self._supervisor.later(m.Wake(mailbox, monotonic() + NO_THREAD_S))
                 return
             self._audit_in(AUDIT_S)
@@ -295,5 +295,5 @@ _NUMBERS: Final = count(1)
 def _matters(due: m.Due) -> bool:
     """Whether something on the agenda still has a subject: most time-outs are noted for runs that end long before."""
     if isinstance(due, m.Guard):
-        return due.mailbox.source.in_flight.get(due.transfer.ticket[ID]) is due.transfer
-    return not isinstance(due, m.Retry) or due.download_id in due.mailbox.source.tried
+        return due.mailbox.source.attempts.in_flight.get(due.transfer.ticket[ID]) is due.transfer
+    return not isinstance(due, m.Retry) or due.download_id in due.mailbox.source.queue.tried

@@ -233,7 +233,7 @@ class System:
         """Nobody is left to end what nobody has: a call that was broken off in its middle may have lost it."""
         unfinished = self.store.ask(m.Unfinished(mailbox.source.name))
         with mailbox.lock:
-            lost = mailbox.source.lost(unfinished)
+            lost = mailbox.source.missing(unfinished)
         if lost:
             self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
 
@@ -241,7 +241,7 @@ class System:
         """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
         own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
         with mailbox.lock:
-            for transfer in list(mailbox.source.in_flight.values()):
+            for transfer in list(mailbox.source.attempts.in_flight.values()):
                 if transfer in own:
                     if mailbox.is_kept:
                         self.store.awaited = (transfer.source, transfer.download_id)
@@ -282,7 +282,7 @@ class System:
         """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
         # Nobody is left who could resume a source that is paused, or register one.
-        if any(source.in_flight or (source.pending and not source.gate.is_closed) for source in sources):
+        if any(source.attempts.in_flight or (source.queue.pending and not source.gate.is_closed) for source in sources):
             return False
         self.refuse()
         for mailbox in list(self.mailboxes.values()):
