@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pytest
 
 from haulier._engine.storage import Attempt, GateRow, Row, Storage, open_storage
 from haulier._engine.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    import psycopg
 
 Open: TypeAlias = Callable[[], Storage]
 
@@ -121,3 +124,35 @@ def everything(storage: Storage) -> tuple[list[Row], list[GateRow], int, list[Ro
 def everything_fixture() -> Callable[[Storage], Any]:
     """``everything(storage)``: all that can be read of it, to be compared."""
     return everything
+
+
+# ---- PostgreSQL alone ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def admin(postgres: Any) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection of the test's own, to look at the server and to change it."""
+    import psycopg
+
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database_name(postgres: Any) -> str:
+    """A name that no storage has yet."""
+    return str(postgres.name())
+
+
+@pytest.fixture
+def opened(postgres: Any, database_name: str) -> Iterator[Callable[..., Any]]:
+    """``opened()`` opens a storage of that name, which is closed at the end."""
+    storages: list[Storage] = []
+
+    def open_it(where: str | None = None, name: str = database_name, **options: Any) -> Any:
+        storages.append(open_storage(where or postgres.url(), name, **options))
+        return storages[-1]
+
+    yield open_it
+    for storage in storages:
+        storage.close()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from tests.storage.stored import stored_ids
 
 from haulier import ForkedEngine, StoreLocked
-from haulier._engine.storage import Batch, Storage, open_storage
+from haulier._engine.storage import Batch, open_storage
 
 PROGRAMS = Path(__file__).parent / "programs"
 GUARD_S = 30.0
@@ -49,10 +50,6 @@ def hold() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate(timeout=GUARD_S)  # the end of its input is that of a child it may have left
 
 
-def ids(storage: Storage) -> list[str]:
-    return [row.id for row in storage.load().rows]
-
-
 def test_a_process_that_is_killed_lets_the_next_one_in(
     where: Place, hold: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -62,7 +59,7 @@ def test_a_process_that_is_killed_lets_the_next_one_in(
     process.kill()
     process.wait(GUARD_S)
     storage = open_storage(*where)
-    assert ids(storage) == ["held"]
+    assert stored_ids(storage) == ["held"]
     storage.close()
 
 
@@ -73,7 +70,7 @@ def test_one_that_ends_without_a_close_lets_the_next_one_in(
     process.communicate("", timeout=GUARD_S)
     assert process.returncode == 0
     storage = open_storage(*where)
-    assert ids(storage) == ["held"]
+    assert stored_ids(storage) == ["held"]
     storage.close()
 
 
@@ -88,7 +85,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_file(
     process.wait(GUARD_S)
     assert process.stdout is not None
     storage = open_storage(*place)  # the child lives: it has the other end of its input
-    assert ids(storage) == ["held"]
+    assert stored_ids(storage) == ["held"]
     storage.close()
 
 
@@ -121,7 +118,7 @@ def test_one_whose_lock_was_taken_by_another_meanwhile_writes_no_more(
         storage.write(Batch(forgotten=[("tidal", "held")]))
     storage.close()
     storage = open_storage(*place)
-    assert ids(storage) == ["held"]
+    assert stored_ids(storage) == ["held"]
     (tmp_path / "haulier.db-lock").unlink()
     process = hold(place)
     storage.close()  # and leaves the other one its lock
@@ -155,7 +152,7 @@ def test_a_forked_child_is_told_so_and_the_parent_goes_on(durable: Any, make: An
             os._exit(status)
     assert os.waitpid(pid, 0) == (pid, 0)
     storage.write(Batch(added=[make.row("tidal", "b", 2)]))
-    assert ids(storage) == ["a", "b"]
+    assert stored_ids(storage) == ["a", "b"]
     with pytest.raises(StoreLocked):
         durable.open()
 

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.storage.stored import stored_ids
 
 from haulier import StoreUnavailable
 from haulier._engine.storage import Batch, Change, GateRow, Storage, open_storage, sqlite
 
 FILLER = f'"{"x" * 5000}"'
-
-
-def ids(storage: Storage) -> list[str]:
-    return [row.id for row in storage.load().rows]
 
 
 @pytest.fixture
@@ -80,18 +77,18 @@ def test_a_full_disk_refuses_whole_batches_and_goes_on_when_there_is_room(
     storage = opened(small_disk / "haulier.db")
     written = fill(storage, make)
     assert len(written) > 10
-    assert ids(storage) == written
+    assert stored_ids(storage) == written
     assert storage.load().gates == [GateRow("tidal", len(written) / 2 - 1, None, False)]
     for _ in range(3):  # it stays full, and says so each time
         with pytest.raises(StoreUnavailable, match="the disk is full"):
             storage.write(Batch(added=[make.row("tidal", "more", 10_000, record=f'"{"x" * 50_000}"')]))
-    assert ids(storage) == written
+    assert stored_ids(storage) == written
     ballast.unlink()
     storage.write(Batch(added=[make.row("tidal", "more", 10_000, record=f'"{"x" * 50_000}"')]))
-    assert ids(storage) == [*written, "more"]
+    assert stored_ids(storage) == [*written, "more"]
     storage.close()
     again = opened(small_disk / "haulier.db")
-    assert ids(again) == [*written, "more"]
+    assert stored_ids(again) == [*written, "more"]
 
 
 def test_what_was_written_to_a_full_disk_is_there_after_kill_9(
@@ -102,7 +99,7 @@ def test_what_was_written_to_a_full_disk_is_there_after_kill_9(
     killed.mkdir()
     for name in ("haulier.db", "haulier.db-wal"):  # what a killed process leaves
         shutil.copy(small_disk / name, killed / name)
-    assert ids(opened(killed / "haulier.db")) == written
+    assert stored_ids(opened(killed / "haulier.db")) == written
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk: Path, opened: Callable[..., Storage], make: Any) -> None:
@@ -115,7 +112,7 @@ def test_a_disk_that_is_full_from_the_start(small_disk: Path, opened: Callable[.
     ballast.unlink()
     storage = opened(small_disk / "haulier.db")
     storage.write(Batch(added=[make.row("tidal", "a", 1)]))
-    assert ids(storage) == ["a"]
+    assert stored_ids(storage) == ["a"]
 
 
 # ---- the file, or its log, fails -------------------------------------------------------------------------------------
@@ -136,9 +133,9 @@ def test_a_file_that_becomes_read_only(opened: Callable[..., Storage], make: Any
                 storage.write(Batch(added=[make.row("tidal", "b", 2)]))
     finally:
         subprocess.run(["chattr", "-i", *files], check=True)
-    assert ids(storage) == ["a"]
+    assert stored_ids(storage) == ["a"]
     storage.write(Batch(added=[make.row("tidal", "b", 2)]))
-    assert ids(storage) == ["a", "b"]
+    assert stored_ids(storage) == ["a", "b"]
 
 
 def test_a_file_that_is_damaged_while_it_is_in_use(
@@ -158,7 +155,7 @@ def test_a_file_that_is_damaged_while_it_is_in_use(
         with pytest.raises(StoreUnavailable, match="damaged"):
             storage.write(Batch(changed=changes))
         with pytest.raises(StoreUnavailable, match="damaged"):
-            ids(storage)
+            stored_ids(storage)
     path.write_bytes(good)  # put back in place, the same file
     storage.write(Batch(changed=changes))
     assert {row.phase for row in storage.load().rows} == {"failed"}
@@ -182,7 +179,7 @@ def test_a_file_that_is_emptied_while_it_is_in_use_does_not_become_a_new_one(
         assert path.read_bytes() == b""
     path.write_bytes(good)
     storage.write(Batch(added=[make.row("tidal", "new", 300)]))
-    assert ids(storage) == [*(f"d{n}" for n in range(300)), "new"]
+    assert stored_ids(storage) == [*(f"d{n}" for n in range(300)), "new"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nobody says here which files are open")
@@ -194,7 +191,7 @@ def test_a_connection_that_is_dropped_lets_go_of_the_file(
     storage = opened()
     storage.write(Batch(added=[make.row("tidal", f"d{n}", n, record=FILLER) for n in range(300)]))
     storage.close()
-    for use in (ids, lambda storage: storage.write(Batch(added=[make.row("tidal", "new", 300)]))):
+    for use in (stored_ids, lambda storage: storage.write(Batch(added=[make.row("tidal", "new", 300)]))):
         good = path.read_bytes()
         storage = opened()
         os.truncate(path, 4096)
@@ -202,7 +199,7 @@ def test_a_connection_that_is_dropped_lets_go_of_the_file(
             use(storage)
         assert not [fd for fd in Path("/proc/self/fd").iterdir() if os.path.realpath(fd) == str(path)], raised
         path.write_bytes(good)
-        assert len(ids(storage)) == 300
+        assert len(stored_ids(storage)) == 300
         storage.close()
 
 
@@ -219,10 +216,10 @@ def test_a_file_that_is_removed_or_replaced_is_not_written_to(
     assert not path.exists()
     shutil.copy(aside, path)
     with pytest.raises(StoreUnavailable, match="removed or replaced"):
-        ids(storage)
+        stored_ids(storage)
     aside.replace(path)
     storage.write(Batch(added=[make.row("tidal", "b", 2)]))
-    assert ids(storage) == ["a", "b"]
+    assert stored_ids(storage) == ["a", "b"]
 
 
 # ---- others at the same file -----------------------------------------------------------------------------------------
@@ -241,14 +238,14 @@ def test_a_reader_from_outside_sees_what_is_written_and_breaks_nothing(
     assert reader.execute("SELECT id FROM downloads").fetchall() == [("a",)]
     storage.close()
     storage = opened()
-    assert len(ids(storage)) == 199
+    assert len(stored_ids(storage)) == 199
     reader.execute("COMMIT")
     assert reader.execute("SELECT count(*) FROM downloads").fetchall() == [(199,)]
     storage.write(Batch(forgotten=[("tidal", "a")]))
-    assert len(ids(storage)) == 198
+    assert len(stored_ids(storage)) == 198
     storage.close()  # with the reader there, but not in a transaction: the file alone has everything
     shutil.copy(tmp_path / "haulier.db", tmp_path / "copy.db")
-    assert len(ids(opened(tmp_path / "copy.db"))) == 198
+    assert len(stored_ids(opened(tmp_path / "copy.db"))) == 198
     reader.close()
 
 
@@ -262,11 +259,11 @@ def test_a_writer_from_outside_is_waited_for_and_then_told_of(
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="another program"):
             storage.write(Batch(added=[make.row("tidal", "a", 1)]))
-    assert ids(storage) == []
+    assert stored_ids(storage) == []
     writer.execute("COMMIT")
     writer.close()
     storage.write(Batch(added=[make.row("tidal", "a", 1)]))
-    assert ids(storage) == ["a"]
+    assert stored_ids(storage) == ["a"]
 
 
 def test_the_disk_is_waited_for(opened: Callable[..., Any], tmp_path: Path) -> None:

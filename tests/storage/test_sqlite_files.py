@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.storage.stored import stored_ids
 
 from haulier import StoreLocked, StoreUnavailable
-from haulier._engine.storage import Batch, Storage, open_storage, sql, sqlite
+from haulier._engine.storage import Batch, open_storage, sql, sqlite
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "haulier.db"
-
-
-def ids(storage: Storage) -> list[str]:
-    return [row.id for row in storage.load().rows]
 
 
 def written(path: Path, make: Any, count: int = 300) -> list[str]:
@@ -107,7 +104,7 @@ def test_damage_in_a_file_too_large_to_be_checked_shows_when_it_is_read(
         file.write(random.Random(0).randbytes(20_000))
     monkeypatch.setattr(sqlite, "CHECKED_BYTES", 0)
     storage = open_storage(path)
-    for read in (lambda: ids(storage), lambda: storage.history(limit=1000)):
+    for read in (lambda: stored_ids(storage), lambda: storage.history(limit=1000)):
         with pytest.raises(StoreUnavailable, match=r"haulier\.db: the file is damaged"):
             read()
     storage.close()
@@ -120,7 +117,7 @@ def test_a_text_that_is_damaged_is_not_shown(path: Path, make: Any) -> None:
     other.commit()
     other.close()
     storage = open_storage(path)
-    for read in (storage.history, lambda: ids(storage)):
+    for read in (storage.history, lambda: stored_ids(storage)):
         with pytest.raises(StoreUnavailable, match=r"haulier\.db: the file is damaged") as raised:
             read()
         assert "secret" not in "".join(traceback.format_exception(raised.value))
@@ -179,7 +176,7 @@ def test_a_step_that_fails_leaves_the_version_before(path: Path, make: Any) -> N
     ):
         open_storage(path)
     storage = open_storage(path)
-    assert ids(storage) == all_ids
+    assert stored_ids(storage) == all_ids
     assert storage.load().gates == []
     storage.close()
 
@@ -230,7 +227,7 @@ def test_what_another_tool_left_half_done_is_undone(path: Path, make: Any, tmp_p
     assert half.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]
     half.close()
     storage = open_storage(killed / "haulier.db")
-    assert ids(storage) == all_ids
+    assert stored_ids(storage) == all_ids
     storage.close()
 
 
@@ -260,7 +257,7 @@ def test_two_paths_to_one_file_are_one_place(tmp_path: Path, path: Path, make: A
             open_storage(other)
     storage.close()
     storage = open_storage(tmp_path / "link.db")
-    assert ids(storage) == ["d0"]
+    assert stored_ids(storage) == ["d0"]
     storage.close()
 
 
@@ -271,7 +268,7 @@ def test_a_file_with_two_names_is_refused(tmp_path: Path, path: Path, make: Any)
     (tmp_path / "other.db").hardlink_to(path)
     with pytest.raises(StoreUnavailable, match="hard link"):
         open_storage(tmp_path / "other.db")
-    assert ids(storage) == ["d0"]
+    assert stored_ids(storage) == ["d0"]
     storage.close()
     with pytest.raises(StoreUnavailable, match="hard link"):
         open_storage(path)
