@@ -32,7 +32,7 @@ def test_starts_ends_waits_and_failures(engine: DownloadEngine, caplog: pytest.L
     engine.close()
     lines = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "haulier.source"]
     assert ("INFO", f"start of {ids[0]} at tidal (attempt 1)") in lines
-    assert ("INFO", f"Landed: {ids[0]} at tidal") in lines
+    assert ("INFO", f"Succeeded: {ids[0]} at tidal") in lines
     assert ("ERROR", f"Failed: {ids[1]} at tidal") in lines
     waits = [re.fullmatch(r"tidal waits (0\.\d\d\d) s for the end of its delay", text) for _, text in lines]
     assert any(waits)
