@@ -5,7 +5,7 @@ A record is a flat ``dict[str, Any]`` that belongs to the record store. Callers 
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
 
 __all__ = [
     "FIRST_KEYS",
@@ -14,6 +14,10 @@ __all__ = [
     "TERMINAL_PHASES",
     "TERMINAL_STATES",
     "WAITING_PHASES",
+    "Attempt",
+    "Cursor",
+    "DownloadRecord",
+    "HistoryRow",
     "Phase",
     "Record",
     "State",
@@ -21,6 +25,99 @@ __all__ = [
 ]
 
 Record: TypeAlias = dict[str, Any]
+"""A record as every call takes and returns it: the keys of ``DownloadRecord``, and whatever keys callers add."""
+
+
+class DownloadRecord(TypedDict, total=False):
+    """The keys that haulier writes into a record, for type checkers: ``cast(DownloadRecord, engine.get_record(…))``.
+
+    The calls themselves return plain dicts, since a record may hold any further keys. Times are UTC seconds since the
+    epoch.
+    """
+
+    id: str
+    """The id of the download, a UUID4 string of 36 characters."""
+    source: str
+    """The name of the source."""
+    filename: str
+    """``original_filename``, as dispatched."""
+    username: str
+    """``username_override``, or what the policy says, or the name of the source."""
+    state: str
+    """For people: see ``State``. Plugins may write others."""
+    phase: str
+    """For programs: see ``Phase``. Absent from records that ``add_record`` made."""
+    progress: float
+    """Percent, 0 to 100."""
+    size: int
+    """Bytes; 0 while unknown."""
+    transferred: int
+    """Bytes that have arrived."""
+    speed: float
+    """Bytes per second."""
+    time_remaining: float | None
+    """Seconds; None while unknown, and after the end."""
+    file_path: str | None
+    """What the impl returned; None before a success."""
+    attempt: int
+    """Number of the latest attempt, starting at 1; 0 before the first."""
+    queued_at: float
+    """When it was dispatched."""
+    started_at: float | None
+    """When the latest attempt started; None before the first."""
+    finished_at: float | None
+    """When it ended; None before."""
+    next_attempt_at: float | None
+    """When the next attempt is due; present only between two attempts."""
+    error: str | None
+    """Why it failed; absent until an attempt fails, None after a success."""
+    error_type: str | None
+    """The name of the exception's class; None where there is no error."""
+    reason: str | None
+    """Why it is not running yet: see ``Explanation.reason``."""
+
+
+class Attempt(NamedTuple):
+    """An attempt that has ended, as ``DownloadEngine.attempts`` gives it. Times are UTC seconds."""
+
+    source: str
+    id: str
+    """The id of the download."""
+    attempt: int
+    """Its number, starting at 1."""
+    started_on: float | None
+    ended_on: float | None
+    outcome: str
+    """``succeed``, ``fail``, ``back_off``, ``put_back`` or ``cancel``."""
+    error: str | None
+    error_type: str | None
+
+
+class Cursor(NamedTuple):
+    """A place in the history, for ``history(before=…)``."""
+
+    ended_on: float
+    """UTC seconds."""
+    seq: int
+    """The download's number in the order of dispatch."""
+
+
+class HistoryRow(NamedTuple):
+    """A download that has ended, as ``DownloadEngine.history`` gives it."""
+
+    source: str
+    id: str
+    seq: int
+    """Its number in the order of dispatch."""
+    phase: str | None
+    ended_on: float
+    """UTC seconds."""
+    record: Record
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place of this row: ``history(before=row.cursor)`` returns those that ended before it."""
+        return Cursor(self.ended_on, self.seq)
 
 
 class State:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from haulier._cli.board import Bar, Board, SourceLine, state_of
 from haulier._cli.table import draw
-from haulier._engine.core.status import SourceStatus
+from haulier.status import SourceStatus
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Site, Terminal

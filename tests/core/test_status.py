@@ -9,7 +9,8 @@ import pytest
 
 from haulier._engine import messages as m
 from haulier._engine.core.outcome import Again, PutBack
-from haulier._engine.core.status import Explanation, explanation_of, status_of
+from haulier._engine.core.status import explanation_of, status_of
+from haulier.status import Explanation
 
 ON = 1_000_000.0
 Make = Callable[..., Any]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from haulier import StoreUnavailable
 from haulier._engine.core.entry import view
 from haulier._engine.shells.rows import attempt_in, held_in, history_row, written
-from haulier._engine.storage.protocol import Attempt, Row
+from haulier._engine.storage.protocol import Row
 from haulier._engine.ticket import Success, Ticket
-from haulier.records import Record
+from haulier.records import Attempt, Record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 MOMENTS = st.floats(0, 4e9)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.books import Books
 
 from haulier._engine.core.source import Source
-from haulier._engine.core.status import Explanation, explanation_of, status_of
+from haulier._engine.core.status import explanation_of, status_of
+from haulier.status import Explanation
 from haulier.testing import VirtualClock
 
 if TYPE_CHECKING:

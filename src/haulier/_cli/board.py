@@ -8,8 +8,8 @@ from typing import Final
 
 from haulier._cli.tally import Tally
 from haulier._cli.words import span_text
-from haulier._engine.core.status import SourceStatus
 from haulier._engine.engine import DownloadEngine
+from haulier.status import SourceStatus
 
 __all__ = ["RANK", "Bar", "Board", "Camera", "SourceLine"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from haulier._engine import messages as m
 from haulier._engine.core.entry import phase_of
-from haulier._engine.core.status import Explanation, SourceStatus, explanation_of, status_of
+from haulier._engine.core.status import explanation_of, status_of
 from haulier._engine.records_api import LOOKS, RecordKeeper
 from haulier._engine.shells.draining import behind_own, drain_queues
 from haulier._engine.shells.mailbox import Mailbox
@@ -27,6 +27,7 @@ from haulier.errors import UnknownDownload, forked
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import WAITING_PHASES, Record
+from haulier.status import Explanation, SourceStatus
 from haulier.trace import Trace
 
 __all__ = ["DownloadEngine"]

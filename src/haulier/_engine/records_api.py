@@ -11,10 +11,9 @@ from haulier._engine.core.entry import Entry, Stored, phase_of, view
 from haulier._engine.core.status import Outlook
 from haulier._engine.shells.system import System
 from haulier._engine.storage.codec import check_name, encode
-from haulier._engine.storage.protocol import Attempt, HistoryRow
 from haulier._threads.log import Log
 from haulier.policies import check_int
-from haulier.records import WAITING_PHASES, Phase, Record, State
+from haulier.records import WAITING_PHASES, Attempt, HistoryRow, Phase, Record, State
 
 __all__ = ["LOOKS", "RecordKeeper"]
 

@@ -13,9 +13,7 @@ from typing import Any, TypeVar
 
 from haulier._engine import engine as sync
 from haulier._engine import messages as m
-from haulier._engine.core.status import Explanation, SourceStatus
 from haulier._engine.shells.waiting import ended
-from haulier._engine.storage.protocol import Attempt, HistoryRow
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier.aio.events import Events
@@ -23,7 +21,8 @@ from haulier.aio.loops import first, on_a_thread, soon
 from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
 from haulier.errors import UnknownDownload
 from haulier.policies import SourcePolicy, check_int, check_seconds
-from haulier.records import Record
+from haulier.records import Attempt, HistoryRow, Record
+from haulier.status import Explanation, SourceStatus
 from haulier.transfer import running
 
 __all__ = ["DownloadEngine"]

@@ -11,8 +11,8 @@ from haulier._cli.demo.hosts import HOSTS, Host, content
 from haulier._cli.demo.server import Meter, Site
 from haulier._cli.tally import Tally
 from haulier._cli.words import counted
-from haulier._engine.core.status import SourceStatus
 from haulier.records import TERMINAL_PHASES, Phase, Record
+from haulier.status import SourceStatus
 
 __all__ = ["Finding", "findings"]
 

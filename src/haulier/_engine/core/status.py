@@ -5,58 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import inf
-from typing import TypedDict
 
 from haulier._engine.core.source import Source
 from haulier.records import WAITING_PHASES, Phase
+from haulier.status import Explanation, SourceStatus
 
-__all__ = ["Explanation", "Outlook", "SourceStatus", "explanation_of", "status_of"]
-
-
-class SourceStatus(TypedDict):
-    """One source at one moment. Moments are in UTC seconds since the epoch, None for 'not'."""
-
-    queued: int
-    """Waiting for their turn or for their next attempt."""
-    in_flight: int
-    succeeded: int
-    failed: int
-    cancelled: int
-    restarts: int
-    """Of crashed source actors, over the life of the engine."""
-    zombies: int
-    """Impls that were given up on and still run."""
-    slots: int
-    """Source actors that live. Where the limit was lowered, those that are too many leave once they are free."""
-    concurrency: int
-    delay: float
-    down: bool
-    paused: bool
-    suspended_until: float | None
-    next_start: float | None
-    """The earliest start of another download; None where that depends on something else than time."""
-
-
-class Explanation(TypedDict):
-    """Why a download is not running."""
-
-    phase: str | None
-    """None for a record that ``add_record`` made: no source has it."""
-    reason: str | None
-    """What keeps it from starting just now; None where it is about to start, or does not wait. Of several the first:
-
-    - ``closed``, ``down``: the engine, or the source, takes nothing any more.
-    - ``back-off``: its next attempt is not due yet.
-    - ``unregistered``: found on disk, and its source is yet to be registered; ``store``: nothing can be written.
-    - ``pause``, ``suspension``: nothing starts at its source.
-    - ``slot``: those that run, and those before it, take all there are; one alone while the source is on probation.
-    - ``restart``: its source rests after a crash, and no other slot is free for it.
-    - ``delay``: until the next start, or those that the ones before it bring about.
-    """
-    position: int | None
-    """In the queue of its source; 0 is next. None where it is not in the queue."""
-    earliest_start: float | None
-    """UTC seconds: it starts then, if nothing else happens. None where it depends on something else than time."""
+__all__ = ["Outlook", "explanation_of", "status_of"]
 
 
 class Outlook:

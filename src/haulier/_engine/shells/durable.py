@@ -17,10 +17,10 @@ from haulier._engine.core.retry import call_state
 from haulier._engine.shells.backlog import Ask, StoreDied
 from haulier._engine.shells.rows import attempt_in, history_row, written
 from haulier._engine.shells.store import Store
-from haulier._engine.storage.protocol import Attempt, Batch, Change, GateRow, Row, Storage
+from haulier._engine.storage.protocol import Batch, Change, GateRow, Row, Storage
 from haulier.errors import StoreUnavailable
 from haulier.policies import Retention
-from haulier.records import Phase
+from haulier.records import Attempt, Phase
 
 __all__ = ["DurableStore"]
 

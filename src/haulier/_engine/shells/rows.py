@@ -13,7 +13,7 @@ from haulier._engine.core.entry import Entry, Stored, phase_of, record_of, view
 from haulier._engine.core.journal import standing_of
 from haulier._engine.core.shelf import ended_on
 from haulier._engine.storage.codec import decode, encode, encode_text
-from haulier._engine.storage.protocol import Attempt, HistoryRow, Row
+from haulier._engine.storage.protocol import Row
 from haulier._engine.ticket import (
     FILENAME,
     QUEUED_AT,
@@ -28,7 +28,7 @@ from haulier._engine.ticket import (
     make_ticket,
 )
 from haulier.errors import StoreUnavailable
-from haulier.records import Phase, Record
+from haulier.records import Attempt, HistoryRow, Phase, Record
 
 __all__ = ["attempt_in", "held_in", "history_row", "written"]
 

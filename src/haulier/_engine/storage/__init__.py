@@ -6,7 +6,8 @@ import os
 import re
 from typing import Final, Literal
 
-from haulier._engine.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, HistoryRow, Loaded, Row, Storage
+from haulier._engine.storage.protocol import Batch, Change, GateRow, Loaded, Row, Storage
+from haulier.records import Attempt, Cursor, HistoryRow
 
 __all__ = [
     "Attempt",

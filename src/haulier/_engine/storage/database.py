@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from haulier._engine.storage import sql
 from haulier._engine.storage.codec import escape, unescape
-from haulier._engine.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, Key, Loaded, Row
+from haulier._engine.storage.protocol import Batch, Change, GateRow, Key, Loaded, Row
 from haulier.errors import StoreUnavailable, forked
+from haulier.records import Attempt, Cursor
 
 __all__ = ["BEFORE_ALL", "BEYOND_ALL", "Database", "DatabaseCursor"]
 

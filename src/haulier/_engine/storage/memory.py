@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from haulier._engine.storage.protocol import Attempt, Batch, Change, Cursor, GateRow, Key, Loaded, Row
+from haulier._engine.storage.protocol import Batch, Change, GateRow, Key, Loaded, Row
 from haulier.errors import StoreUnavailable
+from haulier.records import Attempt, Cursor
 
 __all__ = ["MemoryStorage"]
 

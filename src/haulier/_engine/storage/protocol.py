@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from haulier.records import Record
+from haulier.records import Attempt, Cursor, HistoryRow
 
 __all__ = ["Attempt", "Batch", "Change", "Cursor", "GateRow", "HistoryRow", "Key", "Loaded", "Row", "Storage"]
 
@@ -61,20 +61,6 @@ class Change(NamedTuple):
     tried: str | None
 
 
-class Attempt(NamedTuple):
-    """An attempt that has ended. Times in UTC seconds. It is kept as long as its row; no such row: it is not kept."""
-
-    source: str
-    id: str
-    attempt: int
-    """From 1. The same one again replaces what was written of it."""
-    started_on: float | None
-    ended_on: float | None
-    outcome: str
-    error: str | None
-    error_type: str | None
-
-
 class GateRow(NamedTuple):
     """What outlives a process of a source's gate. Times in UTC seconds."""
 
@@ -106,29 +92,6 @@ class Loaded(NamedTuple):
     gates: list[GateRow]
     next_seq: int
     """Above every ``seq`` that is there; from 1."""
-
-
-class Cursor(NamedTuple):
-    """A place in the history."""
-
-    ended_on: float
-    seq: int
-
-
-class HistoryRow(NamedTuple):
-    """A download that is over."""
-
-    source: str
-    id: str
-    seq: int
-    phase: str | None
-    ended_on: float
-    record: Record
-
-    @property
-    def cursor(self) -> Cursor:
-        """Its place: ``history(before=row.cursor)`` goes on with the ones that ended before it."""
-        return Cursor(self.ended_on, self.seq)
 
 
 class Storage(Protocol):

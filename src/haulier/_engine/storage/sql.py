@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from haulier._engine.storage.protocol import Attempt, Change, Cursor, GateRow, Key, Row
+from haulier._engine.storage.protocol import Change, GateRow, Key, Row
+from haulier.records import Attempt, Cursor
 
 __all__ = ["STEPS", "Dialect", "Statement", "Told"]
 
