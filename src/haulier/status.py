@@ -8,7 +8,7 @@ __all__ = ["Explanation", "SourceStatus"]
 
 
 class SourceStatus(TypedDict):
-    """One source at one moment, as ``stats()`` gives it. Times are UTC seconds since the epoch; None means 'not set'."""
+    """One source at one moment, as ``stats()`` gives it. Times are UTC seconds since the epoch, None for unset."""
 
     queued: int
     """Downloads that wait for their first attempt or for another one."""

@@ -177,7 +177,7 @@ class BackgroundDownloadWorker:
         """
         check_int("max_concurrent", max_concurrent, 1)
         mailbox = self._engine._system.mailbox(source_name)
-        mailbox.change(lambda source: setattr(source.slots, "limit", max_concurrent))
+        mailbox.change(lambda source: source.slots.set_limit(max_concurrent))
 
     def set_delay(self, source_name: str, seconds: float) -> None:
         """Leave at least ``seconds`` between the end of one download of a source and the start of the next.

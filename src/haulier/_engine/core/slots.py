@@ -33,8 +33,12 @@ class Slots:
 
     def apply(self, policy: SourcePolicy) -> None:
         """Take over the limit and the restart rules of ``policy`` at once."""
-        self.limit = policy.concurrency
+        self.set_limit(policy.concurrency)
         self.restarts.policy = policy.restart
+
+    def set_limit(self, limit: int) -> None:
+        """Change how many impls may run at once. Surplus slots leave as soon as their impls return."""
+        self.limit = limit
 
     @property
     def is_overstaffed(self) -> bool:
