@@ -27,6 +27,9 @@ FACES = (haulier.DownloadEngine, haulier.BackgroundDownloadWorker, aio.DownloadE
 def test_the_public_names_are_these() -> None:
     assert sorted(haulier.__all__) == sorted(PUBLIC.split())
     assert set(haulier.__all__) <= set(dir(haulier))
+    others = {"TYPE_CHECKING", "Any", "annotations", "import_module"}
+    bound = {name for name, value in vars(haulier).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert bound - others <= set(haulier.__all__)
 
 
 @pytest.mark.parametrize("name", [name for name in haulier.__all__ if inspect.isclass(getattr(haulier, name))])

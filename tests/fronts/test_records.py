@@ -46,12 +46,6 @@ def test_the_face_is_the_contracts() -> None:
     ]  # fmt: skip
 
 
-def test_the_public_names_are_there_and_no_others() -> None:
-    assert haulier.__all__ == sorted(haulier.__all__)
-    public = {name for name, value in vars(haulier).items() if not name.startswith("_") and not inspect.ismodule(value)}
-    assert public - {"annotations"} == set(haulier.__all__)
-
-
 def test_the_first_record(engine: DownloadEngine, gatekeeper: Any) -> None:
     dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
