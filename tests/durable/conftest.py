@@ -9,13 +9,12 @@ from threading import Event
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine, StoreUnavailable
 from haulier._engine import messages as m
 from haulier._engine.storage.protocol import Batch, Storage
 from haulier.verify import verify
-
-GUARD_S = 10.0
 
 
 class Meddler:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tenacity
 from tests.durable.downloads import ONE_DAY, dispatch_many, fetch, phases_of
+from tests.waiting import GUARD_S, Gatekeeper, wait_until
 
 from haulier import (
     DownloadCancelled,
@@ -24,20 +25,10 @@ from haulier import (
     Transfer,
 )
 
-GUARD_S = 10.0
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    until = monotonic() + GUARD_S
-    while not condition():
-        assert monotonic() < until, what
-        threading.Event().wait(0.001)
-
-
 # ---- what waits ------------------------------------------------------------------------------------------------------
 
 
-def test_whoever_waits_for_what_is_kept_is_told(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_whoever_waits_for_what_is_kept_is_told(engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = dispatch_many(engine, 3, impl=None)
     gatekeeper.wait_inside()
@@ -58,7 +49,9 @@ def test_whoever_waits_for_what_is_kept_is_told(engine: DownloadEngine, durable:
     assert phases_of(durable.open(), ids) == ["succeeded", "queued", "queued"]
 
 
-def test_what_is_kept_is_not_to_be_cancelled_any_more(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_what_is_kept_is_not_to_be_cancelled_any_more(
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
+) -> None:
     """Nobody would write that down: it would start with the next engine, having been reported to be over."""
     engine.register_source("s", impl=gatekeeper)
     heard: list[Any] = []
@@ -81,7 +74,7 @@ def test_what_is_kept_is_not_to_be_cancelled_any_more(engine: DownloadEngine, du
 
 
 def test_a_cancel_that_nobody_writes_down_any_more_is_none(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     engine.register_source("s", SourcePolicy(resume_interrupted=True), gatekeeper)
     (running,) = dispatch_many(engine, 1, impl=None)
@@ -94,7 +87,7 @@ def test_a_cancel_that_nobody_writes_down_any_more_is_none(
     assert again.wait(running, GUARD_S)["phase"] == "succeeded"
 
 
-def test_what_runs_fails_as_it_always_did(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_what_runs_fails_as_it_always_did(engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = dispatch_many(engine, 2, impl=None)
     gatekeeper.wait_inside()
@@ -151,7 +144,7 @@ def test_what_runs_is_queued_again_where_its_source_resumes(engine: DownloadEngi
     ("error", "phase", "attempt"), [(OSError("reset"), "backing_off", 1), (Throttled(60.0), "queued", 0)]
 )
 def test_what_would_be_tried_again_is_by_the_next_engine(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, error: Exception, phase: str, attempt: int
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, error: Exception, phase: str, attempt: int
 ) -> None:
     def impl(*args: Any) -> str:
         gatekeeper(*args)
@@ -209,7 +202,7 @@ def crashes() -> str:
     ],
 )
 def test_what_comes_of_a_run_that_closes_its_own_engine_is_written_down(
-    engine: DownloadEngine, durable: Any, end: Any, retries: int, phase: str, resumes: bool, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, end: Any, retries: int, phase: str, resumes: bool, gatekeeper: Gatekeeper
 ) -> None:
     def impl(*target: Any) -> str:
         engine.close()
@@ -232,7 +225,7 @@ def test_what_comes_of_a_run_that_closes_its_own_engine_is_written_down(
 
 
 def test_a_run_that_is_cancelled_after_it_closed_its_own_engine_is_waited_for_no_longer(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     engine.register_source("s", impl=lambda *target: engine.close() or gatekeeper(*target))  # type: ignore[func-returns-value]
     (download_id,) = dispatch_many(engine, 1, impl=None)

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from tests.durable.downloads import dispatch_one_or_three, fetch, has_nothing, on_disk, wanted
+from tests.waiting import GUARD_S
 
 import haulier
 import haulier.aio
 from haulier import DownloadEngine, EngineClosed, SourcePolicy
-
-GUARD_S = 10.0
 
 
 @pytest.fixture(autouse=True)

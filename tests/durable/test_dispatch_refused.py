@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from tests.durable.downloads import dispatch_one_or_three, fetch, has_nothing, on_disk, wanted
+from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine, EngineClosed, QueueFull, SourceDown, SourcePolicy, Wanted
-
-GUARD_S = 10.0
 
 
 class Client:

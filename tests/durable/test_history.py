@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine, PermanentError, Retention, RetryPolicy, SourcePolicy, StoreUnavailable, Wanted
 from haulier._engine import messages as m
-
-GUARD_S = 10.0
 
 
 def impl(download_id: str, target_id: Any, display_name: str) -> str:

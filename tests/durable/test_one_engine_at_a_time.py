@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 from tests.durable.downloads import dispatch_many, phases_of
+from tests.waiting import GUARD_S
 
 from haulier import (
     DownloadEngine,
     StoreUnavailable,
 )
-
-GUARD_S = 10.0
-
 
 # ---- one at a time ---------------------------------------------------------------------------------------------------
 

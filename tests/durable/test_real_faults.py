@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 import pytest
+from tests.waiting import Gatekeeper
 
 from haulier import DownloadEngine, StoreLocked, StoreUnavailable, Wanted
 from haulier.verify import verify
@@ -53,7 +54,7 @@ def accepted(engine: DownloadEngine) -> str:
 
 
 def test_postgres_is_stopped_and_started_again(
-    make_engine: Any, postgres: Any, gatekeeper: Any, tmp_path: Path
+    make_engine: Any, postgres: Any, gatekeeper: Gatekeeper, tmp_path: Path
 ) -> None:
     name, trace = postgres.name(), tmp_path / "trace"
     engine = make_engine(store=postgres.url(), name=name, trace=trace)
@@ -99,7 +100,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_full_disk_is_said_and_room_is_used_again(small_disk: Path, make_engine: Any, gatekeeper: Any) -> None:
+def test_a_full_disk_is_said_and_room_is_used_again(small_disk: Path, make_engine: Any, gatekeeper: Gatekeeper) -> None:
     ballast, path = small_disk / "ballast", small_disk / "haulier.db"
     ballast.write_bytes(bytes(2_800_000))
     engine = make_engine(store=path)
@@ -153,7 +154,7 @@ def empty(path: Path) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("harm", [make_read_only, damage, empty])
-def test_a_file_is_harmed_and_mended(harm: Harm, make_engine: Any, gatekeeper: Any, tmp_path: Path) -> None:
+def test_a_file_is_harmed_and_mended(harm: Harm, make_engine: Any, gatekeeper: Gatekeeper, tmp_path: Path) -> None:
     path, trace = tmp_path / "haulier.db", tmp_path / "trace"
     engine = make_engine(store=path, trace=trace)
     engine.register_source("runs", impl=gatekeeper)

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from tests.durable.downloads import ONE_DAY, Impl, dispatch_many, fetch, record_of, retry
+from tests.waiting import GUARD_S, Gatekeeper
 
 from haulier import DownloadEngine, SourcePolicy, Throttled
-
-GUARD_S = 10.0
 
 
 def next_start(engine: DownloadEngine, **policy: Any) -> float:
@@ -32,7 +31,9 @@ def test_a_delay_is_waited_out_by_the_next_process(engine: DownloadEngine, durab
     assert engine.stats()["s"]["in_flight"] == 0
 
 
-def test_an_interrupted_run_ended_with_its_process(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_an_interrupted_run_ended_with_its_process(
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
+) -> None:
     engine.register_source("s", impl=gatekeeper)
     dispatch_many(engine, 2, impl=None)
     gatekeeper.wait_inside()
@@ -44,7 +45,9 @@ def test_an_interrupted_run_ended_with_its_process(engine: DownloadEngine, durab
     assert next_start(engine) == pytest.approx(start, abs=1.0)
 
 
-def test_a_cancelled_run_has_ended_when_its_impl_has(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_a_cancelled_run_has_ended_when_its_impl_has(
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
+) -> None:
     engine.register_source("s", impl=gatekeeper)
     (download_id,) = dispatch_many(engine, 1, impl=None)
     gatekeeper.wait_inside()
@@ -64,7 +67,7 @@ def test_a_cancelled_run_has_ended_when_its_impl_has(engine: DownloadEngine, dur
 
 
 def test_what_was_cancelled_and_ran_on_ended_with_its_process(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     (download_id,) = dispatch_many(engine, 1, impl=None)

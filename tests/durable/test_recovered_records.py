@@ -8,17 +8,15 @@ from typing import Any
 
 import pytest
 from tests.durable.downloads import Impl, dispatch_many, fetch, record_of, retry
+from tests.waiting import GUARD_S, Gatekeeper
 
 from haulier import DownloadEngine, PermanentError, SourcePolicy
 from haulier.policies import Retention
 
-GUARD_S = 10.0
-
-
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
-def test_records_are_as_they_were(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_records_are_as_they_were(engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper) -> None:
     engine.register_source("s", SourcePolicy(concurrency=2), impl=gatekeeper)
     ids = dispatch_many(engine, 4, impl=None)
     gatekeeper.wait_inside(2)
@@ -61,7 +59,7 @@ def test_what_is_removed_does_not_come_back(engine: DownloadEngine, durable: Any
 
 
 def test_progress_of_what_runs_is_there_within_a_second(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, meddle: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     (download_id,) = dispatch_many(engine, 1, impl=None)

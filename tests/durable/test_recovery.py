@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 import tenacity
 from tests.durable.downloads import ONE_DAY, Impl, dispatch_many, fetch, phases_of, record_of, retry
+from tests.waiting import GUARD_S, Gatekeeper
 
 from haulier import DownloadEngine, RetryPolicy, SourcePolicy, Throttled
-
-GUARD_S = 10.0
-
 
 INTERRUPTED = "interrupted: the program ended while it ran"
 
@@ -29,7 +27,7 @@ def a_day_passes(mailbox: Any, download_id: str) -> None:
 
 @pytest.mark.parametrize("killed", [True, False])
 def test_what_waited_goes_on_in_its_order_once_its_source_is_registered(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, killed: bool
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, killed: bool
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = dispatch_many(engine, 5, impl=None)
@@ -218,7 +216,7 @@ def test_attempts_and_waits_count_on(engine: DownloadEngine, durable: Any) -> No
 
 
 def interrupted(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, **policy: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, **policy: Any
 ) -> tuple[DownloadEngine, list[str]]:
     """A source with two that run and two that wait, killed."""
     engine.register_source("s", SourcePolicy(concurrency=2, **policy), impl=gatekeeper)
@@ -227,7 +225,7 @@ def interrupted(
     return durable.reopen(), ids
 
 
-def test_what_ran_is_over(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_what_ran_is_over(engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper) -> None:
     again, ids = interrupted(engine, durable, gatekeeper)
     for _ in range(2):
         assert phases_of(again, ids) == ["failed", "failed", "queued", "queued"]
@@ -242,7 +240,7 @@ def test_what_ran_is_over(engine: DownloadEngine, durable: Any, gatekeeper: Any)
 
 
 def test_what_ran_is_queued_again_where_the_source_says_so(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     again, ids = interrupted(engine, durable, gatekeeper, resume_interrupted=True)
     again = durable.reopen()  # killed once more before it could go on: that is no attempt
@@ -259,7 +257,7 @@ def test_what_ran_is_queued_again_where_the_source_says_so(
 
 
 def test_that_a_source_resumes_is_known_before_anything_of_it_ends(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     """It may have been registered after its first download, or otherwise in an earlier life."""
     engine.pause("s")
@@ -272,7 +270,9 @@ def test_that_a_source_resumes_is_known_before_anything_of_it_ends(
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_last_word_about_that_counts(engine: DownloadEngine, durable: Any, gatekeeper: Any, before: bool) -> None:
+def test_the_last_word_about_that_counts(
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, before: bool
+) -> None:
     engine.register_source("s", SourcePolicy(resume_interrupted=before), impl=gatekeeper)
     ids = dispatch_many(engine, 1, impl=None)
     gatekeeper.wait_inside()
@@ -282,7 +282,7 @@ def test_the_last_word_about_that_counts(engine: DownloadEngine, durable: Any, g
 
 
 @pytest.mark.expect_errors("^Failed: ")
-def test_an_interruption_is_an_attempt(engine: DownloadEngine, durable: Any, gatekeeper: Any) -> None:
+def test_an_interruption_is_an_attempt(engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper) -> None:
     """Else what takes its process along would do so for ever."""
     policy = SourcePolicy(resume_interrupted=True, retry=retry(2))
     engine.register_source("s", policy, impl=gatekeeper)
@@ -295,7 +295,7 @@ def test_an_interruption_is_an_attempt(engine: DownloadEngine, durable: Any, gat
 
 
 def test_what_the_caller_wrote_over_the_engines_keys_does_not_matter(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     impl = Impl(**{"0": OSError("reset")})
     engine.register_source("s", SourcePolicy(retry=retry(9, ONE_DAY), resume_interrupted=True), impl=impl)

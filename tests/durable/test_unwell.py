@@ -6,11 +6,10 @@ from threading import Event, current_thread
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S, Gatekeeper, Listener
 
 from haulier import Changed, DownloadEngine, SourcePolicy, StoreUnavailable, Wanted
 from haulier._engine import messages as m
-
-GUARD_S = 10.0
 
 pytestmark = pytest.mark.expect_errors("nothing can be written just now", "could not be written")
 
@@ -60,7 +59,7 @@ def test_dispatch_says_so_and_nothing_was_accepted(
     assert {again.wait(each, GUARD_S)["phase"] for each in accepted} == {"succeeded"}
 
 
-def test_nobody_hears_of_what_was_refused(engine: DownloadEngine, listener: Any, meddle: Any) -> None:
+def test_nobody_hears_of_what_was_refused(engine: DownloadEngine, listener: Listener, meddle: Any) -> None:
     engine.pause("s")
     meddler = meddle(engine)
     meddler.fail()
@@ -86,7 +85,7 @@ def test_each_who_is_told_has_an_exception_of_his_own(engine: DownloadEngine, me
 
 
 def test_what_runs_finishes_and_is_written_later(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, meddle: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = many(engine, 3, None)
@@ -192,7 +191,7 @@ def test_it_does_not_spin_where_nothing_is_left_to_write(engine: DownloadEngine,
 
 
 def test_the_last_changes_are_tried_once_more_at_the_end(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, meddle: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = many(engine, 1, None)
@@ -208,7 +207,7 @@ def test_the_last_changes_are_tried_once_more_at_the_end(
 
 @pytest.mark.expect_errors("the last changes could not be written: the disk is full")
 def test_what_could_not_be_written_to_the_very_end_is_said(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, meddle: Any, tmp_path: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any, tmp_path: Any
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = many(engine, 2, None)
@@ -243,7 +242,7 @@ def test_whatever_a_storage_raises_is_a_failure(
 @pytest.mark.expect_errors("haulier-store", "ActorCrashed", "Unhandled exception")
 @pytest.mark.parametrize("late", [False, True], ids=["before", "in the commit"])
 def test_a_store_that_dies_as_it_writes_has_a_successor_on_the_same_storage(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, meddle: Any, late: bool
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any, late: bool
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = many(engine, 3, None)
@@ -268,7 +267,7 @@ def test_a_store_that_dies_as_it_writes_has_a_successor_on_the_same_storage(
 
 @pytest.mark.expect_errors
 def test_a_store_that_keeps_dying_is_given_up_on(
-    engine: DownloadEngine, durable: Any, gatekeeper: Any, meddle: Any, tmp_path: Any
+    engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any, tmp_path: Any
 ) -> None:
     engine.register_source("s", impl=gatekeeper)
     ids = many(engine, 1, None)

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests.waiting import GUARD_S
+
 import haulier
 from haulier._engine import messages as m
 
 if TYPE_CHECKING:
-    from tests.conftest import Gatekeeper
-
-GUARD_S = 10.0
+    from tests.waiting import Gatekeeper
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.fronts.loops import fetch, run, wait_inside
+from tests.waiting import GUARD_S
 
 import haulier
 from haulier import aio
 from haulier._engine.worker import BackgroundDownloadWorker
 
 if TYPE_CHECKING:
-    from tests.conftest import Gatekeeper
-
-GUARD_S = 10.0
+    from tests.waiting import Gatekeeper
 
 
 OTHERWISE = {"subscribe"}

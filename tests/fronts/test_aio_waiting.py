@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.fronts.loops import fetch, run, store_held, wait_inside
+from tests.waiting import GUARD_S
 
 import haulier
 from haulier import aio
@@ -18,9 +19,7 @@ from haulier._engine.shells import backlog
 from haulier.aio.loops import soon
 
 if TYPE_CHECKING:
-    from tests.conftest import Gatekeeper
-
-GUARD_S = 10.0
+    from tests.waiting import Gatekeeper
 
 
 # ---- waiting ---------------------------------------------------------------------------------------------------------

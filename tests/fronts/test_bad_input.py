@@ -9,6 +9,7 @@ from typing import Any
 
 import pykka
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, SourcePolicy
@@ -163,7 +164,7 @@ def test_after_close_nothing_is_taken(engine: DownloadEngine) -> None:
     assert engine.get_all_downloads() == []
 
 
-def test_a_full_queue(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_full_queue(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.register_source("tidal", SourcePolicy(max_queued=2), gatekeeper)
     ids = [dispatch(engine, fetch=None)]
     gatekeeper.wait_inside(1)
@@ -193,7 +194,7 @@ def test_a_source_that_is_down(engine: DownloadEngine) -> None:
 
 
 def test_unknown_messages_are_dead_letters_and_the_actors_live(
-    engine: DownloadEngine, caplog: pytest.LogCaptureFixture, gatekeeper: Any
+    engine: DownloadEngine, caplog: pytest.LogCaptureFixture, gatekeeper: Gatekeeper
 ) -> None:
     download_id = dispatch(engine, fetch=gatekeeper)
     gatekeeper.wait_inside(1)

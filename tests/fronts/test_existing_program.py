@@ -18,10 +18,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine, UnknownDownload
 
-GUARD_S = 10.0
 CHUNK, SIZE = 2048, 16 * 2048
 QUEUED, RUNNING, DONE = "Initializing", "InProgress, Downloading", "Completed, Succeeded"
 FAILED, CANCELLED = "Errored", "Cancelled"

@@ -11,7 +11,7 @@ import haulier
 from haulier import aio, presets
 
 if TYPE_CHECKING:
-    from tests.conftest import Gatekeeper
+    from tests.waiting import Gatekeeper
 
 TRACK = {"track_id": "t-1", "display_name": "A song"}
 EXPECTED: dict[str, tuple[float, str, dict[str, Any]]] = {

@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, Phase, State
@@ -46,7 +47,7 @@ def test_the_face_is_the_contracts() -> None:
     ]  # fmt: skip
 
 
-def test_the_first_record(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_the_first_record(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
     before = time.time()
@@ -85,7 +86,7 @@ def test_a_success(engine: DownloadEngine) -> None:
     assert record["queued_at"] <= record["started_at"] <= record["finished_at"] <= time.time()
 
 
-def test_explain_and_the_record_agree_on_the_phase(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_explain_and_the_record_agree_on_the_phase(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     done = dispatch(engine)
     engine.close(drain=True)
     assert engine.explain(done) == {"phase": "succeeded", "reason": None, "position": None, "earliest_start": None}
@@ -105,7 +106,7 @@ def test_target_id_is_the_same_object(engine: DownloadEngine) -> None:
     assert seen == {id(target)}
 
 
-def test_reads_see_the_callers_own_writes(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_reads_see_the_callers_own_writes(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     download_id = dispatch(engine, gatekeeper)
     for n in range(200):
         engine.update_record("tidal", download_id, {"progress": float(n), "note": n})
@@ -132,7 +133,7 @@ def test_copies_belong_to_the_caller(engine: DownloadEngine) -> None:
         copy["state"] = "changed"
 
 
-def test_everybody_who_waits_has_a_record_of_his_own(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_everybody_who_waits_has_a_record_of_his_own(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     download_id = dispatch(engine, gatekeeper)
     waiters = [engine.as_completed([download_id], 10) for _ in range(2)]
     gatekeeper.open()
@@ -184,7 +185,7 @@ def test_all_downloads_but_some_sources(engine: DownloadEngine) -> None:
 
 
 @pytest.mark.expect_errors
-def test_clearing_removes_what_is_over_and_nothing_else(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_clearing_removes_what_is_over_and_nothing_else(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     done = [dispatch(engine), dispatch(engine, lambda *_: None)]
     list(engine.as_completed(done, 10))
     running = dispatch(engine, gatekeeper)
@@ -195,7 +196,7 @@ def test_clearing_removes_what_is_over_and_nothing_else(engine: DownloadEngine, 
     assert engine.clear_all_completed_downloads() == 0
 
 
-def test_an_alias_names_the_same_source_everywhere(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_an_alias_names_the_same_source_everywhere(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.register_source("deezer", impl=gatekeeper, aliases=("deezer_dl",))
     first = engine.worker.dispatch("deezer", 1, "n", "f")
     gatekeeper.wait_inside(1)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S
 
 from haulier import DownloadCancelled, DownloadEngine, Transfer, current_transfer
 from haulier.testing import make_transfer, run_impl
-
-GUARD_S = 10.0
 
 
 def with_three(download_id: str, target_id: Any, display_name: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper
 
 from haulier import DownloadEngine
 from haulier._engine import messages as m
@@ -146,14 +147,14 @@ def test_a_burst_hardly_wakes_anybody(engine: DownloadEngine, woken: Counter[Bel
 
 
 @pytest.fixture
-def held_up(engine: DownloadEngine, gatekeeper: Any) -> DownloadEngine:
+def held_up(engine: DownloadEngine, gatekeeper: Gatekeeper) -> DownloadEngine:
     """Its source has a download that does not end."""
     engine.worker.dispatch("tidal", 0, "A Song", "song.flac", gatekeeper)
     gatekeeper.wait_inside(1)
     return engine
 
 
-def queue(engine: DownloadEngine, gatekeeper: Any) -> None:
+def queue(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     """Have so many wait, and the store know of them."""
     for number in range(QUEUED):
         engine.worker.dispatch("tidal", number, "A Song", "song.flac", gatekeeper)
@@ -161,7 +162,7 @@ def queue(engine: DownloadEngine, gatekeeper: Any) -> None:
     assert engine.stats()["tidal"]["queued"] == QUEUED
 
 
-def test_a_queued_download_is_small(held_up: DownloadEngine, gatekeeper: Any, traced_memory: None) -> None:
+def test_a_queued_download_is_small(held_up: DownloadEngine, gatekeeper: Gatekeeper, traced_memory: None) -> None:
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
     queue(held_up, gatekeeper)
@@ -171,7 +172,7 @@ def test_a_queued_download_is_small(held_up: DownloadEngine, gatekeeper: Any, tr
     held_up.close(timeout=0.0)
 
 
-def test_the_cycle_collector_does_not_see_a_queued_download(held_up: DownloadEngine, gatekeeper: Any) -> None:
+def test_the_cycle_collector_does_not_see_a_queued_download(held_up: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     gc.collect()
     before = len(gc.get_objects())
     queue(held_up, gatekeeper)

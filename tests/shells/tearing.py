@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import pykka
 import pytest
+from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine, StoreUnavailable, UnknownDownload
 
 __all__ = ["GUARD_S", "STRIDE", "TORN", "Tear", "Torn", "refused", "sweep"]
 
-GUARD_S: Final = 10.0
 
 STRIDE: Final = int(os.environ.get("HAULIER_STRIDE", "29"))
 """A thread is torn at every so many bytecodes. At every single one of them it takes minutes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import Discarded, DownloadEngine, SourcePolicy, State
@@ -17,7 +18,7 @@ def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = 
     return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
-def test_a_queued_download_never_starts(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_queued_download_never_starts(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     first, second = dispatch(engine, gatekeeper, 1), dispatch(engine, gatekeeper, 2)
     gatekeeper.wait_inside(1)
     assert engine.cancel_download(second) is True
@@ -98,7 +99,7 @@ def test_a_file_that_lands_is_deleted_only_where_the_policy_says_so(engine: Down
         assert file.exists() is not discard
 
 
-def test_a_patch_with_the_state_cancelled_is_a_cancel_in_full(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_patch_with_the_state_cancelled_is_a_cancel_in_full(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     running, queued, third = (dispatch(engine, gatekeeper, n) for n in range(3))
     gatekeeper.wait_inside(1)
     engine.update_record("tidal", queued, {"state": "Cancelled", "note": "mine"})
@@ -122,7 +123,7 @@ def test_terminal_and_unknown_ones(engine: DownloadEngine) -> None:
     assert engine.get_record("tidal", done) is None
 
 
-def test_remove(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_remove(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     running, queued, removed = (dispatch(engine, gatekeeper, n) for n in range(3))
     gatekeeper.wait_inside(1)
     assert engine.cancel_download(queued, remove=True) is True
@@ -142,7 +143,7 @@ def test_foreign_records_can_be_cancelled(engine: DownloadEngine) -> None:
     assert engine.cancel_download("theirs") is False
 
 
-def test_cancelling_costs_no_more_in_a_long_queue(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_cancelling_costs_no_more_in_a_long_queue(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     """Counted, not timed: the queue is not walked, and what was withdrawn does not pile up in it."""
     ids = [dispatch(engine, gatekeeper, n) for n in range(10_000)]
     source = engine._system.mailboxes["tidal"].source
@@ -155,7 +156,7 @@ def test_cancelling_costs_no_more_in_a_long_queue(engine: DownloadEngine, gateke
 
 
 def test_a_cancel_steps_in_only_where_the_download_is(
-    engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at each of the thousand sources that there may be."""
     for number in range(50):

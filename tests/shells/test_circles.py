@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S, Gatekeeper
 
 from haulier import DownloadEngine
 from haulier._engine import messages as m
 from haulier._engine.shells import store as store_module
-
-GUARD_S = 10.0
 
 
 def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -97,7 +96,7 @@ def finalized_on_the_stores_thread(
     return go, done
 
 
-def test_a_finalizer_may_cancel_while_somebody_cancels_unless(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_finalizer_may_cancel_while_somebody_cancels_unless(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.pause("tidal")
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", gatekeeper)
     go, done = finalized_on_the_stores_thread(engine, lambda: engine.cancel_download("of nobody"))

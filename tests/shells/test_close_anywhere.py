@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.waiting import Gatekeeper
 
 import haulier
 import haulier.aio
@@ -48,13 +49,13 @@ def untouched(_: DownloadEngine, __: Any) -> list[str]:
     return []
 
 
-def hung(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
+def hung(engine: DownloadEngine, gatekeeper: Gatekeeper) -> list[str]:
     ids = [dispatch(engine, gatekeeper) for _ in range(3)]
     gatekeeper.wait_inside(1)
     return ids
 
 
-def given_up_on(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
+def given_up_on(engine: DownloadEngine, gatekeeper: Gatekeeper) -> list[str]:
     engine.register_source("tidal", SourcePolicy(timeout=0.2, max_zombies=3))
     engine.wait(dispatch(engine, gatekeeper), 10)
     assert engine.stats()["tidal"]["zombies"] == 1
@@ -76,12 +77,12 @@ def suspended(engine: DownloadEngine, _: Any) -> list[str]:
     return ids
 
 
-def paused(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
+def paused(engine: DownloadEngine, gatekeeper: Gatekeeper) -> list[str]:
     engine.pause("tidal")
     return [dispatch(engine, gatekeeper)]
 
 
-def delayed(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
+def delayed(engine: DownloadEngine, gatekeeper: Gatekeeper) -> list[str]:
     engine.worker.set_delay("tidal", 3600)
     engine.wait(dispatch(engine, lambda *_: "/x"), 10)
     download_id = dispatch(engine, gatekeeper)
@@ -89,7 +90,7 @@ def delayed(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
     return [download_id]
 
 
-def resting(engine: DownloadEngine, gatekeeper: Any) -> list[str]:
+def resting(engine: DownloadEngine, gatekeeper: Gatekeeper) -> list[str]:
     engine.register_source("tidal", SourcePolicy(restart=RestartPolicy(wait=lambda _: 3600.0)))
     engine.wait(dispatch(engine, raises(haulier.SourceCrashed("gone"))), 10)
     download_id = dispatch(engine, gatekeeper)
@@ -112,7 +113,7 @@ SITUATIONS = [untouched, idle, hung, given_up_on, backing_off, suspended, paused
 @pytest.mark.parametrize("how", ["once", "twice", "at once", "in a loop", "from elsewhere"])
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda each: each.__name__)
 def test_close_ends_all_in_every_situation(
-    engine: DownloadEngine, gatekeeper: Any, at_once: Any, situation: Situation, how: str
+    engine: DownloadEngine, gatekeeper: Gatekeeper, at_once: Any, situation: Situation, how: str
 ) -> None:
     unfinished = situation(engine, gatekeeper)
 
@@ -156,7 +157,7 @@ def _closed_by_an_impl(engine: DownloadEngine, close: Callable[[], None]) -> Non
     reach(engine, closer, phase="succeeded")
 
 
-def test_a_close_cuts_a_drain_short(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_close_cuts_a_drain_short(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     ids = [dispatch(engine, gatekeeper) for _ in range(3)]
     gatekeeper.wait_inside(1)
     draining = threading.Thread(target=engine.close, kwargs={"drain": True})

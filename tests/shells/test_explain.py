@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper, Listener
 
 from haulier import DownloadEngine, SourcePolicy, Throttled
 
@@ -25,7 +26,7 @@ def throttled_once(seconds: float, then: Callable[..., str]) -> Callable[..., st
     return fetch
 
 
-def test_on_probation_all_wait_for_the_one_that_is_tried(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_on_probation_all_wait_for_the_one_that_is_tried(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.register_source("tidal", SourcePolicy(concurrency=2))
     probe = dispatch(engine, throttled_once(0.0, gatekeeper))
     gatekeeper.wait_inside(1)
@@ -43,7 +44,7 @@ def test_on_probation_all_wait_for_the_one_that_is_tried(engine: DownloadEngine,
     assert [engine.explain(each)["phase"] for each in (probe, *waiting)] == ["succeeded", "running", "running"]
 
 
-def test_while_it_is_suspended_the_next_start_is_told(engine: DownloadEngine, listener: Any) -> None:
+def test_while_it_is_suspended_the_next_start_is_told(engine: DownloadEngine, listener: Listener) -> None:
     engine.register_source("tidal", SourcePolicy(concurrency=2))
     download_id = dispatch(engine, throttled_once(600.0, lambda *_: "/x"))
     listener.wait_for(lambda _: listener.phases_of(download_id) == ["queued", "running", "queued"])
@@ -56,7 +57,7 @@ def test_while_it_is_suspended_the_next_start_is_told(engine: DownloadEngine, li
     assert (status["suspended_until"], status["next_start"]) == (at, at)
 
 
-def test_what_is_told_of_a_source_is_of_one_moment(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_what_is_told_of_a_source_is_of_one_moment(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     """Nobody can be in the middle of a step there."""
     running, waiting = dispatch(engine, gatekeeper), dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)

@@ -6,12 +6,11 @@ import gc
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine
 from haulier._engine import worker
 from haulier._engine.shells.mailbox import Mailbox
-
-GUARD_S = 10.0
 
 
 class Plugin:

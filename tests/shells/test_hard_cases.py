@@ -13,6 +13,7 @@ from typing import Any
 
 import pykka
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, RestartPolicy, Retention, RetryPolicy, SourcePolicy, State, Transfer
@@ -41,7 +42,7 @@ def test_a_writer_that_nobody_reads_does_not_stall(engine: DownloadEngine) -> No
     assert record["state"] == State.SUCCEEDED  # type: ignore[index]
 
 
-def test_drain_from_an_impl_does_not_wait_for_what_waits_behind_it(make_engine: Any, gatekeeper: Any) -> None:
+def test_drain_from_an_impl_does_not_wait_for_what_waits_behind_it(make_engine: Any, gatekeeper: Gatekeeper) -> None:
     engine = make_engine()
 
     def closes(*_: Any) -> str:
@@ -63,7 +64,7 @@ def test_drain_from_an_impl_does_not_wait_for_what_waits_behind_it(make_engine: 
     assert states == [State.SUCCEEDED, State.ERRORED, State.SUCCEEDED]
 
 
-def test_a_pause_during_a_drain_ends_it(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_pause_during_a_drain_ends_it(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     ids = [dispatch(engine, gatekeeper, n) for n in range(2)]
     gatekeeper.wait_inside(1)
     closing = threading.Thread(target=lambda: engine.close(drain=True))
@@ -174,7 +175,7 @@ def test_never_early_from_start_to_start(
 
 
 def test_a_close_that_was_interrupted_can_be_finished(
-    engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     download_id = dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
@@ -197,7 +198,7 @@ def test_times_beyond_what_a_lock_can_wait(make_engine: Any) -> None:
     engine.close(timeout=1e300)
 
 
-def test_records_may_say_anything_of_themselves(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_records_may_say_anything_of_themselves(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
     extras = {"source": "spotify", "phase": "succeeded", "reason": "mine"}
@@ -285,7 +286,7 @@ def test_adding_one_record_again_and_again_piles_up_nothing(engine: DownloadEngi
 
 
 @pytest.mark.expect_errors
-def test_a_later_crash_is_not_cut_short_by_an_earlier_rest(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_later_crash_is_not_cut_short_by_an_earlier_rest(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     rests = iter([0.02, 0.2])
     engine.register_source("tidal", SourcePolicy(concurrency=2, restart=RestartPolicy(wait=lambda _: next(rests))))
     go = [threading.Event(), threading.Event()]
@@ -323,7 +324,7 @@ def test_a_finalizer_on_the_stores_thread_may_ask(engine: DownloadEngine, monkey
     assert removed.wait(10)
 
 
-def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     download_id = dispatch(engine, gatekeeper)
     for _ in range(10):
         engine.as_completed([download_id])

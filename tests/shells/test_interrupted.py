@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, State
@@ -40,7 +41,9 @@ def test_a_signal_handler_may_close_the_engine_at_any_moment(tmp_path: Path) -> 
     assert sum(counts) > 0, "none came in the middle of a call"
 
 
-def test_close_in_the_middle_of_a_step_is_done_by_another_thread(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_close_in_the_middle_of_a_step_is_done_by_another_thread(
+    engine: DownloadEngine, gatekeeper: Gatekeeper
+) -> None:
     running = engine.worker.dispatch("tidal", 1, "n", "f", gatekeeper)
     gatekeeper.wait_inside(1)
     with engine._system.mailboxes["tidal"].lock:  # as a call of this thread would have it, when a signal comes
@@ -87,7 +90,9 @@ def test_a_cancel_that_is_broken_off_in_the_middle_is_made_good(
     assert (record["state"], record["error_type"]) == (State.ERRORED, "Interrupted")
 
 
-def test_a_signal_that_breaks_off_a_wait_leaves_the_download_alone(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_signal_that_breaks_off_a_wait_leaves_the_download_alone(
+    engine: DownloadEngine, gatekeeper: Gatekeeper
+) -> None:
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", gatekeeper)
     gatekeeper.wait_inside(1)
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.waiting import GUARD_S, Gatekeeper, Listener
 
 import haulier
 from haulier import DownloadEngine, Event, Missed, RetryPolicy, SourcePolicy, Throttled
-
-GUARD_S = 10.0
 
 
 def dispatch(engine: DownloadEngine, fetch: Any = None, source: str = "tidal") -> str:
@@ -61,7 +60,7 @@ class GivesWay(dict[str, Any]):
 
 
 def test_as_many_are_accepted_as_there_is_room(
-    engine: DownloadEngine, gatekeeper: Any, listener: Any, at_once: Any
+    engine: DownloadEngine, gatekeeper: Gatekeeper, listener: Listener, at_once: Any
 ) -> None:
     engine.register_source("tidal", SourcePolicy(max_queued=50), gatekeeper)
     running = dispatch(engine)
@@ -74,11 +73,12 @@ def test_as_many_are_accepted_as_there_is_room(
     assert {r["id"] for r in engine.get_all_downloads()} == set(accepted)
     gatekeeper.open()
     engine.close(drain=True)
-    heard = listener.wait_for(lambda events: sum(e.phase == "succeeded" for e in events) == 51)
-    assert {e.download_id for e in heard} == set(accepted)  # nobody ever heard of one that was refused
+    heard = listener.wait_for(lambda events: sum(getattr(e, "phase", None) == "succeeded" for e in events) == 51)
+    known = {event.download_id for event in heard if not isinstance(event, Missed)}
+    assert known == set(accepted), "no event tells of a refused download"
 
 
-def test_there_is_room_for_one_after_an_end_and_after_a_cancel(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_there_is_room_for_one_after_an_end_and_after_a_cancel(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.register_source("tidal", SourcePolicy(max_queued=3), gatekeeper)
     dispatch(engine)
     gatekeeper.wait_inside(1)
@@ -150,7 +150,7 @@ def test_what_backs_off_waits_too_and_is_never_refused(engine: DownloadEngine) -
     go.release(9)
 
 
-def test_what_is_put_back_waits_too(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_what_is_put_back_waits_too(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     def throttled(*args: Any) -> str:
         gatekeeper(*args)
         raise Throttled(3600)
@@ -216,7 +216,7 @@ def raises_exit(_: Event) -> None:
 @pytest.mark.expect_errors("a subscriber failed")
 @pytest.mark.parametrize("faulty", [raises_exception, raises_exit])
 def test_a_subscriber_that_raises_goes_on_hearing_and_disturbs_nobody(
-    engine: DownloadEngine, listener: Any, logged_errors: list[Any], faulty: Callable[[Event], None]
+    engine: DownloadEngine, listener: Listener, logged_errors: list[Any], faulty: Callable[[Event], None]
 ) -> None:
     with engine.subscribe(faulty):
         ids = busy(engine)
@@ -225,7 +225,7 @@ def test_a_subscriber_that_raises_goes_on_hearing_and_disturbs_nobody(
     assert len(logged_errors) == 900
 
 
-def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener: Any) -> None:
+def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener: Listener) -> None:
     slow = Slow()
     subscription = engine.subscribe(slow, capacity=10)
     dispatch(engine, lands, "s0")
@@ -244,7 +244,7 @@ def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener:
     assert slow.heard == [*listener.events[:11], Missed(903 - 11)]
 
 
-def test_a_slow_subscriber_is_told_where_it_missed_how_many(engine: DownloadEngine, listener: Any) -> None:
+def test_a_slow_subscriber_is_told_where_it_missed_how_many(engine: DownloadEngine, listener: Listener) -> None:
     slow = Slow()
     with engine.subscribe(slow, capacity=10) as subscription:
         busy(engine, 20)

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, SourcePolicy, State, Transfer
@@ -17,7 +18,7 @@ def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = 
     return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
-def test_one_at_a_time_and_in_order(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_one_at_a_time_and_in_order(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     ids = [dispatch(engine, gatekeeper, n) for n in range(50)]
     gatekeeper.wait_inside(1)
     gatekeeper.open()
@@ -27,7 +28,7 @@ def test_one_at_a_time_and_in_order(engine: DownloadEngine, gatekeeper: Any) -> 
 
 
 @pytest.mark.parametrize("limit", [2, 5])
-def test_as_many_as_the_limit_and_no_more(engine: DownloadEngine, gatekeeper: Any, limit: int) -> None:
+def test_as_many_as_the_limit_and_no_more(engine: DownloadEngine, gatekeeper: Gatekeeper, limit: int) -> None:
     engine.worker.set_concurrency("tidal", limit)
     ids = [dispatch(engine, gatekeeper, n) for n in range(40)]
     gatekeeper.wait_inside(limit)
@@ -36,7 +37,7 @@ def test_as_many_as_the_limit_and_no_more(engine: DownloadEngine, gatekeeper: An
     assert gatekeeper.peak == limit
 
 
-def test_a_higher_limit_starts_waiting_downloads_now(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_higher_limit_starts_waiting_downloads_now(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     for n in range(10):
         dispatch(engine, gatekeeper, n)
     gatekeeper.wait_inside(1)
@@ -45,7 +46,9 @@ def test_a_higher_limit_starts_waiting_downloads_now(engine: DownloadEngine, gat
     assert engine.stats()["tidal"]["in_flight"] == 4
 
 
-def test_under_a_lower_limit_none_starts_until_the_count_is_below_it(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_under_a_lower_limit_none_starts_until_the_count_is_below_it(
+    engine: DownloadEngine, gatekeeper: Gatekeeper
+) -> None:
     engine.worker.set_concurrency("tidal", 4)
     ids = [dispatch(engine, gatekeeper, n) for n in range(10)]
     gatekeeper.wait_inside(4)
@@ -113,7 +116,7 @@ def test_the_delay_counts_after_failures_crashes_and_cancels(engine: DownloadEng
     assert min(after - end for end, after in zip(ends, starts[1:], strict=False)) >= 0.04
 
 
-def test_between_two_starts_too_where_there_are_more_slots(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_between_two_starts_too_where_there_are_more_slots(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     stamps: list[float] = []
 
     def fetch(download_id: str, target_id: Any, display_name: str) -> str:
@@ -130,7 +133,7 @@ def test_between_two_starts_too_where_there_are_more_slots(engine: DownloadEngin
     assert min(b - a for a, b in pairwise(sorted(stamps))) >= 0.03
 
 
-def test_one_source_never_holds_up_another(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_one_source_never_holds_up_another(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.worker.set_delay("patient", 3600)
     dispatch(engine, lambda *_: "/x", source="patient")
     for n in range(1000):
@@ -143,7 +146,7 @@ def test_one_source_never_holds_up_another(engine: DownloadEngine, gatekeeper: A
     assert status["queued"] == 1000
 
 
-def test_pause_and_resume(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_pause_and_resume(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.pause("tidal")
     waiting = dispatch(engine, gatekeeper)
     assert engine.stats()["tidal"]["paused"]
@@ -184,7 +187,7 @@ def test_throttled_suspends_the_source_and_one_probe_goes_first(engine: Download
     assert all(r["state"] == State.SUCCEEDED for r in records.values())
 
 
-def test_threads_do_not_grow_with_the_queue_and_idle_ones_go(make_engine: Any, gatekeeper: Any) -> None:
+def test_threads_do_not_grow_with_the_queue_and_idle_ones_go(make_engine: Any, gatekeeper: Gatekeeper) -> None:
     before = threading.active_count()
     engine = make_engine(idle_timeout=0.02)
     ids = [dispatch(engine, gatekeeper, n) for n in range(2000)]
@@ -200,7 +203,7 @@ def test_threads_do_not_grow_with_the_queue_and_idle_ones_go(make_engine: Any, g
     assert engine.wait(dispatch(engine, gatekeeper), 10)["state"] == State.SUCCEEDED  # it wakes
 
 
-def test_two_engines_know_nothing_of_each_other(make_engine: Any, gatekeeper: Any) -> None:
+def test_two_engines_know_nothing_of_each_other(make_engine: Any, gatekeeper: Gatekeeper) -> None:
     one, two = make_engine(), make_engine()
     dispatch(one, gatekeeper)
     gatekeeper.wait_inside(1)

@@ -11,6 +11,7 @@ import weakref
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, State
@@ -53,7 +54,7 @@ def test_close_ends_every_record_truthfully(engine: DownloadEngine) -> None:
     assert engine.clear_all_completed_downloads() == 1
 
 
-def test_a_run_that_comes_to_its_end_in_time_counts(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_run_that_comes_to_its_end_in_time_counts(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     def fetch(*_: Any) -> str:
         while not haulier.current_transfer().cancelled:
             threading.Event().wait(0.001)
@@ -64,7 +65,7 @@ def test_a_run_that_comes_to_its_end_in_time_counts(engine: DownloadEngine, gate
     assert engine.get_download_status(download_id)["state"] == State.SUCCEEDED  # type: ignore[index]
 
 
-def test_what_runs_on_is_given_up_and_fenced(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_what_runs_on_is_given_up_and_fenced(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     download_id = dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
     engine.close(timeout=0.02)
@@ -79,7 +80,7 @@ def test_what_runs_on_is_given_up_and_fenced(engine: DownloadEngine, gatekeeper:
     assert engine.get_download_status(download_id) == record
 
 
-def test_drain_finishes_the_queue_first(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_drain_finishes_the_queue_first(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     ids = [dispatch(engine, gatekeeper, n, source=f"s{n % 3}") for n in range(30)]
     gatekeeper.open()
     engine.close(drain=True)
@@ -88,7 +89,7 @@ def test_drain_finishes_the_queue_first(engine: DownloadEngine, gatekeeper: Any)
         dispatch(engine, gatekeeper)
 
 
-def test_drain_does_not_wait_for_what_a_pause_holds_back(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_drain_does_not_wait_for_what_a_pause_holds_back(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.pause("tidal")
     download_id = dispatch(engine, gatekeeper)
     engine.close(drain=True)
@@ -168,7 +169,7 @@ def test_a_program_that_never_closes_still_exits() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "bye\n", "")
 
 
-def test_an_engine_that_is_dropped_finishes_and_gives_its_threads_back(gatekeeper: Any) -> None:
+def test_an_engine_that_is_dropped_finishes_and_gives_its_threads_back(gatekeeper: Gatekeeper) -> None:
     engine = DownloadEngine()
     dispatch(engine, gatekeeper)
     gatekeeper.wait_inside(1)
@@ -209,7 +210,7 @@ def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() ->
         assert not thread.is_alive()
 
 
-def test_an_engine_that_is_dropped_lets_its_subscribers_go(gatekeeper: Any) -> None:
+def test_an_engine_that_is_dropped_lets_its_subscribers_go(gatekeeper: Gatekeeper) -> None:
     heard: list[haulier.Event] = []
     before = set(threading.enumerate())
     engine = DownloadEngine()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S, Gatekeeper, Listener
 
 import haulier
 from haulier import DownloadEngine, RestartPolicy, SourcePolicy
@@ -16,7 +17,6 @@ from haulier._engine.core.restarts import Restarts
 from haulier._engine.shells import backlog
 from haulier._engine.shells.backlog import FULL, Ask
 
-GUARD_S = 10.0
 WRITERS = 4
 
 
@@ -69,7 +69,7 @@ def holding(engine: DownloadEngine) -> Iterator[Holding]:
     logger.removeHandler(handler)
 
 
-def record_that_is(engine: DownloadEngine, what: str, gatekeeper: Any) -> str:
+def record_that_is(engine: DownloadEngine, what: str, gatekeeper: Gatekeeper) -> str:
     if what == "unknown":
         return "unknown"
     if what == "added":
@@ -132,7 +132,12 @@ class Storm:
 @pytest.mark.parametrize("states", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("what", ["queued", "running", "terminal", "unknown", "added"])
 def test_a_storm_piles_up_no_more_than_so_many_patches(
-    engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch, what: str, states: Any
+    engine: DownloadEngine,
+    gatekeeper: Gatekeeper,
+    holding: Holding,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    states: Any,
 ) -> None:
     monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, what, gatekeeper)
@@ -146,7 +151,9 @@ def test_a_storm_piles_up_no_more_than_so_many_patches(
 
 
 @pytest.mark.parametrize("what", ["queued", "running", "added"])
-def test_a_storm_while_somebody_listens(engine: DownloadEngine, gatekeeper: Any, listener: Any, what: str) -> None:
+def test_a_storm_while_somebody_listens(
+    engine: DownloadEngine, gatekeeper: Gatekeeper, listener: Listener, what: str
+) -> None:
     """The store is woken for each patch, and is never done."""
     download_id = record_that_is(engine, what, gatekeeper)
     storm = Storm(engine, download_id, 3 * FULL, STATES["states of their own"])
@@ -156,7 +163,7 @@ def test_a_storm_while_somebody_listens(engine: DownloadEngine, gatekeeper: Any,
 
 
 def test_nothing_else_waits_in_a_storm(
-    engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, "running", gatekeeper)
@@ -195,7 +202,7 @@ def test_slots_do_not_run_ahead_of_the_store_without_end(
 
 
 def test_a_store_that_is_stuck_hangs_no_writer(
-    engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog, "ROOM_S", 0.001)
     download_id = record_that_is(engine, "running", gatekeeper)
@@ -207,7 +214,7 @@ def test_a_store_that_is_stuck_hangs_no_writer(
 
 
 def test_the_stores_own_thread_does_not_wait_for_itself(
-    engine: DownloadEngine, gatekeeper: Any, holding: Holding, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, "queued", gatekeeper)
@@ -224,7 +231,7 @@ def test_the_stores_own_thread_does_not_wait_for_itself(
 
 @pytest.mark.expect_errors
 def test_while_the_store_has_no_actor_writers_apply(
-    engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog, "ROOM_S", 6 * GUARD_S)
     download_id = record_that_is(engine, "queued", gatekeeper)

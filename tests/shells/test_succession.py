@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import pytest
+from tests.waiting import Gatekeeper, wait_until
 
 import haulier
 from haulier import DownloadEngine, RestartPolicy, SourcePolicy, State
@@ -31,13 +31,6 @@ def kill(thread: threading.Thread | None) -> threading.Thread:
     assert thread.ident is not None
     assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)) == 1
     return thread
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    until = monotonic() + 10
-    while not condition():
-        assert monotonic() < until, what
-        threading.Event().wait(0.001)
 
 
 # ---- the supervisor --------------------------------------------------------------------------------------------------
@@ -102,7 +95,7 @@ def test_a_message_whose_handling_fails_is_handled_again(
 
 
 def test_what_is_looked_after_is_so_once_however_often_that_is_told_again(
-    engine: DownloadEngine, gatekeeper: Any
+    engine: DownloadEngine, gatekeeper: Gatekeeper
 ) -> None:
     engine.register_source("tidal", SourcePolicy(stall_timeout=1.0, timeout=60.0))
     download_id = dispatch(engine, gatekeeper)
@@ -176,7 +169,7 @@ def test_a_store_that_dies_has_a_successor_that_loses_nothing(engine: DownloadEn
 
 
 def test_a_store_that_keeps_dying_is_given_up_on_and_the_engine_says_so(
-    engine: DownloadEngine, gatekeeper: Any
+    engine: DownloadEngine, gatekeeper: Gatekeeper
 ) -> None:
     store = engine._system.store
     running, queued = dispatch(engine, gatekeeper, 1), dispatch(engine, gatekeeper, 2)
@@ -217,7 +210,7 @@ def test_what_a_message_told_of_that_could_not_be_applied_is_made_good(
 # ---- slots -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_slot_that_dies_while_it_waits_costs_no_download(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_slot_that_dies_while_it_waits_costs_no_download(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.register_source("tidal", SourcePolicy(concurrency=3, restart=AT_ONCE))
     mailbox = engine._system.mailbox("tidal")
     for n in range(20):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pykka
 import pytest
+from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, RestartPolicy, SourcePolicy, State
@@ -28,7 +29,7 @@ def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = 
     "crash", [SystemExit(3), KeyboardInterrupt("x"), GeneratorExit(), haulier.SourceCrashed("client gone")]
 )
 def test_a_crash_costs_what_was_in_hand_and_nothing_else(
-    engine: DownloadEngine, gatekeeper: Any, crash: BaseException
+    engine: DownloadEngine, gatekeeper: Gatekeeper, crash: BaseException
 ) -> None:
     engine.register_source("tidal", SourcePolicy(restart=AT_ONCE))
     go = threading.Event()
@@ -55,7 +56,7 @@ def test_a_crash_costs_what_was_in_hand_and_nothing_else(
     assert (status["tidal"]["restarts"], status["qobuz"]["restarts"]) == (1, 0)
 
 
-def test_a_crash_of_one_slot_leaves_the_others(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_a_crash_of_one_slot_leaves_the_others(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     engine.register_source("tidal", SourcePolicy(concurrency=2, restart=AT_ONCE))
     running = dispatch(engine, gatekeeper, "stays")
     gatekeeper.wait_inside(1)
@@ -183,7 +184,7 @@ class Foreign(pykka.ThreadingActor):
         return message
 
 
-def test_stop_all_by_another_part_of_the_program(engine: DownloadEngine, gatekeeper: Any) -> None:
+def test_stop_all_by_another_part_of_the_program(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
     running, queued = dispatch(engine, gatekeeper, 1), dispatch(engine, gatekeeper, 2)
     gatekeeper.wait_inside(1)
     theirs = Foreign.start()

@@ -11,6 +11,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
+from tests.waiting import GUARD_S, Gatekeeper
 
 from haulier import DownloadEngine, State
 from haulier._engine import messages as m
@@ -20,7 +21,6 @@ from haulier._threads.bell import Bell
 
 CODES = [each.__code__ for each in (Supervisor.get, Supervisor.later, Agenda.first_due, Agenda.pop_due, Agenda.add)]
 
-GUARD_S = 10.0
 
 pytestmark = pytest.mark.expect_errors
 
@@ -144,7 +144,7 @@ def test_what_the_store_was_told_while_it_is_torn_is_made_good(engine: DownloadE
 
 
 def test_who_waits_for_what_the_store_had_yet_to_say_hears_it_from_its_successor(
-    engine: DownloadEngine, gatekeeper: Any, monkeypatch: pytest.MonkeyPatch
+    engine: DownloadEngine, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = engine._system.store
     download_id = dispatch(engine, gatekeeper)

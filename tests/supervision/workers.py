@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pykka
+from tests.waiting import GUARD_S
 
 from haulier.supervision import RestartPolicy
 
 __all__ = ["AT_ONCE", "GUARD_S", "Register", "Worker", "got"]
 
-GUARD_S = 10.0
 
 AT_ONCE = RestartPolicy(intensity=10**9, wait=lambda _: 0.0)
 """Never down, and no rest."""
