@@ -54,7 +54,7 @@ def running(ledger: Ledger, attempt: int = 1) -> Transfer:
 # ---- the way through -------------------------------------------------------------------------------------------------
 
 
-def test_the_first_record_is_the_contracts(ledger: Ledger) -> None:
+def test_the_first_record_has_the_promised_keys(ledger: Ledger) -> None:
     ledger.apply(ticket(extras=("url", "size", "http://x", 5)))
     first = record(ledger)
     assert {key: first[key] for key in ("id", "filename", "username", "state", "source", "phase", "url")} == {

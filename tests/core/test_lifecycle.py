@@ -1,4 +1,4 @@
-"""The table of phases and events: every pair, against the contract's."""
+"""The table of phases and events: every pair, against ``behaviour.md#states``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_nothing_leaves_a_terminal_phase(phase: str) -> None:
     assert TABLE[phase] == {}
 
 
-def test_every_phase_has_the_state_that_the_contract_gives_it() -> None:
+def test_every_phase_has_its_promised_state() -> None:
     assert STATE_OF_PHASE == {
         "queued": "Initializing",
         "backing_off": "Initializing",

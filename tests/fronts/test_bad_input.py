@@ -1,4 +1,4 @@
-"""Section 'bad input' of the contract: an exception at the call, before anything is stored or started."""
+"""Bad input raises at the call, before anything is stored or started: ``behaviour.md#bad-input``."""
 
 from __future__ import annotations
 

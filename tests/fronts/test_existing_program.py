@@ -1,4 +1,4 @@
-"""A program as they were written for the hand-rolled engine, against section 2 of the contract alone.
+"""A program written for the hand-rolled engine runs unchanged: ``behaviour.md#calls``.
 
 A client per source, whose ``_download_sync`` patches its record every 2 KiB and looks whether it was cancelled; async
 methods that dispatch from a running loop; a page that polls all the time; transfers of its own beside the engine's.

@@ -1,4 +1,4 @@
-"""Sections 2 and 3 of the contract: the face that existing programs call, and the record."""
+"""The calls of existing programs, and the record: ``behaviour.md#calls``, ``behaviour.md#records``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dispatch(engine: DownloadEngine, fetch: Any = impl, source: str = "tidal", *
     return engine.worker.dispatch(source, 1, "A song", "a.flac", fetch, **options)
 
 
-def test_the_face_is_the_contracts() -> None:
+def test_the_calls_of_existing_programs_are_there() -> None:
     for name, parameters in PARAMETERS.items():
         assert list(inspect.signature(getattr(DownloadEngine, name)).parameters) == ["self", *parameters], name
     worker = inspect.signature(haulier.BackgroundDownloadWorker.dispatch)

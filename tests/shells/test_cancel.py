@@ -1,4 +1,4 @@
-"""Section 5 of the contract on real threads: cancel."""
+"""Cancel on real threads: ``behaviour.md#cancel``."""
 
 from __future__ import annotations
 

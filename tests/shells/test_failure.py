@@ -1,4 +1,4 @@
-"""Section 6 of the contract on real threads: failure, retry, time-outs."""
+"""Failure, retry, timeouts on threads: ``behaviour.md#failure``, ``behaviour.md#retry``, ``behaviour.md#timeouts``."""
 
 from __future__ import annotations
 

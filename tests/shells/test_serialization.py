@@ -1,4 +1,4 @@
-"""Section 4 of the contract on real threads: never too many, never too early, in order, and nobody held up."""
+"""Limits, delay and order on real threads: ``behaviour.md#limits``, ``behaviour.md#delay``, ``behaviour.md#order``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 7 of the contract on real threads: crashes, restarts, sources that are down."""
+"""Crashes, restarts and sources that are down, on real threads: ``behaviour.md#supervision``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator itself: each promise of the contract is kept, its limit is reached, and the witness would have seen."""
+"""The simulator itself: each promise of the engine is kept, its limit is reached, and the witness would have seen."""
 
 from __future__ import annotations
 
