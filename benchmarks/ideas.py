@@ -59,9 +59,9 @@ def _ids_one_by_one() -> None:
 
 
 def _two_messages() -> None:
-    from haulier._engine.core.source import Source
+    from haulier._engine.core.attempts import Attempts
 
-    _replace(Source, "turn", lambda *_: None)  # 'it is not that simple': settle, then take
+    _replace(Attempts, "settle_and_take", lambda *_: None)  # None: the slot settles, then takes, in two messages
 
 
 def _wake_the_store() -> None:

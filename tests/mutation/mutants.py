@@ -1,10 +1,10 @@
-"""Mutate core/ and say what lives: mutmut runs tests/core on each mutant, and tests/simulation sees what that leaves.
+"""Mutate the core and report what survives: mutmut runs tests/core on each mutant, then this runs tests/simulation.
 
-    python tests/mutation/mutants.py [PATTERN ...]    names of mutants, such as 'haulier._engine.core.gate.*'; none: all
+    python tests/mutation/mutants.py [PATTERN ...]    such as 'haulier._engine.core.gate.*'; default: all mutants
 
-A mutant that lives is to be killed by a test or explained in ``explained.txt``: the function, and what a line of it
-becomes; ``…`` stands for anything, and a line with it for any number of mutants. Exit status 1: a mutant lives that is
-not explained, or (where all were tried) none is left that a line explains.
+A surviving mutant needs a test that kills it or a line in ``explained.txt``: the function, and what a line of it
+becomes. ``…`` stands for any text, and a line with it for any number of mutants. The exit status is 1 if a survivor is
+not explained, or if all mutants were tried and a line explains none.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 EXPLAINED = Path(__file__).with_name("explained.txt")
 WORKPLACE = ROOT / "mutants"
 """A copy of the code. mutmut makes its own in it, with every mutant; ``MUTANT_UNDER_TEST`` names the one to run."""
+CORE = "haulier._engine.core."
+"""What the name of each mutant begins with."""
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 SIMULATION = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
 SIMULATION_S = 600
-"""It takes half a minute; what has not ended by then runs for ever."""
+"""Seconds. The simulation takes half a minute: a run that has not ended by then hangs."""
 PROPERTY = re.compile(r"^    @(property|cached_property)\n    def (\w+)\(self\)", re.MULTILINE)
 
 
@@ -40,28 +42,28 @@ def prepare() -> None:
         module.write_text(code, encoding="utf-8")
 
 
-def told(*arguments: str) -> list[str]:
-    """What mutmut says to a question, by line."""
+def mutmut_lines(*arguments: str) -> list[str]:
+    """The lines that a command of mutmut prints."""
     command = [MUTMUT, *arguments]
     return subprocess.run(command, cwd=WORKPLACE, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 def verdicts() -> dict[str, str]:
-    """What became of each mutant that was tried, by its name."""
-    each = (line.strip().partition(": ") for line in told("results", "--all", "true"))
+    """The verdict on each mutant that was tried, by its name."""
+    each = (line.strip().partition(": ") for line in mutmut_lines("results", "--all", "true"))
     return {name: verdict for name, _, verdict in each if verdict and verdict != "not checked"}
 
 
 def described(name: str) -> str:
-    """A mutant by what it is; its name has a number that changes with the function."""
-    module, _, function = name.removeprefix("haulier._engine.core.").partition(".")
+    """Describe a mutant by its line: the number in its name changes with the function."""
+    module, _, function = name.removeprefix(CORE).partition(".")
     function = function.partition("__mutmut_")[0].removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
-    becomes = [line[1:].strip() for line in told("show", name) if re.match(r"\+(?!\+\+)", line)]
+    becomes = [line[1:].strip() for line in mutmut_lines("show", name) if re.match(r"\+(?!\+\+)", line)]
     return f"{module}.{function}: {' '.join(becomes)}"
 
 
-def lives_in_the_simulation(name: str) -> bool:
-    """Whether the simulation, too, finds nothing wrong with a mutant."""
+def survives_the_simulation(name: str) -> bool:
+    """Whether tests/simulation passes with a mutant."""
     mutated = WORKPLACE / "mutants"
     env = {**os.environ, "MUTANT_UNDER_TEST": name, "PYTHONPATH": str(mutated / "src")}
     command = [*SIMULATION, "tests/simulation"]
@@ -72,7 +74,7 @@ def lives_in_the_simulation(name: str) -> bool:
 
 
 def explained(living: dict[str, str]) -> tuple[set[str], list[str]]:
-    """Which of the living are explained, by name; and the lines that explain none."""
+    """The names of the survivors that are explained, and the lines that explain none."""
     seen: set[str] = set()
     unused = []
     for line in EXPLAINED.read_text(encoding="utf-8").splitlines():
@@ -87,7 +89,7 @@ def explained(living: dict[str, str]) -> tuple[set[str], list[str]]:
 
 
 def main(patterns: list[str]) -> int:
-    """Run all; the exit status."""
+    """Run the mutants that ``patterns`` name, or all, and return the exit status."""
     prepare()
     subprocess.run([MUTMUT, "run", *patterns], cwd=WORKPLACE, check=True)
     became = verdicts()
@@ -98,11 +100,11 @@ def main(patterns: list[str]) -> int:
     left = []
     for name in open_:
         print("in the simulation:", living[name], flush=True)
-        if lives_in_the_simulation(name):
+        if survives_the_simulation(name):
             left.append(name)
     simulated = [name for name in open_ if name not in left]
 
-    by_module = Counter(name.split(".")[2] for name in became)
+    by_module = Counter(name.removeprefix(CORE).partition(".")[0] for name in became)
     print(f"\n{len(became)} mutants:", ", ".join(f"{module} {count}" for module, count in sorted(by_module.items())))
     print(f"{len(became) - len(living)} killed by tests/core, {len(hung)} hung there, {len(simulated)} killed by")
     print(f"tests/simulation alone, {len(known)} explained, {len(left)} not")
