@@ -13,10 +13,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint bench soak mutants clean
+.PHONY: help demo check test chaos lint bench soak mutants clean
 
 help:
 	@echo "make demo    a look at haulier at work"
+	@echo "make check   format, lint, types and the fast tests: while you work"
 	@echo "make test    all tests                                    make test ARGS='-k cancel'"
 	@echo "make chaos   everything goes wrong at once, 3 minutes     make chaos ARGS='--minutes 10 --seed 7'"
 	@echo "make lint    format, lint, types and the order of imports"
@@ -30,6 +31,16 @@ demo: .venv/.demo
 
 test: .venv/.test
 	@$(BIN)/python -m pytest $(ARGS)
+
+# What is worth running after each change. FAST may name other tests: make check FAST=tests/fetchers
+FAST ?= tests/core tests/suite/test_links.py tests/suite/test_behaviour_page.py tests/suite/test_commit_message.py \
+	tests/fronts
+
+check: .venv/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@$(BIN)/python -m pytest -q $(FAST) $(ARGS)
 
 chaos: .venv/.demo
 	@$(BIN)/python -m tests.chaos $(ARGS)
