@@ -31,7 +31,7 @@ async def narrate(events: aio.Events) -> None:
 
 
 async def main() -> None:
-    """Two sources at once, each with manners of its own; one download is cancelled in time."""
+    """Download from two sources at once, each with its own policy, and cancel one download before it starts."""
     engine = aio.DownloadEngine()
     async with engine.subscribe() as events, asyncio.TaskGroup() as tasks, engine:
         tasks.create_task(narrate(events))

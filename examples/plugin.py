@@ -1,4 +1,4 @@
-"""A plugin: a source with manners, an impl of its own, retries, progress and a pause that the site asks for."""
+"""A plugin: a source with a policy, an impl, retries, progress and a pause that the site asks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(tempfile.mkdtemp())
 
 
 class Site:
-    """Stands for a site on the internet, with its moods."""
+    """Stand in for a site on the internet that fails now and then."""
 
     def __init__(self) -> None:
         self.moods: dict[str, list[Exception]] = {
@@ -24,7 +24,7 @@ class Site:
         }
 
     def get(self, target_id: str) -> Iterator[bytes]:
-        """The file in chunks; or what is in the way."""
+        """Yield the file in chunks, or raise the error that the site has for it."""
         if self.moods.get(target_id):
             raise self.moods[target_id].pop()
         for _ in range(32):
@@ -51,11 +51,11 @@ class Plugin:
         engine.register_source("songs", self.policy, self.fetch)
 
     def order(self, song_id: str, title: str) -> str:
-        """Queue a song; the id of its download."""
+        """Queue a song and return the id of its download."""
         return self.engine.worker.dispatch("songs", song_id, title, f"{title}.flac", extra_record_fields={"album": "?"})
 
     def fetch(self, transfer: haulier.Transfer) -> str:
-        """Fetch one song. What it raises decides: try again, give up, or leave the site alone for a while."""
+        """Fetch one song. The exception that it raises decides: retry, fail for good, or pause the site."""
         path = FOLDER / transfer.filename
         with path.open("wb") as file:
             for chunk in self.site.get(transfer.target_id):

@@ -1,4 +1,4 @@
-"""Supervision for your own pykka actors, without a download in sight."""
+"""Supervise your own pykka actors, without a download engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulier.supervision import RestartPolicy, Supervisor
 
 
 class Sensor(pykka.ThreadingActor):
-    """An actor as pykka's users write it: what it cannot handle kills it."""
+    """A plain pykka actor: an exception in a told message kills it."""
 
     use_daemon_thread = True
 
@@ -21,7 +21,7 @@ class Sensor(pykka.ThreadingActor):
         self.sum = 0.0
 
     def on_receive(self, message: Any) -> str:
-        """Add a reading up."""
+        """Add a reading to the sum."""
         self.sum += float(message)
         return f"{self.place}: {self.sum:g}"
 
