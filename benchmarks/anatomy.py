@@ -27,7 +27,7 @@ from benchmarks.fresh import command
 from benchmarks.harness import positive
 from benchmarks.w1 import W1
 from haulier._engine import messages as m
-from haulier._engine.core.journal import DurableLedger
+from haulier._engine.core.journal import Journal
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.shells import durable
 from haulier._engine.shells.ids import new_id
@@ -36,6 +36,7 @@ from haulier._engine.shells.slot import SourceActor
 from haulier._engine.shells.store import Store
 from haulier._engine.shells.tickets import text_of_ticket
 from haulier._engine.storage import open_storage
+from haulier._engine.ticket import make_ticket
 from haulier._threads.bell import Bell
 from haulier.transfer import Transfer
 
@@ -115,16 +116,17 @@ def _in_memory(count: int) -> list[Step]:
 def _on_disk(count: int, folder: Path) -> list[Step]:
     """The same of one that is written down: 8 batches of new ones, then all ends."""
     watch = _Stopwatch(count)
-    ledger = DurableLedger(KEPT, lambda _: True)
+    journal = Journal(lambda _: True)
+    ledger = Ledger(KEPT, journal)
     storage = open_storage(folder / "haulier.db")
     storage.load()
-    tickets = [(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, None, None, None, ON) for _ in range(count)]
+    tickets = [make_ticket(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, queued_at=ON) for _ in range(count)]
     texts = watch.time("its ticket as text", "caller", lambda: [text_of_ticket(ticket, None) for ticket in tickets])
     size = max(count // 8, 1)
     parts = [slice(start, start + size) for start in range(0, count, size)]
 
     def write() -> Any:
-        return durable._batch(ledger, ledger.journal.turn(), lambda _: False)
+        return durable._batch(ledger, journal, journal.take_batch(), lambda _: False)
 
     def add() -> list[Any]:
         made = []

@@ -63,7 +63,7 @@ def _play(world: World, trace: Path | None, anywhere: bool) -> None:
         gc.collect()  # the threads of an asyncio face end with it
         _join_all_but(books, before)
     if world.engine is None:
-        records = [view(held) for bucket in ledger.buckets.values() for held in bucket.values()]
+        records = [view(held) for bucket in ledger.table.buckets.values() for held in bucket.values()]
     else:
         records = world.engine.get_all_downloads()
     audit_records(records, books, plan)

@@ -13,7 +13,7 @@ from haulier._engine import messages as m
 from haulier._engine.core.entry import view
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.outcome import Again, PutBack
-from haulier._engine.core.shelf import ended_on
+from haulier._engine.core.retention import ended_on
 from haulier._engine.ticket import Ticket, make_ticket
 from haulier.policies import RestartPolicy, Retention
 from haulier.transfer import Transfer
@@ -45,7 +45,7 @@ def ledger() -> Ledger:
 
 
 def phases(it: Ledger) -> dict[str, Any]:
-    return {each: view(held).get("phase") for each, held in it.buckets["tidal"].items()}
+    return {each: view(held).get("phase") for each, held in it.table.buckets["tidal"].items()}
 
 
 def test_what_the_engine_has_not_ended_is_unfinished() -> None:
@@ -64,26 +64,26 @@ def test_what_is_lost_fails_and_nothing_else_does() -> None:
         "failed": "failed",
     }  # fmt: skip
     for download_id in ("queued", "running", "waiting"):
-        record = view(it.buckets["tidal"][download_id])
+        record = view(it.table.buckets["tidal"][download_id])
         assert (record["error"], record["error_type"], record["finished_at"]) == ("interrupted: x", "Interrupted", 50.0)
-    assert view(it.buckets["tidal"]["failed"])["error"] == "boom"
+    assert view(it.table.buckets["tidal"]["failed"])["error"] == "boom"
     assert (it.counts["tidal"]["failed"], it.dead_letters) == (4, [])
 
 
 def dead(phase: str, *, damaged: bool = False) -> bool:
     """Whether the ledger counts as damaged after a report that nobody expects of a record in that phase."""
     it = ledger()
-    it.is_damaged = damaged
+    it.table.is_damaged = damaged
     it.apply(m.Succeeded(Transfer(ticket(phase), 1, {}, 1.0), "/late", 60.0))
     assert len(it.dead_letters) == 1
-    return it.is_damaged
+    return it.table.is_damaged
 
 
 def test_a_report_that_does_not_fit_shows_damage_where_the_record_is_not_over() -> None:
     assert [dead(each) for each in ("queued", "running", "waiting")] == [True] * 3
     assert [dead(each) for each in ("landed", "failed", "added", "unknown")] == [False] * 4
     assert dead("landed", damaged=True)
-    assert not ledger().is_damaged
+    assert not ledger().table.is_damaged
 
 
 def test_what_is_put_right_is_let_go_of_in_the_order_in_which_it_ended() -> None:
@@ -98,18 +98,18 @@ def test_what_is_put_right_is_let_go_of_in_the_order_in_which_it_ended() -> None
         else:
             it.apply(m.Moved("fail", source, "an-id", transfer, {}, on))
     it.apply(m.Put("own", "an-id", {"state": "InProgress"}))
-    it._ended.clear()
-    it._terminal = 77
-    it._entry("torn", "an-id").ended_on = None  # type: ignore[union-attr]
-    it.now = 60.0
-    it.put_right()
-    ends = {source: ended_on(bucket["an-id"]) for source, bucket in it.buckets.items()}
+    it.table.retained._ends.clear()
+    it.table.retained._terminal = 77
+    it.table.entry("torn", "an-id").ended_on = None  # type: ignore[union-attr]
+    it.table.now = 60.0
+    it.table.repair()
+    ends = {source: ended_on(bucket["an-id"]) for source, bucket in it.table.buckets.items()}
     assert ends == {"torn": 60.0, "late": 40.0, "first": 20.0, "past": 30.0, "own": None}
-    assert (it.is_damaged, it._terminal) == (False, 4)
+    assert (it.table.is_damaged, it.table.retained._terminal) == (False, 4)
     left = []
-    for it._max_terminal in (3, 2, 1, 0):
-        it.expire()
-        left.append([source for source, bucket in it.buckets.items() if bucket])
+    for it.table.retained._max_terminal in (3, 2, 1, 0):
+        it.table.expire()
+        left.append([source for source, bucket in it.table.buckets.items() if bucket])
     assert left == [["torn", "late", "past", "own"], ["torn", "late", "own"], ["torn", "own"], ["own"]]
 
 
@@ -123,20 +123,20 @@ def test_a_state_that_can_be_neither_hashed_nor_compared_keeps_nothing_from_bein
     it = ledger()
     for state in ("InProgress", "Errored"):
         it.apply(m.Put("own", state, {"state": Awkward(state)}))
-    it.is_damaged = True
-    it.put_right()
-    assert not it.is_damaged
-    assert [held.is_terminal for held in it.buckets["own"].values()] == [False, True]  # type: ignore[union-attr]
+    it.table.is_damaged = True
+    it.table.repair()
+    assert not it.table.is_damaged
+    assert [held.is_terminal for held in it.table.buckets["own"].values()] == [False, True]  # type: ignore[union-attr]
     assert it.apply(m.Clear()) == 3
 
 
 def test_who_watches_what_is_over_hears_of_it_when_things_are_put_right() -> None:
     it, heard = ledger(), list[Any]()
     callbacks: list[Any] = [heard.append]
-    it.watches.callbacks = {"landed": callbacks, "running": [heard.append], "unknown": [heard.append]}
-    it.put_right()
-    assert [(due, each["id"]) for due, each in it.watches.due] == [(callbacks, "landed")]
-    assert list(it.watches.callbacks) == ["running", "unknown"]
+    it.table.watches.callbacks = {"landed": callbacks, "running": [heard.append], "unknown": [heard.append]}
+    it.table.repair()
+    assert [(due, each["id"]) for due, each in it.table.watches.due] == [(callbacks, "landed")]
+    assert list(it.table.watches.callbacks) == ["running", "unknown"]
 
 
 # ---- at a source -----------------------------------------------------------------------------------------------------

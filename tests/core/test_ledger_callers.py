@@ -32,7 +32,7 @@ def ledger() -> Ledger:
 
 
 def record(ledger: Ledger) -> Record:
-    found = ledger.find(None, ID)
+    found = ledger.table.find(None, ID)
     assert found is not None
     return view(found[1])
 
@@ -57,7 +57,7 @@ def moved(event: str, transfer: Transfer | None = None) -> m.Moved:
 
 def test_a_patch_without_a_record_does_nothing(ledger: Ledger) -> None:
     patch(ledger, progress=5.0)
-    assert ledger.buckets == {}
+    assert ledger.table.buckets == {}
     assert ledger.dead_letters == []
 
 
@@ -138,7 +138,7 @@ def test_any_dict_is_a_record(ledger: Ledger) -> None:
 
 def test_progress_of_a_callers_record_is_written_past_the_ledger(ledger: Ledger) -> None:
     ledger.apply(m.Put("tidal", ID, {"state": "InProgress"}))
-    found = ledger.find("tidal", ID)
+    found = ledger.table.find("tidal", ID)
     assert found is not None
     assert isinstance(found[1], Entry)
     assert found[1].overlay is not None
@@ -219,7 +219,7 @@ def test_clear_takes_what_is_over_and_nothing_else(ledger: Ledger) -> None:
         ledger.apply(m.Put("youtube", download_id, {"state": state}))
     assert ledger.apply(m.Clear()) == 3
     assert ledger.apply(m.Clear()) == 0
-    assert (list(ledger.buckets["youtube"]), list(ledger.buckets["tidal"])) == (["live"], [ID])
+    assert (list(ledger.table.buckets["youtube"]), list(ledger.table.buckets["tidal"])) == (["live"], [ID])
 
 
 # ---- watching --------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def called(ledger: Ledger) -> list[Any]:
     """Who is to be called with what phase (or state)."""
     return [
         (callback, each.get("phase", each.get("state")))
-        for callbacks, each in ledger.watches.due
+        for callbacks, each in ledger.table.watches.due
         for callback in callbacks
     ]
 
@@ -237,13 +237,13 @@ def called(ledger: Ledger) -> list[Any]:
 def test_a_watch_is_called_once_at_the_end(ledger: Ledger) -> None:
     transfer = running(ledger)
     assert ledger.apply(m.Watch([ID], hear)) == m.Watched([], [])
-    assert ledger.is_watched
+    assert ledger.table.is_watched
     patch(ledger, progress=5.0)
     assert called(ledger) == []
     ledger.apply(m.Succeeded(transfer, "x", 30.0))
     ledger.apply(m.Remove(None, ID))
     assert called(ledger) == [(hear, "succeeded")]
-    assert not ledger.is_watched
+    assert not ledger.table.is_watched
 
 
 def test_a_watch_of_what_nobody_has_looked_at_is_called_too(ledger: Ledger) -> None:
@@ -257,7 +257,7 @@ def test_a_watch_of_what_is_over_or_unknown_is_answered_at_once(ledger: Ledger) 
     ledger.apply(m.Succeeded(running(ledger), "x", 30.0))
     watched = ledger.apply(m.Watch([ID, "unknown"], hear))
     assert ([each["phase"] for each in watched.over], watched.unknown) == (["succeeded"], ["unknown"])
-    assert not ledger.is_watched
+    assert not ledger.table.is_watched
 
 
 def test_a_watch_hears_of_a_removal(ledger: Ledger) -> None:
@@ -295,20 +295,20 @@ def test_what_is_called_twice_for_is_heard_once(ledger: Ledger) -> None:
     """As where somebody is torn between having noted it and having it off the books."""
     transfer = running(ledger)
     ledger.apply(m.Watch([ID], hear))
-    callbacks = ledger.watches.callbacks[ID]
+    callbacks = ledger.table.watches.callbacks[ID]
     ledger.apply(moved("cancel", transfer))
-    ledger.watches.callbacks[ID] = callbacks
-    ledger.put_right()
-    (first, _), (again, _) = ledger.watches.due
+    ledger.table.watches.callbacks[ID] = callbacks
+    ledger.table.repair()
+    (first, _), (again, _) = ledger.table.watches.due
     assert first is again is callbacks
-    assert ledger.watches.callbacks == {}
+    assert ledger.table.watches.callbacks == {}
 
 
 def test_a_watch_that_was_taken_back_leaves_nobody_watching(ledger: Ledger) -> None:
     running(ledger)
     ledger.apply(m.Watch([ID], hear))
     ledger.apply(m.Unwatch([ID], hear))
-    assert not ledger.is_watched
+    assert not ledger.table.is_watched
 
 
 def test_a_watch_of_a_dispatch_that_is_taken_back_does_not_hang(ledger: Ledger) -> None:
@@ -316,7 +316,7 @@ def test_a_watch_of_a_dispatch_that_is_taken_back_does_not_hang(ledger: Ledger) 
     ledger.apply(m.Watch([ID], hear))
     ledger.apply(m.Forget("tidal", ID))
     assert called(ledger) == [(hear, "queued")]
-    assert not ledger.is_watched
+    assert not ledger.table.is_watched
 
 
 # ---- what goes on with the next engine -------------------------------------------------------------------------------
@@ -328,9 +328,9 @@ def test_who_waits_for_what_waits_hears_when_the_engine_closes(ledger: Ledger) -
     ledger.apply(other)
     ledger.apply(m.Watch([ID, "another"], hear))
     ledger.apply(m.Closed())
-    assert [(callbacks, told["id"]) for callbacks, told in ledger.watches.due] == [([hear], "another")]
+    assert [(callbacks, told["id"]) for callbacks, told in ledger.table.watches.due] == [([hear], "another")]
     ledger.apply(m.Succeeded(transfer, "/x", 30.0))
-    assert [told["id"] for _, told in ledger.watches.due] == ["another", ID]
+    assert [told["id"] for _, told in ledger.table.watches.due] == ["another", ID]
 
 
 def test_who_asks_later_hears_at_once(ledger: Ledger) -> None:
@@ -338,7 +338,7 @@ def test_who_asks_later_hears_at_once(ledger: Ledger) -> None:
     ledger.apply(moved("back_off", transfer))
     ledger.apply(m.Closed())
     assert [told["id"] for told in ledger.apply(m.Watch([ID], hear)).over] == [ID]
-    assert not ledger.watches.due
+    assert not ledger.table.watches.due
 
 
 def test_what_still_runs_is_waited_for(ledger: Ledger) -> None:
@@ -355,6 +355,6 @@ def test_before_the_engine_closes_what_waits_is_waited_for(ledger: Ledger) -> No
 def test_the_end_of_the_engine_is_nothing_to_who_waits_for_what_was_removed(ledger: Ledger) -> None:
     ledger.apply(TICKET)
     ledger.apply(m.Watch([ID], hear))
-    ledger.buckets["tidal"].clear()
+    ledger.table.buckets["tidal"].clear()
     ledger.apply(m.Closed())
-    assert not ledger.watches.due
+    assert not ledger.table.watches.due

@@ -34,7 +34,7 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 
 
 def record(ledger: Ledger, download_id: str = ID) -> Record:
-    found = ledger.find("tidal", download_id)
+    found = ledger.table.find("tidal", download_id)
     assert found is not None
     return view(found[1])
 
@@ -108,12 +108,12 @@ def test_a_landing_brings_the_news_of_the_next_start(ledger: Ledger) -> None:
 def test_with_nobody_looking_the_news_are_kept_as_they_came() -> None:
     ledger = Ledger(Retention())
     made = queued(ledger)
-    assert ledger.find(None, ID) == ("tidal", made)
+    assert ledger.table.find(None, ID) == ("tidal", made)
     transfer = Transfer(made, 1, {}, 1.0, 20.0)
     ledger.apply(transfer)
-    assert ledger.find(None, ID) == ("tidal", transfer)
+    assert ledger.table.find(None, ID) == ("tidal", transfer)
     ledger.apply(m.Succeeded(transfer, "x", 30.0))
-    assert ledger.find(None, ID) == ("tidal", (made, 1, 20.0, "x", 30.0, None))
+    assert ledger.table.find(None, ID) == ("tidal", (made, 1, 20.0, "x", 30.0, None))
 
 
 def test_a_failure_has_the_exceptions_text(ledger: Ledger) -> None:
@@ -203,7 +203,7 @@ def test_a_report_of_another_attempt_is_fenced(ledger: Ledger) -> None:
 def test_a_start_of_a_record_that_is_not_there_is_a_dead_letter(ledger: Ledger) -> None:
     ledger.apply(Transfer(ticket(), 1, {}, 1.0))
     ledger.apply(m.Succeeded(Transfer(ticket(), 1, {}, 1.0), "x", 30.0))
-    assert ledger.find(None, ID) is None
+    assert ledger.table.find(None, ID) is None
     assert ledger.dead_letters == ["take of an-id at tidal: no record", "succeed of an-id at tidal: no record"]
 
 
@@ -220,7 +220,7 @@ def test_a_report_of_a_record_that_was_removed_is_a_dead_letter(ledger: Ledger) 
     assert ledger.apply(m.Remove("tidal", ID))["phase"] == "running"
     for message in late(transfer):
         ledger.apply(message)
-    assert ledger.find(None, ID) is None
+    assert ledger.table.find(None, ID) is None
     assert ledger.dead_letters[1] == "fail of an-id at tidal: no record"
 
 
@@ -258,7 +258,7 @@ def test_a_dispatch_that_was_refused_leaves_no_trace(ledger: Ledger) -> None:
     ledger.apply(m.Forget("tidal", ID))
     ledger.apply(m.Forget("tidal", "another"))
     ledger.apply(m.Forget("nowhere", ID))
-    assert ledger.find(None, ID) is None
+    assert ledger.table.find(None, ID) is None
     assert ledger.counts == {}
 
 
@@ -271,13 +271,13 @@ def test_events_in_the_order_in_which_it_happened() -> None:
     transfer = running(ledger)
     ledger.apply(m.Succeeded(transfer, "x", 30.0))
     ledger.apply(Discarded(ID, "tidal", "late", False, 31.0))
-    ledger.now = 32.0
+    ledger.table.now = 32.0
     ledger.apply(m.Remove("tidal", ID))
-    assert ledger.events is not None
-    changed = [event for event in ledger.events if isinstance(event, Changed)]
+    assert ledger.table.events is not None
+    changed = [event for event in ledger.table.events if isinstance(event, Changed)]
     assert [(event.phase, event.on) for event in changed] == [("queued", 10.0), ("running", 20.0), ("succeeded", 30.0)]
     assert {(event.download_id, event.source) for event in changed} == {(ID, "tidal")}
-    assert list(ledger.events)[3:] == [Discarded(ID, "tidal", "late", False, 31.0), Removed(ID, "tidal", 32.0)]
+    assert list(ledger.table.events)[3:] == [Discarded(ID, "tidal", "late", False, 31.0), Removed(ID, "tidal", 32.0)]
 
 
 def test_an_events_record_is_a_copy_as_of_then() -> None:
@@ -285,8 +285,8 @@ def test_an_events_record_is_a_copy_as_of_then() -> None:
     ledger.apply(m.Listen(active=True))
     transfer = running(ledger)
     ledger.apply(moved("fail", transfer, error="boom"))
-    assert ledger.events is not None
-    phases = [event.record["phase"] for event in ledger.events if isinstance(event, Changed)]
+    assert ledger.table.events is not None
+    phases = [event.record["phase"] for event in ledger.table.events if isinstance(event, Changed)]
     assert phases == ["queued", "running", "failed"]
 
 
@@ -295,19 +295,19 @@ def test_who_subscribes_while_it_runs_hears_of_its_end() -> None:
     transfer = running(ledger)
     ledger.apply(m.Listen(active=True))
     ledger.apply(m.Succeeded(transfer, "x", 30.0))
-    assert ledger.events is not None
-    assert [event.phase for event in ledger.events if isinstance(event, Changed)] == ["succeeded"]
+    assert ledger.table.events is not None
+    assert [event.phase for event in ledger.table.events if isinstance(event, Changed)] == ["succeeded"]
 
 
 def test_no_event_is_kept_while_nobody_listens() -> None:
     ledger = Ledger(Retention())
-    assert not ledger.is_watched
+    assert not ledger.table.is_watched
     ledger.apply(m.Listen(active=True))
-    assert ledger.is_watched
+    assert ledger.table.is_watched
     ledger.apply(m.Listen(active=False))
     ledger.apply(m.Succeeded(running(ledger), "x", 30.0))
     ledger.apply(Discarded(ID, "tidal", "late", False, 31.0))
-    assert ledger.events is None
+    assert ledger.table.events is None
 
 
 def test_a_second_listener_takes_nothing_from_the_first() -> None:
@@ -315,8 +315,8 @@ def test_a_second_listener_takes_nothing_from_the_first() -> None:
     ledger.apply(m.Listen(active=True))
     running(ledger)
     ledger.apply(m.Listen(active=True))
-    assert ledger.events is not None
-    assert [event[0] for event in ledger.events] == [ID, ID]
+    assert ledger.table.events is not None
+    assert [event[0] for event in ledger.table.events] == [ID, ID]
 
 
 def test_ends_are_counted_by_phase(ledger: Ledger) -> None:

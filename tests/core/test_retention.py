@@ -27,7 +27,7 @@ def hear(record: Record) -> None:
 
 
 def ids(ledger: Ledger) -> list[str]:
-    return [download_id for bucket in ledger.buckets.values() for download_id in bucket]
+    return [download_id for bucket in ledger.table.buckets.values() for download_id in bucket]
 
 
 def test_by_number_the_oldest_leave() -> None:
@@ -49,8 +49,8 @@ def test_what_is_not_over_stays_however_much_there_is() -> None:
     ledger = Ledger(Retention(max_terminal=0, max_age=0.0))
     for download_id in "abc":
         ledger.apply(make_ticket(download_id, "tidal", username="tidal"))
-    ledger.now = 1e9
-    ledger.expire()
+    ledger.table.now = 1e9
+    ledger.table.expire()
     assert ids(ledger) == ["a", "b", "c"]
 
 
@@ -59,18 +59,18 @@ def test_with_0_nothing_that_is_over_stays_and_the_events_are_in_order() -> None
     ledger.apply(m.Listen(active=True))
     end(ledger, "a")
     assert ids(ledger) == []
-    assert ledger.events is not None
-    told = [event.phase if isinstance(event, Changed) else type(event) for event in ledger.events]
+    assert ledger.table.events is not None
+    told = [event.phase if isinstance(event, Changed) else type(event) for event in ledger.table.events]
     assert told == ["queued", "running", "succeeded", Removed]
 
 
 def test_whoever_listens_hears_of_what_leaves() -> None:
     ledger = Ledger(Retention(max_terminal=0))
-    ledger.now = 50.0
+    ledger.table.now = 50.0
     ledger.apply(m.Listen(active=True))
     end(ledger, "a")
-    assert ledger.events is not None
-    assert ledger.events[-1] == Removed("a", "tidal", 50.0)
+    assert ledger.table.events is not None
+    assert ledger.table.events[-1] == Removed("a", "tidal", 50.0)
 
 
 def test_what_was_looked_at_leaves_in_its_turn() -> None:
@@ -109,27 +109,27 @@ def test_a_callers_record_that_was_cancelled_leaves_in_its_turn() -> None:
 
 def test_by_age_to_the_second() -> None:
     ledger = Ledger(Retention(max_age=10.0))
-    assert ledger.is_watched
-    assert ledger.next_expiry() is None
+    assert ledger.table.is_watched
+    assert ledger.table.retained.next_expiry() is None
     end(ledger, "a", on=100.0)
     end(ledger, "b", on=105.0)
-    assert ledger.next_expiry() == 110.0
-    ledger.now = 109.0
-    ledger.expire()
+    assert ledger.table.retained.next_expiry() == 110.0
+    ledger.table.now = 109.0
+    ledger.table.expire()
     assert ids(ledger) == ["a", "b"]
-    ledger.now = 110.0
-    ledger.expire()
+    ledger.table.now = 110.0
+    ledger.table.expire()
     assert ids(ledger) == ["b"]
-    assert ledger.next_expiry() == 115.0
+    assert ledger.table.retained.next_expiry() == 115.0
 
 
 def test_without_an_age_none_leaves_by_age() -> None:
     ledger = Ledger(Retention())
     end(ledger, "a", on=100.0)
-    ledger.now = 1e12
-    ledger.expire()
+    ledger.table.now = 1e12
+    ledger.table.expire()
     assert ids(ledger) == ["a"]
-    assert ledger.next_expiry() is None
+    assert ledger.table.retained.next_expiry() is None
 
 
 def test_a_callers_record_that_lives_again_stays_and_is_counted_anew() -> None:
@@ -159,7 +159,7 @@ def test_several_that_live_again_are_each_counted_off() -> None:
 def test_a_record_that_was_added_anew_is_as_old_as_its_own_end() -> None:
     ledger = Ledger(Retention(max_terminal=2))
     for download_id in "aba":
-        ledger.now += 1.0
+        ledger.table.now += 1.0
         ledger.apply(m.Remove("tidal", download_id))
         ledger.apply(m.Put("tidal", download_id, {"state": "Errored"}))
     ledger.apply(m.Put("tidal", "c", {"state": "Errored"}))
@@ -172,11 +172,11 @@ def test_the_books_are_bounded_when_callers_remove_the_records() -> None:
         end(ledger, str(number))
         ledger.apply(m.Remove("tidal", str(number)))
     assert ids(ledger) == []
-    assert len(ledger._ended) < 3_000
+    assert len(ledger.table.retained._ends) < 3_000
     for number in range(5_000):
         end(ledger, str(number))
     assert ledger.apply(m.Clear()) == 5_000
-    assert len(ledger._ended) < 3_000
+    assert len(ledger.table.retained._ends) < 3_000
 
 
 def test_what_stays_is_still_let_go_of_after_the_books_were_tidied() -> None:
@@ -213,7 +213,7 @@ def test_never_more_than_max_terminal(most: int, steps: list[tuple[str, int]]) -
         before = set(ids(ledger))
         over = ledger.apply(m.Watch(sorted(before), hear)).over
         assert len(over) <= most
-        assert ledger._terminal >= len(over)
+        assert ledger.table.retained._terminal >= len(over)
         ledger.apply(m.Unwatch(sorted(before), hear))
     kept = len(ids(ledger))
     assert kept - ledger.apply(m.Clear()) == len(ids(ledger))

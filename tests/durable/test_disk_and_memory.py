@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from haulier import Retention, StoreUnavailable
 from haulier._engine import messages as m
 from haulier._engine.core.entry import is_terminal, phase_of, view
-from haulier._engine.core.journal import DurableLedger, standing_of
+from haulier._engine.core.journal import Journal, standing_of
+from haulier._engine.core.ledger import Ledger
 from haulier._engine.shells.durable import DurableStore
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.recovery import INTERRUPTED, Recovery
@@ -61,10 +62,11 @@ class DiskAndMemory(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        self.ledger = DurableLedger(self.retention, lambda _: True)
-        self.store = DurableStore(self.ledger, self.storage, self.retention, lambda _: self.resumes)
+        self.journal = Journal(lambda _: True)
+        self.ledger = Ledger(self.retention, self.journal)
+        self.store = DurableStore(self.ledger, self.journal, self.storage, self.retention, lambda _: self.resumes)
         self.mailbox = Mailbox(SOURCE, SourcePolicy(), lambda _: None, lambda _: None, 1.0, None, self.store.ask)
-        recovery = Recovery(self.storage, self.ledger, lambda _: self.mailbox)
+        recovery = Recovery(self.storage, self.ledger, self.journal, lambda _: self.mailbox)
         if self.listens:
             self.store.tell(m.Listen(active=True))
             self.store.drain()
@@ -81,7 +83,7 @@ class DiskAndMemory(RuleBasedStateMachine):
 
     @property
     def bucket(self) -> dict[str, Any]:
-        return self.ledger.buckets.get(SOURCE, {})
+        return self.ledger.table.buckets.get(SOURCE, {})
 
     def some(self, data: st.DataObject, *phases: str | None) -> str | None:
         ids = [each for each, held in self.bucket.items() if phase_of(held) in phases]
@@ -218,7 +220,7 @@ class DiskAndMemory(RuleBasedStateMachine):
     @rule()
     def all_is_written(self) -> None:
         self.write()
-        assert not self.ledger.journal.page
+        assert not self.journal.batch
         rows = list(self.storage.load().rows)
         assert {row.id for row in rows} == set(self.bucket)
         for row in rows:

@@ -35,7 +35,8 @@ ROOMS: Final = (
     "shells/store.py",
     "shells/durable.py",
     "core/ledger.py",
-    "core/shelf.py",
+    "core/table.py",
+    "core/retention.py",
     "core/entry.py",
     "core/journal.py",
 )
@@ -80,7 +81,7 @@ def want_everything(tear: Tear, path: Path) -> None:
             assert engine.wait(after, GUARD_S)["state"] == State.SUCCEEDED
         told = settled(engine)
         source, ledger = engine._system.mailboxes["tidal"].source, engine._system.ledger
-        assert (source.attempts.in_flight, source.queue.pending, ledger.watches.callbacks) == ({}, {}, {})
+        assert (source.attempts.in_flight, source.queue.pending, ledger.table.watches.callbacks) == ({}, {}, {})
         assert (len(told), engine._system.store.failure) == (MOST, None)
     with opened(path) as again:
         assert settled(again) == told

@@ -75,7 +75,7 @@ def test_no_watch_is_left_by_who_no_longer_waits(
         assert all(wait.cancelled() for wait in waits)
         await face.cancel_download("behind what was told before")
         engine._system.store.ask(m.Sync())
-        assert engine._system.ledger.watches.callbacks == {}
+        assert engine._system.ledger.table.watches.callbacks == {}
 
     run(main())
 
@@ -100,7 +100,7 @@ def test_everybody_who_waits_has_a_record_of_his_own(face: aio.DownloadEngine, g
         download_id = await face.worker.dispatch("tidal", 1, "A song", "song.flac", gatekeeper)
         await wait_inside(gatekeeper, 1)
         waits = [asyncio.create_task(face.wait(download_id, GUARD_S)) for _ in range(2)]
-        while len(face._engine._system.ledger.watches.callbacks.get(download_id, [])) < len(waits):
+        while len(face._engine._system.ledger.table.watches.callbacks.get(download_id, [])) < len(waits):
             await asyncio.sleep(0)
         gatekeeper.open()
         first, second = await asyncio.gather(*waits)

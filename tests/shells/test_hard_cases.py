@@ -282,7 +282,7 @@ def test_adding_one_record_again_and_again_piles_up_nothing(engine: DownloadEngi
     for _ in range(5000):
         engine.add_record("tidal", "x", {"state": State.ERRORED})
     engine.get_record("tidal", "x")
-    assert len(engine._system.ledger._ended) < 2500
+    assert len(engine._system.ledger.table.retained._ends) < 2500
 
 
 @pytest.mark.expect_errors
@@ -311,7 +311,7 @@ def test_a_finalizer_on_the_stores_thread_may_ask(engine: DownloadEngine, monkey
     """The cycle collector runs on whatever thread, the store's too, and between two drains."""
     engine.add_record("tidal", "x", {"state": "Errored"})
     ledger, once, removed = engine._system.ledger, iter([True]), threading.Event()
-    real = ledger.next_expiry
+    real = ledger.table.retained.next_expiry
 
     def collects() -> float | None:
         for _ in once:
@@ -329,7 +329,7 @@ def test_who_never_asks_for_the_first_arrival_leaves_no_watch(engine: DownloadEn
     for _ in range(10):
         engine.as_completed([download_id])
     assert engine.get_record("tidal", download_id) is not None
-    assert engine._system.ledger.watches.callbacks == {}
+    assert engine._system.ledger.table.watches.callbacks == {}
 
 
 def test_what_a_thread_of_an_impl_says_after_its_end_no_longer_counts(engine: DownloadEngine) -> None:

@@ -18,7 +18,8 @@ MOST: Final = 3
 ROOMS: Final = (
     "shells/store.py",
     "core/ledger.py",
-    "core/shelf.py",
+    "core/table.py",
+    "core/retention.py",
     "core/entry.py",
     "core/watches.py",
 )
@@ -46,6 +47,6 @@ def play(tear: Tear, listens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
                 after = engine.worker.dispatch("tidal", n, "n", "f")
                 assert engine.wait(after, GUARD_S)["state"] == State.SUCCEEDED
             source, ledger = engine._system.mailboxes["tidal"].source, engine._system.ledger
-            assert (source.attempts.in_flight, source.queue.pending, ledger.watches.callbacks) == ({}, {}, {})
+            assert (source.attempts.in_flight, source.queue.pending, ledger.table.watches.callbacks) == ({}, {}, {})
             phases = [each.get("phase") for each in engine.get_all_downloads()]
             assert sum(each in TERMINAL_PHASES for each in phases) == MOST

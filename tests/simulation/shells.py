@@ -46,10 +46,10 @@ class Shells(Slots):
     def _store(self) -> Steps:
         while True:
             yield Wait(free=False, ready=lambda: bool(self.backlog))
-            self.ledger.now = self.clock.time()
+            self.ledger.table.now = self.clock.time()
             self.ledger.apply(self.backlog[0])
             self.backlog.popleft()
-            self.ledger.expire()
+            self.ledger.table.expire()
             self.witness.look_at_records()
 
     # ---- the supervisor ----------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ class Simulator(Shells):
 
     def record(self, download_id: str) -> Record | None:
         """A copy of a record, as the store has it by now."""
-        held = self.ledger.buckets.get("simulated", {}).get(download_id)
+        held = self.ledger.table.buckets.get("simulated", {}).get(download_id)
         return None if held is None else view(held)
 
     # ---- downloads ---------------------------------------------------------------------------------------------------

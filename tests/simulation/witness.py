@@ -294,7 +294,7 @@ class Witness:
 
     def look_at_records(self) -> None:
         """After each message to the store: the records tell of what happened, and what is over stays as it is."""
-        for bucket in self._ledger.buckets.values():
+        for bucket in self._ledger.table.buckets.values():
             for download_id, held in bucket.items():
                 if is_terminal(held):
                     record = held.record if isinstance(held, Entry) else view(held)
@@ -309,14 +309,14 @@ class Witness:
         assert phase == fate, f"the record of {download_id} says {phase}, and it came to {fate}"
 
     def _hear(self) -> None:
-        for event in self._ledger.events or ():
+        for event in self._ledger.table.events or ():
             if isinstance(event, Changed):
                 before = self._phases.get(event.download_id)
                 assert before not in TERMINAL_PHASES, f"{event.phase} of {event.download_id} after {before}"
                 assert event.phase != before, f"{event.phase} of {event.download_id} is told twice"
                 self._phases[event.download_id] = event.phase
-        if self._ledger.events:
-            self._ledger.events.clear()
+        if self._ledger.table.events:
+            self._ledger.table.events.clear()
 
     def look_at_rest(self) -> None:
         """Once nobody has anything to do until time passes: nothing is left lying that could start."""
@@ -350,7 +350,7 @@ class Witness:
 
     def look_at_end(self) -> None:
         """Once everybody has had their turn: every download is over, and none is lost."""
-        records = {each: view(held) for bucket in self._ledger.buckets.values() for each, held in bucket.items()}
+        records = {each: view(held) for bucket in self._ledger.table.buckets.values() for each, held in bucket.items()}
         assert set(records) == self.accepted, f"records of {set(records) ^ self.accepted} are missing, or one too many"
         open_still = {each: record["phase"] for each, record in records.items() if each not in self._ended}
         assert not open_still, f"these never end: {open_still}"

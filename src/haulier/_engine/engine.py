@@ -120,7 +120,7 @@ class DownloadEngine(RecordKeeper):
         for catch_up in (False, True):
             if catch_up:
                 self._catch_up()
-            held = system.ledger.find(None, download_id)
+            held = system.ledger.table.find(None, download_id)
             if held is not None:
                 return system.mailboxes.get(held[0])
         return None
@@ -221,7 +221,7 @@ class DownloadEngine(RecordKeeper):
         """
         for _ in range(LOOKS):
             self._catch_up()
-            found = self._system.ledger.find(None, download_id)
+            found = self._system.ledger.table.find(None, download_id)
             if found is None:
                 raise UnknownDownload(f"no record of download {download_id!r}")
             phase, mailbox = phase_of(found[1]), self._system.mailboxes.get(found[0])

@@ -80,7 +80,7 @@ class RecordKeeper:
         matter of life and death: a change of state goes to the store.
         """
         system = self._system
-        entry = system.ledger.buckets.get(source, _NOTHING).get(download_id)
+        entry = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
         if not isinstance(entry, Entry) or entry.overlay is None or "phase" in patch:
             return entry is None
         if system.is_durable and (entry.phase not in (Phase.RUNNING, None) or entry.is_terminal):
@@ -145,7 +145,7 @@ class RecordKeeper:
         system = self._system
         source = system.name_of(source_name)
         self._catch_up()
-        held = system.ledger.buckets.get(source, _NOTHING).get(download_id)
+        held = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
         return None if held is None else self._view(source, download_id, held)
 
     def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
@@ -157,7 +157,7 @@ class RecordKeeper:
     def get_download_status(self, download_id: str) -> Record | None:
         """A copy of the record of a download, wherever it is; None where there is none."""
         self._catch_up()
-        found = self._system.ledger.find(None, download_id)
+        found = self._system.ledger.table.find(None, download_id)
         return None if found is None else self._view(found[0], download_id, found[1])
 
     def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
@@ -167,7 +167,10 @@ class RecordKeeper:
         without = {system.aliases.get(name, name) for name in names}
         self._catch_up()
         return [
-            record for source in list(system.ledger.buckets) if source not in without for record in self._views(source)
+            record
+            for source in list(system.ledger.table.buckets)
+            if source not in without
+            for record in self._views(source)
         ]
 
     def clear_all_completed_downloads(self) -> int:
@@ -180,7 +183,9 @@ class RecordKeeper:
             self._system.store.ask(m.Sync())
 
     def _views(self, source: str) -> list[Record]:
-        bucket = self._system.ledger.buckets.get(source, _NOTHING).copy()  # in one step, while others go on writing
+        bucket = self._system.ledger.table.buckets.get(
+            source, _NOTHING
+        ).copy()  # in one step, while others go on writing
         mailbox = self._system.mailboxes.get(source)
         outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
         return [_told(download_id, held, outlook) for download_id, held in bucket.items()]

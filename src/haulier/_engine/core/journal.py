@@ -1,24 +1,19 @@
-"""A ledger that remembers what has changed since it was last written down, and what is to be written."""
+"""What has changed since it was last written to disk, and what is to be written next."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from math import inf
-from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from haulier._engine import messages as m
 from haulier._engine.core.entry import Entry, Stored
-from haulier._engine.core.ledger import Ledger
-from haulier._engine.core.shelf import End
-from haulier._engine.ticket import ID, SOURCE, SUCCESS_ENDED_ON, is_success
-from haulier.events import Changed
-from haulier.policies import Retention
-from haulier.records import OPEN_PHASES, TERMINAL_PHASES, Phase, Record, State
+from haulier._engine.ticket import SUCCESS_ENDED_ON, Success, is_success
+from haulier.records import OPEN_PHASES, TERMINAL_PHASES
 from haulier.transfer import Transfer
 
-__all__ = ["Attempted", "DurableLedger", "Journal", "Key", "Pacing", "Page", "standing_of"]
+__all__ = ["Attempted", "Batch", "Journal", "Key", "Pacing", "standing_of"]
 
 Key: TypeAlias = tuple[str, str]
 """Source and id of a download."""
@@ -44,306 +39,190 @@ class Pacing(NamedTuple):
     suspended_until_on: float | None
 
 
-class Page:
-    """What is written down at once."""
+class Batch:
+    """What has changed since the last write, and is written in one transaction."""
 
     def __init__(self) -> None:
         self.new: dict[Key, tuple[int, str | None]] = {}
-        """Number and ticket (as text; None for a record that ``add_record`` made) of what was never written."""
+        """What was never written: its number, and its ticket as text (None for a record that ``add_record`` made)."""
         self.touched: dict[Key, None] = {}
+        """What is on disk and has changed."""
         self.gone: dict[Key, Stored] = {}
-        """What left memory, having ended: it stays as history."""
+        """What left memory after its end, with its final value: it stays as history."""
         self.forgotten: dict[Key, None] = {}
-        """What leaves no trace."""
+        """What must leave no trace."""
         self.attempts: list[Attempted] = []
         self.paced: set[str] = set()
-        """The sources of which ``Journal.pacing`` has changed."""
+        """The sources whose ``Journal.pacing`` has changed."""
         self.is_urgent = False
-        """Whether there is more in it than the progress of what is not over."""
+        """Whether it holds more than the progress of downloads that have not ended."""
 
     def __bool__(self) -> bool:
         return bool(self.new or self.touched or self.gone or self.forgotten or self.attempts or self.paced)
 
 
 class Journal:
-    """What has changed since it was last written down."""
+    """What has changed since the last write, of the sources that ``is_durable(source)`` is true for."""
 
-    def __init__(self) -> None:
-        self.page = Page()
+    def __init__(self, is_durable: Callable[[str], bool]) -> None:
+        self.is_durable = is_durable
+        self.batch = Batch()
         self.next_seq = 1
-        """Downloads are numbered in the order of their dispatch."""
+        """The number of the next download: they are numbered in the order of their dispatch."""
         self.pacing: dict[str, Pacing] = {}
-        """Of each source that was ever used."""
-        self._loose: Counter[str] = Counter()
-        """Runs whose record is over, and which go on: how many, by source."""
+        """What each source has to wait out, for every source that was ever used."""
+        self._late_runs: Counter[str] = Counter()
+        """How many runs of a source go on though their records have ended."""
 
-    def add(self, key: Key, ticket: str | None) -> None:
-        """Something new."""
-        page = self.page
-        if page.gone or page.forgotten or page.touched:
-            for each in (page.gone, page.forgotten, page.touched):
+    # ---- records -----------------------------------------------------------------------------------------------------
+
+    def add(self, source: str, download_id: str, ticket: str | None) -> None:
+        """Note a new record. ``ticket``: the ticket as text, None for a record that ``add_record`` made."""
+        if not self.is_durable(source):
+            return
+        batch, key = self.batch, (source, download_id)
+        if batch.gone or batch.forgotten or batch.touched:
+            for each in (batch.gone, batch.forgotten, batch.touched):
                 each.pop(key, None)
         seq = self.next_seq
-        self.next_seq = seq + 1  # first: torn after it, a number is left out; before, it would be given twice
-        page.new[key] = (seq, ticket)
-        page.is_urgent = True
+        self.next_seq = seq + 1  # first: interrupted after it, a number is left out; before, it would be given twice
+        batch.new[key] = (seq, ticket)
+        batch.is_urgent = True
 
-    def touch(self, key: Key, urgent: bool = True) -> None:
-        """It says something else now."""
-        page = self.page
-        if key not in page.new:
-            page.touched[key] = None
+    def touch(self, source: str, download_id: str, urgent: bool = True) -> None:
+        """Note that a record has changed. ``urgent``: it is written with the next batch, not within a second."""
+        if not self.is_durable(source):
+            return
+        batch, key = self.batch, (source, download_id)
+        if key not in batch.new:
+            batch.touched[key] = None
         if urgent:
-            page.is_urgent = True
+            batch.is_urgent = True
 
-    def leave(self, key: Key, held: Stored) -> None:
-        """It left memory, having ended; as it was then, it is yet to be written where it is new or touched."""
-        self.page.gone[key] = held
+    def leave(self, source: str, download_id: str, stored: Stored) -> None:
+        """Note that a record left memory.
 
-    def forget(self, key: Key) -> None:
-        """It is as if it had never been."""
-        page = self.page
-        for each in (page.new, page.touched, page.gone):
+        A download that has ended becomes history: its final value is kept until the next write. Anything else (a record
+        that ``add_record`` made, a download that was removed before its end) leaves no trace.
+        """
+        if self.is_durable(source):
+            self._become_history((source, download_id), stored)
+
+    def stop_writing(self, source: str, download_id: str, stored: Stored) -> None:
+        """Note that a record is not written any more: its source became one that is kept in memory alone."""
+        self._become_history((source, download_id), stored)
+
+    def _become_history(self, key: Key, stored: Stored) -> None:
+        if is_success(stored) or (isinstance(stored, Entry) and stored.phase in TERMINAL_PHASES):
+            self.batch.gone[key] = stored
+        else:
+            self._forget(key)
+
+    def forget(self, source: str, download_id: str) -> None:
+        """Leave no trace of a record."""
+        if self.is_durable(source):
+            self._forget((source, download_id))
+
+    def _forget(self, key: Key) -> None:
+        batch = self.batch
+        for each in (batch.new, batch.touched, batch.gone):
             each.pop(key, None)
-        page.forgotten[key] = None
-        page.is_urgent = True
+        batch.forgotten[key] = None
+        batch.is_urgent = True
+
+    def refuse(self, written: bool) -> list[Key]:
+        """Take back the new downloads, which cannot be written. Returns their keys.
+
+        ``written``: a write was tried with them, and may have reached the disk: a commit can fail in its last moment.
+        """
+        refused = [key for key, (_, ticket) in self.batch.new.items() if ticket is not None]
+        for key in refused:
+            if written:
+                self._forget(key)
+            else:
+                del self.batch.new[key]
+        return refused
+
+    # ---- attempts and pacing -----------------------------------------------------------------------------------------
 
     def note(self, attempted: Attempted) -> None:
-        """An attempt has ended."""
-        self.page.attempts.append(attempted)
-        self.page.is_urgent = True
+        """Note an attempt that has ended."""
+        self.batch.attempts.append(attempted)
+        self.batch.is_urgent = True
+
+    def note_attempt(self, transfer: Transfer, message: m.Moved) -> None:
+        """Note the attempt that ``message`` ended, and from when the delay of its source counts."""
+        source, outcome, on, patch = message.source, message.event, message.on, message.patch or {}
+        if not self.is_durable(source):
+            return
+        about = (transfer.attempt, transfer.started_on, on, outcome, patch.get("error"), patch.get("error_type"))
+        self.note(Attempted(source, message.download_id, *about))
+        self.pace(source, on, patch.get("next_attempt_at") if outcome == "put_back" else None)
+        if outcome == "cancel":
+            self._late_runs[source] += 1  # a cancelled run goes on until its impl has noticed
+
+    def note_first_success(self, source: str, download_id: str, success: Success) -> None:
+        """Note the attempt of a success that becomes an ``Entry``: until then its row says it."""
+        if self.is_durable(source):
+            _, attempt, started_on, _, on, _ = success
+            self.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
+
+    def pace_first_success(self, source: str, success: Success) -> None:
+        """Note from when the delay counts after a success at the first attempt."""
+        if self.is_durable(source):
+            self.pace(source, success[SUCCESS_ENDED_ON], None)
+
+    def pace_anew(self, source: str, on: float) -> None:
+        """Have a source that was used wait as if its last run had ended at ``on`` (UTC seconds)."""
+        if self.is_durable(source) and source in self.pacing:
+            self.pace(source, on, None)
+
+    def end_late_run(self, message: m.Paced) -> None:
+        """Note the end of a run whose record had ended before."""
+        self._late_runs[message.source] = max(0, self._late_runs[message.source] - 1)
+        self.pace(*message)
+        self.batch.is_urgent = True
 
     def pace(self, source: str, last_end_on: float | None, suspended_until_on: float | None) -> None:
-        """A run at ``source`` has ended."""
+        """Note that a run at ``source`` has ended."""
         before = self.pacing.get(source)
         if suspended_until_on is None and before is not None:
             suspended_until_on = before.suspended_until_on
         self.pacing[source] = Pacing(last_end_on, suspended_until_on)
-        self.page.paced.add(source)
+        self.batch.paced.add(source)
 
-    def known(self, source: str) -> None:
-        """Write down what there is of ``source``, at the latest with what comes next."""
+    def know(self, source: str) -> None:
+        """Write what there is of ``source``, at the latest with the next batch."""
         self.pacing.setdefault(source, Pacing(None, None))
-        self.page.paced.add(source)
-
-    def loosen(self, source: str, by: int) -> None:
-        """A run whose record is over goes on (1), or has ended (-1)."""
-        self._loose[source] = max(0, self._loose[source] + by)
+        self.batch.paced.add(source)
 
     def pacing_of(self, source: str) -> Pacing:
-        """As it is to be found by another process: something that runs to the end of this one ends then."""
+        """The pacing as another process must find it: a run that this process does not see the end of ends with it."""
         pacing = self.pacing[source]
-        return pacing._replace(last_end_on=inf) if self._loose[source] else pacing
+        return pacing._replace(last_end_on=inf) if self._late_runs[source] else pacing
 
-    def turn(self) -> Page:
-        """The page so far, to be written; what happens from now on comes on the next one."""
-        page, self.page = self.page, Page()
-        return page
+    # ---- batches -----------------------------------------------------------------------------------------------------
 
-    def put_back(self, page: Page) -> None:
-        """``page`` could not be written: what happened since is added to it."""
-        later, self.page = self.page, page
-        page.new.update(later.new)
+    def take_batch(self) -> Batch:
+        """The batch so far, to be written; later changes go into the next one."""
+        batch, self.batch = self.batch, Batch()
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """Add the changes since then to ``batch``, which could not be written, and go on with it."""
+        later, self.batch = self.batch, batch
+        batch.new.update(later.new)
         for key in (*later.new, *later.forgotten):
-            for each in (page.gone, page.forgotten, page.touched):
+            for each in (batch.gone, batch.forgotten, batch.touched):
                 each.pop(key, None)
         for key in later.forgotten:
-            page.new.pop(key, None)
-        page.forgotten.update(later.forgotten)
-        page.touched.update((key, None) for key in later.touched if key not in page.new)
-        page.gone.update(later.gone)
-        page.attempts += later.attempts
-        page.paced |= later.paced
-        page.is_urgent |= later.is_urgent
-
-
-class DurableLedger(Ledger):
-    """A ledger with a journal, in which only those sources are that ``keeps(source)`` is true for."""
-
-    def __init__(self, retention: Retention, keeps: Callable[[str], bool]) -> None:
-        super().__init__(retention)
-        self.journal = Journal()
-        self._keeps = keeps
-        self.handlers.update(
-            {m.Add: self._add, m.Registered: self._registered, m.Paced: self._paced, m.Stirred: self._stirred}
-        )
-
-    # ---- what was found ----------------------------------------------------------------------------------------------
-
-    def restore(self, source: str, download_id: str, held: Stored, ended_on: float | None) -> None:
-        """Put back what was written down by an engine before this one; then ``restored``."""
-        self.buckets.setdefault(source, {})[download_id] = held
-        if isinstance(held, Entry):
-            held.fixed = held.phase in TERMINAL_PHASES or (
-                held.phase is None and held.record.get("state") == State.CANCELLED
-            )
-            held.ended_on = ended_on
-        if ended_on is not None:
-            self._ended.append((source, download_id, ended_on))
-            self._terminal += 1
-
-    def restored(self) -> None:
-        """All has been put back."""
-        self._ended = deque(sorted(self._ended, key=itemgetter(2)))
-
-    # ---- a download's life -------------------------------------------------------------------------------------------
-
-    def _touch(self, source: str, download_id: str) -> None:
-        if self._keeps(source) and download_id in self.buckets.get(source, ()):
-            self.journal.touch((source, download_id))
-
-    def _add(self, message: m.Add) -> None:
-        for ticket, text in zip(message.tickets, message.texts, strict=True):
-            self._added(ticket)
-            self.journal.add((ticket[SOURCE], ticket[ID]), text)
-        if message.source not in self.journal.pacing:
-            self.journal.known(message.source)
-
-    def refuse(self, tried: bool) -> None:
-        """Take back the downloads that are new: they cannot be written, so nobody is to hear of them.
-
-        ``tried``: that was found out with them, so that they may be there: a commit can fail in its last moment.
-        """
-        new = self.journal.page.new
-        refused = [key for key, (_, ticket) in new.items() if ticket is not None]
-        for source, download_id in refused:
-            super()._forget(m.Forget(source, download_id))
-            if tried:
-                self.journal.forget((source, download_id))
-            else:
-                del new[source, download_id]
-        if self.events:
-            ids = {download_id for _, download_id in refused}
-            told = (event for event in self.events if not (isinstance(event, Changed) and event.download_id in ids))
-            self.events = deque(told)
-
-    def _started(self, transfer: Transfer) -> None:
-        super()._started(transfer)
-        self._touch(transfer.ticket[SOURCE], transfer.ticket[ID])
-
-    def _moved(self, message: m.Moved) -> None:
-        source, download_id, transfer = message.source, message.download_id, message.transfer
-        entry = self._entry(source, download_id)
-        counts = entry is not None and transfer is entry.transfer
-        super()._moved(message)
-        if not counts or entry is None:
-            return
-        entry.standing = message.standing
-        self._touch(source, download_id)
-        if transfer is not None and self._keeps(source):
-            self._attempted(transfer, message)
-
-    def _attempted(self, transfer: Transfer, message: m.Moved) -> None:
-        source, outcome, on, patch = message.source, message.event, message.on, message.patch or {}
-        about = (transfer.attempt, transfer.started_on, on, outcome, patch.get("error"), patch.get("error_type"))
-        self.journal.note(Attempted(source, message.download_id, *about))
-        self.journal.pace(source, on, patch.get("next_attempt_at") if outcome == "put_back" else None)
-        if outcome == "cancel":
-            self.journal.loosen(source, 1)  # what is cancelled runs on until its impl has noticed
-
-    def _over(self, source: str, download_id: str, phase: str, end: End) -> None:
-        if is_success(end) and self._keeps(source):  # no ``_moved`` tells of a success at the first attempt
-            self.journal.pace(source, end[SUCCESS_ENDED_ON], None)
-        super()._over(source, download_id, phase, end)
-
-    def _entry(self, source: str, download_id: str) -> Entry | None:
-        held = self.buckets.get(source, {}).get(download_id)
-        if is_success(held) and self._keeps(source):
-            # A row that it still is says so itself; from now on it is a record like others.
-            _, attempt, started_on, _, on, _ = held
-            self.journal.note(Attempted(source, download_id, attempt, started_on, on, "succeed", None, None))
-        return super()._entry(source, download_id)
-
-    def _paced(self, message: m.Paced) -> None:
-        self.journal.loosen(message.source, -1)
-        self.journal.pace(*message)
-        self.journal.page.is_urgent = True
-
-    def _note_end(self, source: str, download_id: str, end: End) -> None:
-        self._touch(source, download_id)  # first: where nothing ended is kept in memory, it leaves at once
-        super()._note_end(source, download_id, end)
-
-    def put_right(self) -> None:
-        """The same; and all that is more than queued is written down as it is, since nobody knows what of it was.
-
-        Where a run has ended, nobody knows when: its source waits as if that were now.
-        """
-        super().put_right()
-        for source, bucket in self.buckets.items():
-            for download_id, held in bucket.items():
-                if is_success(held) or not isinstance(held, tuple):
-                    self._touch(source, download_id)
-            if self._keeps(source) and source in self.journal.pacing:
-                self.journal.pace(source, self.now, None)
-
-    # ---- what callers write ------------------------------------------------------------------------------------------
-
-    def _put(self, message: m.Put) -> None:
-        source, download_id, _ = message
-        known = download_id in self.buckets.get(source, ())
-        super()._put(message)
-        if known:
-            self._touch(source, download_id)
-        elif self._keeps(source) and download_id in self.buckets[source]:
-            self.journal.add((source, download_id), None)
-
-    def _patch(self, message: m.Patch) -> None:
-        source, download_id = message.source, message.download_id
-        before = self._state_of(source, download_id)
-        super()._patch(message)
-        if self._state_of(source, download_id) != before or not self._is_live(source, download_id):
-            self._touch(source, download_id)
-        else:
-            self._stirred(m.Stirred(source, download_id))
-
-    def _state_of(self, source: str, download_id: str) -> object:
-        held = self.buckets.get(source, {}).get(download_id)
-        return held.record.get("state") if isinstance(held, Entry) else None
-
-    def _is_live(self, source: str, download_id: str) -> bool:
-        """Whether it is likely to be written to again and again: it runs, or is its callers' own and not over."""
-        held = self.buckets.get(source, {}).get(download_id)
-        return isinstance(held, Entry) and held.phase in (Phase.RUNNING, None) and not held.is_terminal
-
-    def _stirred(self, message: m.Stirred) -> None:
-        if self._keeps(message.source) and message.download_id in self.buckets.get(message.source, ()):
-            self.journal.touch((message.source, message.download_id), urgent=False)
-
-    def _cancel(self, message: m.Cancel) -> bool:
-        found = self.find(None, message.download_id)
-        cancelled = super()._cancel(message)
-        if cancelled and found is not None:
-            self._touch(found[0], message.download_id)
-        return cancelled
-
-    def _forget(self, message: m.Forget) -> None:
-        super()._forget(message)
-        if self._keeps(message.source):
-            self.journal.forget((message.source, message.download_id))
-
-    # ---- sources, and what leaves memory -----------------------------------------------------------------------------
-
-    def _registered(self, message: m.Registered) -> None:
-        if self._keeps(message.source):
-            self.journal.known(message.source)
-            return
-        for download_id, held in self.buckets.get(message.source, {}).items():
-            self._become_history((message.source, download_id), held)  # nothing of it is written down from now on
-
-    def _left(self, source: str, download_id: str, held: Stored) -> None:
-        if self._keeps(source):
-            self._become_history((source, download_id), held)
-
-    def _drop(self, source: str, download_id: str) -> Record:
-        record = super()._drop(source, download_id)
-        self.journal.page.is_urgent = True  # somebody asked for it, where nobody cares when retention comes to it
-        return record
-
-    def _become_history(self, key: Key, held: Stored) -> None:
-        if is_success(held) or (isinstance(held, Entry) and held.phase in TERMINAL_PHASES):
-            self.journal.leave(key, held)
-        else:
-            self.journal.forget(key)  # its callers' own, no download; or taken out before it ended
+            batch.new.pop(key, None)
+        batch.forgotten.update(later.forgotten)
+        batch.touched.update((key, None) for key in later.touched if key not in batch.new)
+        batch.gone.update(later.gone)
+        batch.attempts += later.attempts
+        batch.paced |= later.paced
+        batch.is_urgent |= later.is_urgent
 
 
 def standing_of(held: Stored) -> m.Standing | None:

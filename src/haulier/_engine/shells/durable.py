@@ -12,7 +12,9 @@ import tenacity
 
 from haulier._engine import messages as m
 from haulier._engine.core.entry import Stored, phase_of
-from haulier._engine.core.journal import DurableLedger, Key, Page
+from haulier._engine.core.journal import Batch as Changes
+from haulier._engine.core.journal import Journal, Key
+from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.retry import call_state
 from haulier._engine.shells.backlog import Ask, StoreDied
 from haulier._engine.shells.rows import attempt_in, history_row, written
@@ -45,14 +47,19 @@ class DurableStore(Store):
     """The store of an engine whose records outlive it."""
 
     def __init__(
-        self, ledger: DurableLedger, storage: Storage, retention: Retention, resumes: Callable[[str], bool]
+        self,
+        ledger: Ledger,
+        journal: Journal,
+        storage: Storage,
+        retention: Retention,
+        resumes: Callable[[str], bool],
     ) -> None:
         """``resumes(source)``: whether what is in flight there is queued again after an interruption."""
         super().__init__(ledger)
         self.storage = storage
         self.turned: Callable[[], None] = lambda: None
         """Called when ``failure`` has become something, or None again."""
-        self._durable = ledger
+        self._journal = journal
         self._retention = retention
         self._resumes = resumes
         self._ended = self.is_shut = False
@@ -89,11 +96,11 @@ class DurableStore(Store):
                     self._apply(message)
                 elif not isinstance(message.message, _OF_THE_DISK):
                     replies[applied] = self._answer(message.message)
-            self.ledger.expire()
-            failure = self._write() if self._durable.journal.page.is_urgent else None
+            self.ledger.table.expire()
+            failure = self._write() if self._journal.batch.is_urgent else None
         except BaseException:
-            self.ledger.is_damaged = True  # what was about to be applied is let go of, too
-            self._durable.refuse(tried=True)
+            self.ledger.table.is_damaged = True  # what was about to be applied is let go of, too
+            self.ledger.refuse(written=True)
             raise
         finally:
             # All of them in one step: what is torn before they are answered is not applied again.
@@ -118,32 +125,32 @@ class DurableStore(Store):
 
     def _write(self) -> StoreUnavailable | None:
         """Write the journal down. Where that fails, what is new is refused, and the rest is tried again later."""
-        ledger, failure, tries = self._durable, self.failure, False
+        failure, tries = self.failure, False
         if self.is_shut:
             failure = StoreUnavailable("the record store has ended")
-        elif not ledger.journal.page:
+        elif not self._journal.batch:
             return None
         elif failure is None or monotonic() >= self._retry_at:
             tries, failure = True, self._try_to_write()
         if failure is not None:
-            ledger.refuse(tries)
+            self.ledger.refuse(tries)
         return failure
 
     def _try_to_write(self) -> StoreUnavailable | None:
-        ledger = self._durable
-        page = ledger.journal.turn()
+        ledger, journal = self.ledger, self._journal
+        changes = journal.take_batch()
         failure: StoreUnavailable
         try:
-            self.storage.write(_batch(ledger, page, self._resumes))
+            self.storage.write(_batch(ledger, journal, changes, self._resumes))
         except StoreUnavailable as error:
-            ledger.journal.put_back(page)
+            journal.put_back(changes)
             failure = error
         except Exception as error:  # none that a storage should raise
-            ledger.journal.put_back(page)
+            journal.put_back(changes)
             logger.exception("a batch could not be written")
             failure = StoreUnavailable(f"it could not be written: {error!r}")
         except BaseException:
-            ledger.journal.put_back(page)
+            journal.put_back(changes)
             raise
         else:
             self._worked()
@@ -170,11 +177,11 @@ class DurableStore(Store):
     @property
     def is_whole(self) -> bool:
         """Whether all is on disk, or will be."""
-        return not (self.is_shut and self._durable.journal.page)
+        return not (self.is_shut and self._journal.batch)
 
     def _carry_out(self) -> None:
-        if self.is_shut and self.ledger.events:
-            self.ledger.events.clear()  # the next start will not know of it: it is not so
+        if self.is_shut and self.ledger.table.events:
+            self.ledger.table.events.clear()  # the next start will not know of it: it is not so
         super()._carry_out()
 
     def _look_after(self) -> None:
@@ -194,7 +201,7 @@ class DurableStore(Store):
 
     def _write_at(self) -> float | None:
         """When there is something to be written that nobody waits for (monotonic)."""
-        page = self._durable.journal.page
+        page = self._journal.batch
         if self.is_shut or not page:
             return None
         if self.failure is not None:
@@ -234,7 +241,7 @@ class DurableStore(Store):
     @property
     def _awaits(self) -> bool:
         """Whether something is to be written yet, though the actor has ended."""
-        held = None if self.awaited is None else self.ledger.buckets.get(self.awaited[0], {}).get(self.awaited[1])
+        held = None if self.awaited is None else self.ledger.table.buckets.get(self.awaited[0], {}).get(self.awaited[1])
         return held is not None and phase_of(held) == Phase.RUNNING
 
     def _finish(self) -> None:
@@ -258,29 +265,30 @@ def _again(error: StoreUnavailable) -> StoreUnavailable:
     return again
 
 
-def _batch(ledger: DurableLedger, page: Page, resumes: Callable[[str], bool]) -> Batch:
-    journal = ledger.journal
+def _batch(ledger: Ledger, journal: Journal, changes: Changes, resumes: Callable[[str], bool]) -> Batch:
+    """What a storage writes in one transaction for what has changed."""
     added, changed = [], []
-    for key, (seq, ticket) in page.new.items():
-        held = _held(ledger, page, key)
-        if held is not None:
-            phase, over_on, record, tried = written(held)
-            kept = ticket if over_on is None else None  # nobody runs it again
-            added.append(Row(*key, seq, phase, over_on, record, kept, tried))
-    for key in page.touched:
-        held = _held(ledger, page, key)
-        if held is not None:
-            phase, over_on, record, tried = written(held)
-            changed.append(Change(*key, phase, over_on, record, tried))
+    for key, (seq, ticket) in changes.new.items():
+        stored = _stored(ledger, changes, key)
+        if stored is not None:
+            phase, ended_on, record, tried = written(stored)
+            kept = ticket if ended_on is None else None  # nobody runs it again
+            added.append(Row(*key, seq, phase, ended_on, record, kept, tried))
+    for key in changes.touched:
+        stored = _stored(ledger, changes, key)
+        if stored is not None:
+            phase, ended_on, record, tried = written(stored)
+            changed.append(Change(*key, phase, ended_on, record, tried))
     return Batch(
         added=added,
         changed=changed,
-        attempts=[Attempt(*each) for each in page.attempts],
-        unlisted=list(page.gone),
-        forgotten=list(page.forgotten),
-        gates=[GateRow(source, *journal.pacing_of(source), resumes(source)) for source in page.paced],
+        attempts=[Attempt(*each) for each in changes.attempts],
+        unlisted=list(changes.gone),
+        forgotten=list(changes.forgotten),
+        gates=[GateRow(source, *journal.pacing_of(source), resumes(source)) for source in changes.paced],
     )
 
 
-def _held(ledger: DurableLedger, page: Page, key: Key) -> Stored | None:
-    return page.gone.get(key) or ledger.buckets.get(key[0], {}).get(key[1])
+def _stored(ledger: Ledger, changes: Changes, key: Key) -> Stored | None:
+    source, download_id = key
+    return changes.gone.get(key) or ledger.table.buckets.get(source, {}).get(download_id)

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from haulier._engine import messages as m
 from haulier._engine.core.entry import Entry
-from haulier._engine.core.journal import Attempted, DurableLedger, Pacing
+from haulier._engine.core.journal import Attempted, Journal, Pacing
+from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.queue import Tried
 from haulier._engine.shells.calling import LateImpl
 from haulier._engine.shells.mailbox import Mailbox
@@ -45,8 +46,10 @@ class _Registered(LateImpl):
 class Recovery:
     """Fills a ledger and the mailboxes of its sources, while nobody works on either."""
 
-    def __init__(self, storage: Storage, ledger: DurableLedger, mailbox_of: Callable[[str], Mailbox]) -> None:
-        self._ledger, self._mailbox_of = ledger, mailbox_of
+    def __init__(
+        self, storage: Storage, ledger: Ledger, journal: Journal, mailbox_of: Callable[[str], Mailbox]
+    ) -> None:
+        self._ledger, self._journal, self._mailbox_of = ledger, journal, mailbox_of
         self._set_back: dict[str, float] = {}
         """Seconds by which the clock was set back since, as far as a source knows: it had an end later than now."""
         self._loaded = storage.load()
@@ -56,35 +59,35 @@ class Recovery:
         self._interrupted: Counter[str] = Counter()
         self._lost: list[m.Moved] = []
         self._now, self._on = monotonic(), time()
-        ledger.now = self._on
-        ledger.journal.next_seq = self._loaded.next_seq
+        ledger.table.now = self._on
+        journal.next_seq = self._loaded.next_seq
         for source, last_end_on, suspended_until_on, _ in self._loaded.gates:
             if last_end_on is not None and self._on < last_end_on < inf:
                 self._set_back[source] = last_end_on - self._on
-                ledger.journal.page.paced.add(source)
+                journal.batch.paced.add(source)
             if suspended_until_on is not None:
                 suspended_until_on -= self._set_back.get(source, 0.0)
-            ledger.journal.pacing[source] = Pacing(_earlier(last_end_on, self._on), suspended_until_on)
+            journal.pacing[source] = Pacing(_earlier(last_end_on, self._on), suspended_until_on)
 
     def run(self) -> None:
         """What ran is over, or waits again; what waited waits. Raises ``StoreUnavailable``."""
         for row in self._loaded.rows:
             self._restore(row)
-        self._ledger.restored()
+        self._ledger.table.restored()
         for moved in self._lost:  # now that the ledger knows the order of all ends, by which the oldest leave
             self._ledger.apply(moved)
-        self._ledger.expire()  # this engine may keep fewer than the one before
+        self._ledger.table.expire()  # this engine may keep fewer than the one before
         for source, count in self._interrupted.items():
             logger.warning("%s: %d downloads were interrupted", source, count)
             self._mailbox_of(source).source.gate.resume_at(self._now)  # it ended some time before: nobody saw when
-            self._ledger.journal.pace(source, self._on, None)
+            self._journal.pace(source, self._on, None)
 
     def pace(self, mailbox: Mailbox) -> None:
         """Have a source wait as long as it would have waited.
 
         By the clock on the wall: the other one starts anew with the machine.
         """
-        pacing = self._ledger.journal.pacing.get(mailbox.source.name)
+        pacing = self._journal.pacing.get(mailbox.source.name)
         if pacing is None:
             return
         now, on = monotonic(), time()
@@ -97,14 +100,14 @@ class Recovery:
         if row.ticket is not None and row.phase is not None and row.phase not in TERMINAL_PHASES:
             ticket = ticket_of(row.id, row.source, row.ticket, lambda name: self._impl(row.source, name))
         held = held_in(row, ticket)
-        self._ledger.restore(row.source, row.id, held, row.ended_on)
+        self._ledger.table.restore(row.source, row.id, held, row.ended_on)
         if ticket is None:
             return
         standing = None if row.tried is None else m.Standing(*decode(row.tried))
         if standing is not None and row.source in self._set_back:
             set_back = self._set_back[row.source]
             standing = standing._replace(first_on=standing.first_on - set_back, on=standing.on - set_back)
-            self._ledger.journal.touch((row.source, row.id), urgent=False)
+            self._journal.touch(row.source, row.id, urgent=False)
         if row.phase == Phase.RUNNING:
             standing = self._interrupt(row, standing or m.Standing(1, self._on, 0.0, self._on))
         if standing is not None and isinstance(held, Entry):
@@ -117,7 +120,7 @@ class Recovery:
         self._interrupted[row.source] += 1
         what = (INTERRUPTED, "Interrupted")
         about = (standing.attempts, standing.on, self._on, "interrupted", *what)
-        self._ledger.journal.note(Attempted(row.source, row.id, *about))
+        self._journal.note(Attempted(row.source, row.id, *about))
         if row.source in self._resumes:
             self._ledger.apply(m.Moved("put_back", row.source, row.id, None, None, self._on))
         else:

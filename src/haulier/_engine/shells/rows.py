@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from haulier._engine.core.entry import Entry, Stored, phase_of, record_of, view
 from haulier._engine.core.journal import standing_of
-from haulier._engine.core.shelf import ended_on
+from haulier._engine.core.retention import ended_on
 from haulier._engine.storage.codec import decode, encode, encode_text
 from haulier._engine.storage.protocol import Row
 from haulier._engine.ticket import (

@@ -69,7 +69,7 @@ class Store(Backlog):
 
         After this the actor looks at its backlog once more; so a message whose teller saw the old patience is seen.
         """
-        self._patience = 1 if self.ledger.is_watched else BACKLOG
+        self._patience = 1 if self.ledger.table.is_watched else BACKLOG
 
     is_shut = False
     """Whether nothing is written down any more."""
@@ -93,7 +93,7 @@ class Store(Backlog):
 
     def _next_look(self) -> float | None:
         """Seconds until there is something to do that nobody tells of; None for never."""
-        expiry = self.ledger.next_expiry()
+        expiry = self.ledger.table.retained.next_expiry()
         return None if expiry is None else expiry - time()
 
     def stop(self) -> None:
@@ -105,7 +105,7 @@ class Store(Backlog):
     def vacated(self) -> None:
         """The actor died: until there is another one, whoever asks applies."""
         self.running = False
-        self.ledger.is_damaged = True  # nobody knows in the middle of what
+        self.ledger.table.is_damaged = True  # nobody knows in the middle of what
 
     def let_go(self) -> None:
         """The calling thread ends: what it holds still, having been torn out of a step, it holds no longer."""
@@ -141,11 +141,11 @@ class Store(Backlog):
             self._drainer = mine  # no call in between, after which a signal handler might come that asks
             try:
                 while backlog:
-                    self.ledger.now = time()
+                    self.ledger.table.now = time()
                     self._drain_some(min(len(backlog), BACKLOG))
                     self._carry_out()
-                self.ledger.now = time()
-                self.ledger.expire()
+                self.ledger.table.now = time()
+                self.ledger.table.expire()
                 self._look_after()
                 self._carry_out()
                 self._listen()
@@ -192,7 +192,7 @@ class Store(Backlog):
         """``message`` could not be applied. Raises what is meant for the caller who applies it: his Ctrl-C, say."""
         self.dead_letters += 1
         known = type(message) in self.ledger.handlers
-        self.ledger.is_damaged |= known
+        self.ledger.table.is_damaged |= known
         if isinstance(message, Succeeded) and message.following is not None:
             self.ledger.apply(message.following)  # the start that came with it is news of its own
         name = type(message).__name__
@@ -205,10 +205,10 @@ class Store(Backlog):
         try:
             reply = self.ledger.apply(message)
         except Exception as error:
-            self.ledger.is_damaged |= isinstance(error, MemoryError)
+            self.ledger.table.is_damaged |= isinstance(error, MemoryError)
             return None, error
         except BaseException as error:
-            self.ledger.is_damaged = True
+            self.ledger.table.is_damaged = True
             if threading.current_thread() is not self.thread:
                 return None, error
             if not isinstance(message, _REPEATABLE):
@@ -220,20 +220,20 @@ class Store(Backlog):
     def _carry_out(self) -> None:
         """Each thing is taken out first: one that fails takes nothing else along."""
         ledger = self.ledger
-        if ledger.is_damaged:
-            ledger.put_right()
+        if ledger.table.is_damaged:
+            ledger.table.repair()
             self.damaged()
-        while ledger.watches.due:
-            callbacks, record = ledger.watches.due[0]
+        while ledger.table.watches.due:
+            callbacks, record = ledger.table.watches.due[0]
             while callbacks:
                 try:
                     callbacks[0](record)
                 except Exception as error:
                     self._lines.append((logging.ERROR, "a callback failed: %s", type(error).__name__, error))
                 del callbacks[0]  # last: torn before, it is called again, with the very same record
-            ledger.watches.due.popleft()
-        while ledger.events:
-            self.publish(ledger.events.popleft())
+            ledger.table.watches.due.popleft()
+        while ledger.table.events:
+            self.publish(ledger.table.events.popleft())
         while ledger.dead_letters:
             self.dead_letters += 1
             self._lines.append((logging.WARNING, "dead letter: %s", ledger.dead_letters.pop(0), None))

@@ -8,7 +8,7 @@ from time import monotonic, sleep, time
 from typing import Any, Final
 
 from haulier._engine import messages as m
-from haulier._engine.core.journal import DurableLedger
+from haulier._engine.core.journal import Journal
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.shells.actor import Inbox
 from haulier._engine.shells.durable import DurableStore
@@ -48,10 +48,11 @@ class System:
             self.ledger = Ledger(retention)
             self.store = Store(self.ledger)
         else:
-            self.ledger = ledger = DurableLedger(retention, self.keeps)
-            self.store = store = DurableStore(ledger, storage, retention, self._resumes)
+            journal = Journal(self.keeps)
+            self.ledger = ledger = Ledger(retention, journal)
+            self.store = store = DurableStore(ledger, journal, storage, retention, self._resumes)
             store.turned = self._store_turned
-            self._recovery = Recovery(storage, ledger, self.mailbox)
+            self._recovery = Recovery(storage, ledger, journal, self.mailbox)
         self.supervisor = Supervisor()
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
