@@ -185,7 +185,7 @@ def test_it_does_not_spin_where_nothing_is_left_to_write(engine: DownloadEngine,
     meddler.heal()
     store._retry_at = 0.0
     store.ask(m.Sync())
-    assert not store._durable.journal.batch or store._next_look() is None or store._next_look() > 0 or meddler.batches
+    assert not store._journal.batch or store._next_look() is None or store._next_look() > 0 or meddler.batches
     durable.settle()
     assert store._next_look() is None
 
