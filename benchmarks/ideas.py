@@ -72,12 +72,13 @@ def _wake_the_store() -> None:
 
 def _records_at_once() -> None:
     from haulier._engine.core.ledger import Ledger
+    from haulier._engine.ticket import ID, SOURCE
 
     added = Ledger._added
 
     def add(self: Any, ticket: Any) -> None:
         added(self, ticket)
-        self._entry(ticket[1], ticket[0])
+        self.table.entry(ticket[SOURCE], ticket[ID])
 
     _replace(Ledger, "_added", add)
 
