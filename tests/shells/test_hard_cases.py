@@ -319,7 +319,7 @@ def test_a_finalizer_on_the_stores_thread_may_ask(engine: DownloadEngine, monkey
             removed.set()
         return real()
 
-    monkeypatch.setattr(ledger, "next_expiry", collects)
+    monkeypatch.setattr(ledger.table.retained, "next_expiry", collects)
     engine.update_record_unless_state("elsewhere", "y", {})  # the store wakes, answers, and goes back to waiting
     assert removed.wait(10)
 

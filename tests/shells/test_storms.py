@@ -242,7 +242,7 @@ def test_while_the_store_has_no_actor_writers_apply(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.ledger, "next_expiry", dies)
+        patch.setattr(store.ledger.table.retained, "next_expiry", dies)
         engine.update_record_unless_state("tidal", "unknown", {})  # it wakes, answers, and looks when to wake again
         while store.running:
             threading.Event().wait(0.001)
