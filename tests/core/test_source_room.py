@@ -86,3 +86,25 @@ def test_one_that_is_not_on_disk_yet_is_never_dropped(make: Make) -> None:
 def test_on_full_is_checked() -> None:
     with pytest.raises(ValueError, match="on_full must be 'raise' or 'drop_oldest', not 'drop'"):
         SourcePolicy(on_full="drop")  # type: ignore[arg-type]
+
+
+def test_those_that_back_off_are_dropped_after_the_queue_in_the_order_of_their_dispatch(make: Make) -> None:
+    it = make(max_queued=4, on_full="drop_oldest", concurrency=4)
+    it.put(*"abcd")
+    running = {transfer.download_id: transfer for transfer in (it.start(), it.start(), it.start())}
+    for download_id in "bac":
+        it.source.attempts.settle(running[download_id], Again(60.0, "reset", "OSError"), 1.0, ON)
+    assert it.source.queue.oldest(3) == ["d", "a", "b"]
+    assert it.source.queue.oldest(4) == ["d", "a", "b", "c"]
+    assert it.source.queue.oldest(5) is None
+    assert it.source.make_room(2, ON) is None
+    assert list(it.source.queue.pending) == ["b", "c"]
+
+
+def test_one_whose_back_off_has_ended_is_counted_once(make: Make) -> None:
+    it = make(max_queued=2, on_full="drop_oldest")
+    it.put(*"ab")
+    it.source.attempts.settle(it.start(), Again(1.0, "reset", "OSError"), 0.0, ON)
+    it.source.queue.retry_due("a")
+    assert it.source.queue.oldest(2) == ["a", "b"]
+    assert it.source.queue.oldest(3) is None
