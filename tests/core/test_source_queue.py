@@ -173,7 +173,7 @@ def test_going_down_fails_what_waits_and_lets_what_runs_end(make: Make) -> None:
     assert (it.source.queue.pending, list(it.source.queue.ids), it.start()) == ({}, [], inf)
     error = it.source.refusal.error("tidal")
     assert isinstance(error, SourceDown)
-    assert str(error) == "source 'tidal' is down (broken); mend it, then revive('tidal')"
+    assert str(error) == "source 'tidal' is down (broken); fix the cause, then call revive('tidal')"
 
 
 def test_revive_opens_it_again(make: Make) -> None:

@@ -1,6 +1,6 @@
 """Every message, grouped by who receives it, with its reply.
 
-A message is told (no reply) unless its docstring names a reply.
+The sender tells a message (no reply) unless its docstring names a reply; then the sender asks.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ __all__ = [
 
 
 class Standing(NamedTuple):
-    """How far the attempts at a download have come, as it is written down: in UTC seconds, which outlive a process."""
+    """How far the attempts at a download have come, as a durable store writes it. UTC seconds outlive a process."""
 
     attempts: int
-    """Those that are spent; while one runs, the number of that one."""
+    """How many attempts are spent; while an attempt runs, its number (from 1)."""
     first_on: float
-    """When the first one started."""
+    """When the first attempt started, UTC seconds."""
     idle_s: float
-    """Back-off so far, seconds."""
+    """Back-off so far, in seconds."""
     on: float
-    """When the one that runs has started, or the next one is due."""
+    """When the running attempt started, or when the next one is due, UTC seconds."""
 
 
 # ---- to the record store ---------------------------------------------------------------------------------------------
@@ -39,10 +39,10 @@ class Standing(NamedTuple):
 
 @dataclass(slots=True)
 class Moved:
-    """A download goes through one row of ``core.lifecycle.TABLE``, but for ``take``: that is the ``Transfer`` itself.
+    """A download makes one move of ``core.lifecycle.TABLE``. For the move 'take' the ``Transfer`` itself is told.
 
-    ``event`` names the row. ``transfer``: the attempt that reports, None for a download that is not running. ``patch``:
-    what the record says from then on. ``on``: UTC seconds. ``standing``: of one that will be tried again.
+    ``event``: the event in the table. ``transfer``: the attempt that reports, None if the download does not run.
+    ``patch``: what changes in the record. ``on``: UTC seconds. ``standing``: set if another attempt follows.
     """
 
     event: str
@@ -56,22 +56,22 @@ class Moved:
 
 @dataclass(slots=True)
 class Succeeded:
-    """An attempt succeeded: its outcome and, once ``on`` (UTC seconds) is filled in, the news of it.
+    """An attempt succeeded. First its outcome; once ``on`` (UTC seconds) is set, the message to the store.
 
-    One object for both: it is what most downloads come to.
+    One object serves both, since most downloads end this way.
     """
 
     transfer: Transfer
     path: str
     on: float = 0.0
     following: Transfer | None = None
-    """The attempt that the same slot started then: its news comes with this one."""
+    """The attempt that the slot started in the same step. The store learns of it from this message."""
 
 
 class Add(NamedTuple):
-    """These downloads of ``source`` are dispatched, and are to survive: ``texts`` are their tickets as text.
+    """Dispatch durable downloads of ``source``. ``texts``: their tickets as text, in the same order.
 
-    Reply: None, once they are on disk. Raises ``StoreUnavailable``; then none of them is there.
+    Reply: None, once they are on disk. Raises StoreUnavailable if the store cannot write; then none is stored.
     """
 
     source: str
@@ -80,13 +80,13 @@ class Add(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """A source has (other) manners, of which some are to be known when the process starts again."""
+    """A source was registered or its policy changed. A durable store writes what the next process must know of it."""
 
     source: str
 
 
 class Paced(NamedTuple):
-    """A run whose record had ended before it has ended now (UTC seconds), and ``source`` may be suspended since."""
+    """A run has ended after its record did. The delay counts from ``last_end_on``; all times are UTC seconds."""
 
     source: str
     last_end_on: float
@@ -94,14 +94,14 @@ class Paced(NamedTuple):
 
 
 class Stirred(NamedTuple):
-    """A record was written to past the store, which is to write that down when it comes to it."""
+    """Another thread wrote to a record directly. A durable store writes the change with its next batch."""
 
     source: str
     download_id: str
 
 
 class Put(NamedTuple):
-    """Set a record as it is (``add_record``)."""
+    """Store ``record`` unchanged, for ``add_record``."""
 
     source: str
     download_id: str
@@ -109,7 +109,7 @@ class Put(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """Lay ``patch`` over a record, if there is one."""
+    """Update a record with ``patch``; without a record nothing happens."""
 
     source: str
     download_id: str
@@ -117,7 +117,7 @@ class Patch(NamedTuple):
 
 
 class PatchUnless(NamedTuple):
-    """The same, unless the record's state is one of ``states``. Reply: whether it was applied."""
+    """Update a record with ``patch`` unless its state is one of ``states``. Reply: whether it was applied."""
 
     source: str
     download_id: str
@@ -126,7 +126,7 @@ class PatchUnless(NamedTuple):
 
 
 class History(NamedTuple):
-    """Reply: up to ``limit`` downloads that are over, as they are on disk, the newest first; see ``engine.history``."""
+    """Reply: up to ``limit`` ended downloads from disk, the newest first. See ``DownloadEngine.history``."""
 
     source: str | None
     phase: str | None
@@ -135,27 +135,27 @@ class History(NamedTuple):
 
 
 class Attempts(NamedTuple):
-    """Reply: the attempts at a download that have ended, as they are on disk."""
+    """Reply: the ended attempts at a download, from disk."""
 
     source: str
     download_id: str
 
 
 class Cancel(NamedTuple):
-    """Cancel a record that no source has in hand (``add_record`` made it). Reply: whether it was cancelled."""
+    """Cancel a record that belongs to no source, such as one of ``add_record``. Reply: whether it was cancelled."""
 
     download_id: str
 
 
 class Remove(NamedTuple):
-    """Take a record out. Reply: the record, or None."""
+    """Remove a record. Reply: the record, or None."""
 
     source: str | None
     download_id: str
 
 
 class Forget(NamedTuple):
-    """A dispatch was refused after its record was told of: take it back without a trace."""
+    """Drop a record as if it had never been: its dispatch was refused after the store was told."""
 
     source: str
     download_id: str
@@ -166,13 +166,13 @@ class Clear(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """Reply: the ids of the downloads of ``source`` that the engine has not ended, as far as the store was told."""
+    """Reply: the ids of the downloads of ``source`` that have not ended, as far as the store was told."""
 
     source: str
 
 
 class Lost(NamedTuple):
-    """Nobody has these downloads any more: those that have not ended fail. Reply: which. ``on``: UTC seconds."""
+    """Fail those of these downloads that have not ended: no source has them. Reply: their ids. ``on``: UTC seconds."""
 
     source: str
     download_ids: Collection[str]
@@ -182,17 +182,17 @@ class Lost(NamedTuple):
 
 
 class Sync(NamedTuple):
-    """Reply None: whatever was told before has been applied."""
+    """Reply: None, once all messages told before are applied."""
 
 
 class Written(NamedTuple):
-    """Reply: whether all that was told before is on disk, or will be as soon as that is possible again."""
+    """Reply: whether all that was told before is on disk, or will be once the store can write again."""
 
 
 class Watch(NamedTuple):
-    """Call ``callback(record)`` once for each of these downloads when it is terminal (or removed).
+    """Call ``callback(record)`` once for each of these downloads when it is terminal or removed.
 
-    Reply: a ``Watched``. Nothing will be called for what that names.
+    Reply: a ``Watched``. ``callback`` is not called for the downloads that the reply names.
     """
 
     download_ids: Collection[str]
@@ -200,25 +200,25 @@ class Watch(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """Of the downloads in a ``Watch``: the records of those that are over already, and the ids that have none."""
+    """Of the downloads in a ``Watch``: the records that are terminal already, and the ids without a record."""
 
     over: list[Record]
     unknown: list[str]
 
 
 class Unwatch(NamedTuple):
-    """Nobody waits with ``callback`` any longer."""
+    """Stop calling ``callback``, which a ``Watch`` named, for these downloads."""
 
     download_ids: Collection[str]
     callback: Callable[[Record], None]
 
 
 class Closed(NamedTuple):
-    """Nothing starts any more. Reply: None; what is not over by then has been told, as it is, to whoever watches it."""
+    """The engine is closed and starts nothing more. Reply: None, once the watchers have the records as they are now."""
 
 
 class Listen(NamedTuple):
-    """``active``: from now on note what happens, since somebody subscribed; otherwise no longer. Reply: None."""
+    """Start sending events because a program subscribed (``active``), or stop. Reply: None."""
 
     active: bool
 
@@ -227,24 +227,24 @@ class Listen(NamedTuple):
 
 
 class Hire(NamedTuple):
-    """There is work at ``mailbox`` for more source actors than it has: start them."""
+    """Start source actors at ``mailbox``: it has work for more of them."""
 
     mailbox: Any
 
 
 class Ended(NamedTuple):
-    """A source actor's thread ended without leaving its mailbox in order: it crashed. ``cause``: why, if known."""
+    """A source actor crashed: its thread ended without leaving its slot. ``cause``: the exception, if known."""
 
     mailbox: Any
     transfer: Transfer | None
     cause: BaseException | None
     slot: Any = None
     at: float | None = None
-    """When (monotonic), where it was seen: the back-off counts from then, not from when the supervisor hears of it."""
+    """When the thread ended (monotonic), if known. The rest counts from then, not from when the message arrives."""
 
 
 class Retry(NamedTuple):
-    """Put a download that backs off into its queue again at ``at`` (monotonic)."""
+    """At ``at`` (monotonic) put a download that backs off into its queue again."""
 
     mailbox: Any
     download_id: str
@@ -252,7 +252,7 @@ class Retry(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """Watch this attempt's time-outs; look for the first time at ``at`` (monotonic)."""
+    """Check the time-outs of an attempt, for the first time at ``at`` (monotonic)."""
 
     mailbox: Any
     transfer: Transfer
@@ -260,7 +260,7 @@ class Guard(NamedTuple):
 
 
 class Wake(NamedTuple):
-    """At ``at`` (monotonic) see that somebody works at ``mailbox``; ``restart``: its rest after a crash is over."""
+    """At ``at`` (monotonic) hire a slot at ``mailbox`` if it lacks one. ``restart``: a rest after a crash ends then."""
 
     mailbox: Any
     at: float
@@ -268,15 +268,15 @@ class Wake(NamedTuple):
 
 
 class Abandon(NamedTuple):
-    """Nobody holds the engine any longer: finish what is queued, then end. Looked after again at ``at`` (monotonic)."""
+    """The program dropped its engine: end once the queues are empty. Check again at ``at`` (monotonic)."""
 
     at: float
 
 
 class Audit(NamedTuple):
-    """At ``at`` (monotonic) look whether a slot's thread died unheard, and have everybody who waits look again.
+    """At ``at`` (monotonic) look for slots whose threads died unnoticed, and wake every slot that waits.
 
-    ``thorough``: something went wrong in the middle of a step: also fail what nobody has any more.
+    ``thorough``: a step was interrupted, so also fail the downloads that no source has any more.
     """
 
     at: float
@@ -284,7 +284,7 @@ class Audit(NamedTuple):
 
 
 class Again(NamedTuple):
-    """At ``at`` (monotonic) handle ``message`` again: so many ``tries`` have failed."""
+    """At ``at`` (monotonic) handle ``message`` again, after ``tries`` failed tries."""
 
     at: float
     message: Any
@@ -292,7 +292,7 @@ class Again(NamedTuple):
 
 
 class Turned(NamedTuple):
-    """The store cannot write any longer, or can again: what is to survive the process does not start meanwhile."""
+    """The store cannot write any more, or can again. Durable downloads do not start while it cannot."""
 
 
 Due: TypeAlias = Retry | Guard | Wake | Abandon | Audit | Again

@@ -1,4 +1,4 @@
-"""When may the next download of a source start? Delay, jitter, suspension, pause: all on the monotonic clock."""
+"""Decide when the next download of a source may start: delay, jitter, suspension and pause, in monotonic seconds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from haulier.policies import SourcePolicy
 __all__ = ["Gate", "Hold"]
 
 Hold: TypeAlias = Literal["unregistered", "store"]
-"""What waits was found on disk, and its source is yet to be registered; the store cannot write."""
+"""``unregistered``: downloads came from disk before their source was registered. ``store``: the store cannot write."""
 
 
 class Gate:
-    """The one place that knows a source's spacing. It outlives the actors that wait at it.
+    """Knows the spacing of one source, and is the only place that does. Outlives the actors that wait for it.
 
-    ``draw(low, high)`` gives a factor between the two (``random.uniform``); it comes in from outside.
+    ``draw(low, high)`` returns a factor between the two, such as ``random.uniform``. Tests pass their own.
     """
 
     __slots__ = (
@@ -30,35 +30,37 @@ class Gate:
         self._last_end = self._last_start = -inf
         self.paused = False
         self.holds: set[Hold] = set()
-        """What else keeps everything from starting, where records outlive the process."""
+        """Why nothing may start, besides a pause. Only durable sources have any."""
         self.claims = 0
+        """Downloads that were taken and whose start is not counted yet: see ``claim``."""
         self.suspended_until = -inf
+        """When the suspension ends, in monotonic seconds; ``-inf`` for none."""
         self.is_free: bool
-        """Whether nothing is in the way of any start: no delay, no pause, no suspension. Most sources are free."""
+        """Whether nothing ever delays a start: no delay, pause, hold or suspension. Most sources are free."""
         self.probing = False
-        """Whether the source was suspended and has not yet shown, with one download alone, that it is well again."""
+        """Whether the source is on probation: after a suspension downloads run one at a time until ``proved``."""
         self.apply(policy)
 
     def apply(self, policy: SourcePolicy) -> None:
-        """Take over the spacing of ``policy``. What has ended and started so far is not forgotten."""
+        """Apply the spacing of ``policy``. The last start and the last end still count."""
         self._from_end = policy.delay_from == "end"
         self._jitter = policy.jitter
         self._floor = policy.delay_floor
         self.set_delay(policy.delay)
 
     def set_delay(self, seconds: float) -> None:
-        """Change the delay, also for the download that waits for it now."""
+        """Change the delay to ``seconds``, also for a download that already waits for it."""
         self.delay = seconds
         self._gap = self._drawn()
         self._look()
 
     def set_paused(self, paused: bool) -> None:
-        """Keep everything from starting, or no longer."""
+        """Pause the source, or end the pause. Nothing starts during a pause."""
         self.paused = paused
         self._look()
 
     def hold(self, why: Hold, held: bool) -> None:
-        """Keep everything from starting because of ``why``, or no longer."""
+        """Keep everything from starting because of ``why``; ``held=False`` drops that reason."""
         (self.holds.add if held else self.holds.discard)(why)
         self._look()
 
@@ -72,70 +74,70 @@ class Gate:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing starts, however long one waits: it is paused, or held."""
+        """Whether nothing starts however long one waits: the source is paused or held."""
         return self.paused or bool(self.holds)
 
     def opens_at(self) -> float:
-        """The monotonic second from which the next download may start; ``inf`` while paused, ``-inf`` for at once."""
+        """The monotonic second from which the next download may start; ``inf`` while that depends on more than time."""
         if self.paused or self.holds or self.claims:
             return inf
         since = max(self._last_start, self._last_end) if self._from_end else self._last_start
         return max(since + self._gap, self.suspended_until)
 
     def rules(self) -> dict[str, Any]:
-        """What holds from now on, for a trace: the least delay that jitter may draw, and since when it counts."""
+        """The rules from now on, for a trace. ``delay`` is the least that jitter may draw, in seconds."""
         factor = 1.0 if self._jitter is None else self._jitter[0]
         delay = max(self.delay * factor, self._floor)
         return {"delay": delay, "from": "end" if self._from_end else "start", "paused": self.is_closed}
 
     def limit(self, concurrency: int) -> int:
-        """How many may run at once: one alone while the source is on probation."""
+        """How many downloads may run at once: ``concurrency``, or 1 while the source is on probation."""
         return 1 if self.probing else concurrency
 
     def claim(self) -> None:
-        """A download was taken, and is about to start: nothing else starts before that is counted."""
+        """Close the gate for a download that was taken, until ``started`` counts its start."""
         self.claims += 1
 
     def started(self, now: float, claimed: bool = False) -> None:
-        """A download started."""
+        """Count a start at ``now``. ``claimed``: ``claim`` was called for this download before."""
         self.claims -= claimed
         self._last_start = now
         if self._jitter is not None and not self._from_end:
             self._gap = self._drawn()
 
     def ended(self, now: float) -> None:
-        """A download that ran has ended, however it ended. An end that is told of late takes no later one back."""
+        """Count the end of a run at ``now``, however it ended. An end reported late does not replace a later one."""
         self._last_end = max(self._last_end, now)
         if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
     def turned(self, now: float) -> None:
-        """One has ended and the next has started, where nothing is in the way of any start."""
+        """Count an end and the next start, both at ``now``. Only for a gate that is free."""
         self._last_end = self._last_start = now
 
     def suspend(self, until: float) -> None:
-        """Nothing starts before ``until``; then one download is tried alone."""
+        """Let nothing start before ``until`` (monotonic seconds); then the source is on probation."""
         self.suspended_until = max(self.suspended_until, until)
         self.probing = True
         self._look()
 
     def proved(self) -> None:
-        """A download got through: the probation is over, and so is the suspension, which is in the way no longer."""
+        """End the probation and the suspension: a download has ended without asking for another pause."""
         self.probing = False
         self.suspended_until = -inf
         self._look()
 
     def resume_at(self, last_end: float, suspended_until: float = -inf) -> None:
-        """What was so before the process was started again, in monotonic seconds.
+        """Restore the spacing of an earlier process. Both times are in monotonic seconds of this process.
 
-        When something last started is not known, but that it was no later than the last end.
+        The last start is not stored. The last end stands for it, since no start was later than that.
         """
         self._last_end = self._last_start = last_end
         if suspended_until > -inf:
             self.suspend(suspended_until)
 
     def closed_by(self, now: float) -> Literal["unregistered", "store", "pause", "suspension", "delay"] | None:
-        """What keeps the gate closed at ``now``; None when it is open."""
+        """What keeps the gate closed at ``now``; None if it is open."""
         if self.holds:
             return "unregistered" if "unregistered" in self.holds else "store"
         if self.paused:
@@ -143,10 +145,10 @@ class Gate:
         if now < self.suspended_until:
             return "suspension"
         if self.claims:
-            return "delay" if self.is_spaced else None  # one is about to start; the delay counts from then
+            return "delay" if self.is_spaced else None  # a download is about to start, and the delay counts from then
         return "delay" if now < self.opens_at() else None
 
     @property
     def is_spaced(self) -> bool:
-        """Whether a start keeps the gate closed for some time."""
+        """Whether a start closes the gate for some time."""
         return self._gap > 0 or (self._jitter is not None and self.delay > 0)

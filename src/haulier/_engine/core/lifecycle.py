@@ -1,4 +1,4 @@
-"""The life of a download: one table of phases, events and next phases. Whatever is not in it does not happen."""
+"""The life of a download: one table of phases, events and next phases. A move that is not in the table is ignored."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["TABLE", "next_phase"]
 
 TABLE: Final[dict[str, dict[str, str]]] = {
     Phase.QUEUED: {
-        "take": Phase.RUNNING,  # a slot took it from the mailbox
+        "take": Phase.RUNNING,  # a slot took it from the queue
         "cancel": Phase.CANCELLED,
-        "fail": Phase.FAILED,  # its source went down, or the engine closed
+        "fail": Phase.FAILED,  # its source went down or dropped it, or the engine closed
     },
     Phase.RUNNING: {
         "succeed": Phase.SUCCEEDED,
         "fail": Phase.FAILED,  # the impl failed, crashed, or was given up on
-        "back_off": Phase.BACKING_OFF,  # the attempt failed; there will be another one
-        "put_back": Phase.QUEUED,  # the source was throttled: no attempt spent
+        "back_off": Phase.BACKING_OFF,  # the attempt failed, and another one follows
+        "put_back": Phase.QUEUED,  # the source asked for a pause: no attempt is spent
         "cancel": Phase.CANCELLED,
     },
     Phase.BACKING_OFF: {
@@ -33,5 +33,5 @@ TABLE: Final[dict[str, dict[str, str]]] = {
 
 
 def next_phase(phase: str, event: str) -> str | None:
-    """The phase after ``event`` in ``phase``; None where the table has no such move."""
+    """The phase that follows ``event`` in ``phase``; None if the table has no such move."""
     return TABLE[phase].get(event)

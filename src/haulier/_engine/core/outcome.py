@@ -1,4 +1,4 @@
-"""What came of an attempt: a value that says what happens to the download and to its source."""
+"""The outcome of an attempt: a value that says what happens to the download and to its source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Again", "Failed", "Outcome", "PutBack", "Stopped", "judge"]
 
 
 class Failed(NamedTuple):
-    """It failed for good. ``error`` None: the record keeps what the impl wrote there itself."""
+    """The download fails. ``error`` None keeps the text that the impl itself wrote into the record."""
 
     error: str | None
     error_type: str | None
 
 
 class Again(NamedTuple):
-    """The attempt failed; the next one is in ``seconds``."""
+    """The attempt failed, and the next one starts in ``seconds``."""
 
     seconds: float
     error: str | None
@@ -28,32 +28,32 @@ class Again(NamedTuple):
 
 
 class PutBack(NamedTuple):
-    """The source asked for a pause of ``seconds``; no attempt is spent."""
+    """The source asked for a pause of ``seconds``. The download goes back to the queue and spends no attempt."""
 
     seconds: float
 
 
 class Stopped(NamedTuple):
-    """The impl stopped because it saw that nobody wants the result any longer."""
+    """The impl stopped early because it was asked to."""
 
 
 Outcome: TypeAlias = Succeeded | Failed | Again | PutBack | Stopped
 
 
 def text_of(error: BaseException) -> str:
-    """What a record says of an exception: its text, or its type's name where that is empty."""
+    """The text of an exception for a record; the name of its type if the text is empty or cannot be made."""
     try:
         return str(error) or type(error).__name__
-    except BaseException:  # even its text may be anybody's code
+    except BaseException:  # __str__ is other people's code, and may raise anything
         return type(error).__name__
 
 
 def judge(
     policy: SourcePolicy, attempt: int, path: Any, error: Exception | None, elapsed_s: float, idle_s: float
 ) -> Failed | Again | PutBack | Stopped:
-    """What comes of an attempt that returned no path (but ``path``) or raised ``error``.
+    """Decide what follows an attempt that raised ``error``, or returned ``path``, which is no path (such as None).
 
-    Raises what the retry policy's own objects raise.
+    Passes on what the retry policy's own objects raise; see ``retry.decide`` for the other arguments.
     """
     if isinstance(error, Throttled):
         return PutBack(error.retry_after)

@@ -18,15 +18,20 @@ __all__ = ["Queue", "Tried"]
 
 
 class Tried(NamedTuple):
-    """What is kept of the earlier attempts at a download that waits for another one."""
+    """What the queue keeps of the earlier attempts at a download that waits for another one."""
 
     attempts: int
+    """How many attempts are spent."""
     first_start: float
+    """When the first attempt started, in monotonic seconds."""
     idle_s: float
+    """Back-off so far, in seconds."""
     cell: dict[str, Any]
+    """The progress cell, which all attempts share."""
     due_at: float
+    """When the next attempt is due, in monotonic seconds."""
     backs_off: bool
-    """Whether it is yet to come into the queue."""
+    """Whether the download waits for the end of its back-off, outside ``Queue.ids``."""
 
 
 class Queue:
@@ -35,20 +40,21 @@ class Queue:
     def __init__(self, name: str, tell_store: Callable[[Any], None]) -> None:
         self.name = name
         self.ids: deque[str] = deque()
-        """Ids in the order in which they start. One that is not in ``pending`` was withdrawn."""
+        """Ids in the order in which they start. An id that is not in ``pending`` was withdrawn."""
         self.pending: dict[str, Ticket] = {}
-        """Whoever pops a download from here has it, and nobody else."""
+        """Tickets of what waits, by id. Only the thread that pops a ticket from here owns the download."""
         self.tried: dict[str, Tried] = {}
+        """The pending downloads that had an attempt before, by id."""
         self._announced: set[str] = set()
-        """What is pending, and not to be in the queue before it is on disk."""
+        """Ids that are pending but may not start before they are on disk."""
         self._tell_store = tell_store
 
     def put(self, ticket: Ticket) -> None:
-        """Queue a download; without the lock.
+        """Queue a download. Needs no lock.
 
-        It is pending before the store hears of it, so that whoever reads of it can cancel it; and the store hears of
-        it before it is in the queue, so that its start is news of a record that is there. Look at ``refusal``
-        afterwards, and ``take_back``.
+        The download becomes pending before the store hears of it: a program that reads the record can cancel it. The
+        store hears of it before it enters the queue: a start then always finds its record. Afterwards the caller
+        checks ``Source.refusal``, and calls ``take_back`` if the source refuses downloads by now.
         """
         download_id = ticket[ID]
         self.pending[download_id] = ticket
@@ -56,7 +62,7 @@ class Queue:
         self.ids.append(download_id)
 
     def announce(self, tickets: Collection[Ticket]) -> None:
-        """Make downloads pending that must be on disk before they may start; ``enqueue`` or ``renounce`` follows."""
+        """Make downloads pending that must be on disk before they may start. Call ``enqueue`` or ``renounce`` next."""
         self._announced.update(ticket[ID] for ticket in tickets)
         self.pending.update((ticket[ID], ticket) for ticket in tickets)
 
@@ -66,20 +72,20 @@ class Queue:
         self._announced.difference_update(ticket[ID] for ticket in tickets)
 
     def renounce(self, tickets: Collection[Ticket]) -> list[str]:
-        """Undo ``announce`` and ``enqueue``. Returns the ids of those that were still here."""
+        """Undo ``announce`` and ``enqueue``. Returns the ids of the downloads that were still pending."""
         renounced = [ticket[ID] for ticket in tickets if self.pending.pop(ticket[ID], None) is not None]
         self._announced.difference_update(ticket[ID] for ticket in tickets)
         return renounced
 
     def take_back(self, download_id: str) -> bool:
-        """Undo a ``put`` that came too late; False where the download was taken, withdrawn or failed meanwhile."""
+        """Undo a ``put`` that the source refuses. False if the download was taken, withdrawn or failed meanwhile."""
         if self.pending.pop(download_id, None) is None:
             return False
         self._tell_store(m.Forget(self.name, download_id))
         return True
 
     def withdraw(self, download_id: str) -> bool:
-        """Take a download out of the queue; False where it does not wait."""
+        """Take a download out of the queue. False if it does not wait here."""
         if self.pending.pop(download_id, None) is None:
             return False
         self.tried.pop(download_id, None)
@@ -87,36 +93,36 @@ class Queue:
         return True
 
     def withdraw_all(self) -> list[str]:
-        """Take every download out. Returns their ids."""
+        """Take every download out of the queue. Returns their ids."""
         waiting = [*self._emptied(), *self.tried]
         self.tried.clear()
         return [download_id for download_id in waiting if self.pending.pop(download_id, None) is not None]
 
     def keep(self, ticket: Ticket, tried: Tried) -> None:
-        """Have a download that was tried wait for its next attempt: until ``retry_due``, or ``put_back``."""
+        """Keep a download for its next attempt. It starts only after ``retry_due`` or ``put_back`` has queued it."""
         self.tried[ticket[ID]] = tried
         self.pending[ticket[ID]] = ticket
 
     def _compact(self) -> None:
-        """Drop withdrawn ids once they are the most of the queue. Appends meanwhile go to its other end."""
+        """Drop withdrawn ids once they are the majority of the queue. A concurrent ``put`` appends at the other end."""
         if len(self.ids) > 2 * len(self.pending) + 64:
             kept = [download_id for download_id in self._emptied() if download_id in self.pending]
             self.ids.extendleft(reversed(kept))
 
     def _emptied(self) -> Iterator[str]:
-        """Take out what is in the queue now. A signal handler may come in between, and take some of it itself."""
+        """Take out the ids that are in the queue now. A signal handler may interrupt this, and take some itself."""
         for _ in range(len(self.ids)):
             if self.ids:
                 yield self.ids.popleft()
 
     def first(self, most: int) -> Iterator[str]:
-        """The first ``most`` downloads in the queue. Needs no lock, and then is a snapshot of no exact moment."""
+        """The first ``most`` downloads in the queue. Without the lock they are not the snapshot of one exact moment."""
         place = 0
         while most > 0:
             try:
                 download_id = self.ids[place]
             except IndexError:
-                return  # the end, or taken meanwhile
+                return  # the end of the queue, or another thread took an id meanwhile
             if download_id in self.pending:
                 yield download_id
                 most -= 1
@@ -136,16 +142,17 @@ class Queue:
         return oldest[:count] if len(oldest) >= count else None
 
     def position(self, download_id: str) -> int | None:
-        """How many wait in the queue before a download; None where it is not there. Takes as long as the queue is."""
+        """How many downloads wait before this one; None if it is not in the queue. Takes time linear in the queue."""
         ids = list(self.ids)
         if download_id not in self.pending or download_id not in ids:
             return None
         return sum(map(self.pending.__contains__, ids[: ids.index(download_id)]))
 
     def retry_due(self, download_id: str, at: float = inf) -> None:
-        """The back-off of a download that was to end ``at`` is over: it is next.
+        """Put a download at the head of the queue, since its back-off that was due ``at`` has ended.
 
-        One that is told of twice, since whoever was to see to it died, cuts no later one short.
+        After a supervisor died or a step was interrupted, one back-off may be reported twice. ``at`` (monotonic)
+        keeps the second report from cutting a later back-off short.
         """
         tried = self.tried.get(download_id)
         if download_id in self.pending and tried is not None and tried.backs_off and tried.due_at <= at:
@@ -153,11 +160,11 @@ class Queue:
             self.ids.appendleft(download_id)
 
     def put_back(self, ticket: Ticket) -> None:
-        """Queue a download before all others, but for those put back with it that were dispatched before it."""
+        """Put a download back at the head of the queue, behind those put back that were dispatched before it."""
         ahead: list[str] = []
         while len(ahead) < len(self.ids) and (other := self.ids[len(ahead)]) in self.tried:
             ahead.append(other)
-        # Before the first of them that was dispatched after it.
+        # Insert before the first of them that was dispatched after this one.
         others = (self.pending.get(each) for each in ahead)
         since = ticket[QUEUED_AT]
         later = (place for place, other in enumerate(others) if other is not None and other[QUEUED_AT] > since)
@@ -166,8 +173,8 @@ class Queue:
     def requeue_stranded(self, download_ids: Iterable[str]) -> None:
         """Queue those of ``download_ids`` that are pending but in no queue, after an interrupted step.
 
-        A download that another thread is just putting may get into the queue twice; it starts once all the same. An
-        announced download is left to its dispatch, which may still refuse it.
+        A download that another thread is putting right now may get into the queue twice. Even then it starts once.
+        An announced download is left to its dispatch, which may still refuse it.
         """
         for download_id in [each for each in self.tried if each not in self.pending]:
             del self.tried[download_id]
@@ -176,7 +183,7 @@ class Queue:
         stranded = deque(sorted((each for each in found if each is not None), key=dispatch_time))
         if not stranded:
             return
-        line: list[str] = []  # in one go: it may be a whole queue that was being gone through
+        line: list[str] = []  # one pass: a whole queue may be stranded, if its loop was interrupted
         for download_id in self._emptied():
             other = self.pending.get(download_id)
             while other is not None and stranded and dispatch_time(other) > dispatch_time(stranded[0]):

@@ -1,4 +1,4 @@
-"""Why a source takes nothing."""
+"""Why a source refuses downloads, and the exception that says so."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["Refusal"]
 
 
 class Refusal(NamedTuple):
-    """Why a source takes nothing: ``kind`` is ``'down'`` or ``'closed'``."""
+    """Why a source refuses downloads: it is down, or its engine is closed. ``reason`` is text for people."""
 
     kind: Literal["down", "closed"]
     reason: str
 
     def error(self, source: str) -> HaulierError:
-        """The exception for whoever dispatches to it."""
+        """Make the exception that ``dispatch`` raises for ``source``."""
         if self.kind == "closed":
             return EngineClosed(self.reason)
-        return SourceDown(f"source {source!r} is down ({self.reason}); mend it, then revive({source!r})")
+        return SourceDown(f"source {source!r} is down ({self.reason}); fix the cause, then call revive({source!r})")

@@ -1,4 +1,4 @@
-"""May a crashed source be started again, and when? Restart intensity and back-off, after Erlang/OTP's supervisor."""
+"""Decide whether and when a crashed source restarts: intensity and back-off, after Erlang/OTP's supervisor."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ __all__ = ["GiveUp", "RestartAt", "Restarts"]
 
 
 class RestartAt(NamedTuple):
-    """Start it again at ``at`` (monotonic seconds)."""
+    """The source restarts at ``at`` (monotonic seconds)."""
 
     at: float
 
 
 class GiveUp(NamedTuple):
-    """It crashed too often: the source is down."""
+    """The source goes down because of ``reason``: too many crashes, or a restart policy that fails."""
 
     reason: str
 
 
 class Restarts:
-    """The crashes of one source, and the verdict on the next one."""
+    """Counts the crashes of one source, and decides what follows the next one."""
 
     def __init__(self, policy: RestartPolicy) -> None:
         self.policy = policy
         self.total = 0
-        """Restarts so far, over the source's whole life."""
+        """Restarts so far, over the whole life of the source."""
         self._recent: list[float] = []
         self._in_a_row = 0
         self._last = -inf
 
     def crashed(self, now: float, cause: BaseException) -> RestartAt | GiveUp:
-        """The verdict on a crash at ``now``."""
+        """Count a crash at ``now`` (monotonic seconds) of ``cause``, and decide what follows."""
         policy = self.policy
         self._recent = [at for at in self._recent if at > now - policy.period]
         if len(self._recent) >= policy.intensity:
@@ -53,7 +53,7 @@ class Restarts:
         return RestartAt(now + wait_s)
 
     def forget(self) -> None:
-        """Start counting anew: somebody mended the source."""
+        """Start counting anew, after ``revive``."""
         self._recent.clear()
         self._in_a_row = 0
 

@@ -1,4 +1,4 @@
-"""Is there another attempt? tenacity's stop, wait and retry objects decide; nothing here sleeps."""
+"""Decide whether a download gets another attempt. tenacity's stop, wait and retry objects decide; nothing sleeps."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["GiveUp", "RetryIn", "call_state", "decide"]
 
 
 class RetryIn(NamedTuple):
-    """Another attempt in ``seconds``."""
+    """The next attempt starts in ``seconds``."""
 
     seconds: float
 
 
 class GiveUp(NamedTuple):
-    """No further attempt."""
+    """There is no further attempt."""
 
 
 def decide(
     policy: RetryPolicy, attempt: int, result: Any, error: Exception | None, elapsed_s: float, idle_s: float
 ) -> RetryIn | GiveUp:
-    """The verdict on an attempt (from 1) that gave ``result`` or raised ``error``.
+    """Decide what follows an attempt (numbered from 1) that returned ``result`` or raised ``error``.
 
-    ``elapsed_s``: since the first attempt started. ``idle_s``: waited between attempts so far. Raises what the policy's
-    own objects raise, and ``ValueError`` where the wait is not a finite number.
+    ``elapsed_s``: seconds since the first attempt started. ``idle_s``: seconds waited between attempts so far.
+    Passes on what the policy's own objects raise. Raises ValueError if their wait is not a finite number.
     """
     if isinstance(error, NEVER_RETRIED):
         return GiveUp()
@@ -39,7 +39,7 @@ def decide(
     state = call_state(outcome, attempt, 0.0, elapsed_s, idle_s)
     if not policy.retry(state):
         return GiveUp()
-    # In tenacity's order: the wait first, since stop_before_delay looks at upcoming_sleep.
+    # tenacity's own order: the wait comes first, since stop_before_delay reads upcoming_sleep.
     state.upcoming_sleep = check_seconds("the retry policy's wait", policy.wait(state))
     return GiveUp() if policy.stop(state) else RetryIn(state.upcoming_sleep)
 
@@ -47,7 +47,7 @@ def decide(
 def call_state(
     outcome: tenacity.Future, attempt: int, start: float, end: float, idle_s: float
 ) -> tenacity.RetryCallState:
-    """What tenacity's objects look at, made without running anything under tenacity."""
+    """Make the state that tenacity's objects read, without running anything under tenacity."""
     state = tenacity.RetryCallState(retry_object=_RETRYING, fn=None, args=(), kwargs={})
     state.attempt_number = attempt
     state.start_time = start

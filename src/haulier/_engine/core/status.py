@@ -14,20 +14,20 @@ __all__ = ["Outlook", "explanation_of", "status_of"]
 
 
 class Outlook:
-    """What lies before those who wait at a source, at the moment ``now`` (monotonic).
+    """What the waiting downloads of a source have before them at ``now`` (monotonic seconds).
 
-    Without the source's lock it may be wrong for the moment in which another thread changes the source.
+    Call it under the source's lock. Without the lock the answer may be wrong while another thread changes the source.
     """
 
     def __init__(self, source: Source, now: float) -> None:
         self._source, self._now = source, now
         self._closed_by = source.gate.closed_by(now)
         self._places = source.gate.limit(source.slots.limit) - len(source.attempts.in_flight)
-        """Slots that the next ones may have, hired or not."""
+        """How many more downloads may run at once, whether their slots are hired or not."""
 
     @cached_property
     def _next_up(self) -> dict[str, int]:
-        """The places in the queue of as many as there are slots for."""
+        """The downloads that a place is free for, by id, with their positions in the queue (from 0)."""
         source, found = self._source, dict[str, int]()
         for download_id in source.queue.first(self._places):
             found[download_id] = len(found)
@@ -35,11 +35,11 @@ class Outlook:
 
     @property
     def _served(self) -> float:
-        """How many of them a slot would take now: while the source rests nobody is hired."""
+        """How many of them a slot would take now. While the source rests, no slot is hired for the others."""
         return self._source.slots.live - len(self._source.attempts.in_flight) if self._source.slots.resting else inf
 
     def reason(self, download_id: str) -> str | None:
-        """What keeps a waiting download from starting now: see ``Explanation``."""
+        """What keeps a waiting download from starting now; the values are those of ``Explanation``."""
         source = self._source
         refusal, tried = source.refusal, source.queue.tried.get(download_id)
         if refusal is not None:
@@ -57,7 +57,7 @@ class Outlook:
 
     @property
     def next_start(self) -> float | None:
-        """The monotonic second of the next start, were there something to start; None where it is no matter of time."""
+        """The monotonic second at which a download could start next; None if that depends on more than time."""
         source = self._source
         opens_at = source.gate.opens_at() if self._closed_by else self._now
         if source.refusal is not None or self._places <= 0 or opens_at == inf:
@@ -69,7 +69,7 @@ class Outlook:
     def start_of(self, download_id: str, position: int | None) -> float | None:
         """The monotonic second at which a waiting download starts, if nothing else happens.
 
-        None where it depends on something else than time: also on others before it, or whose back-off is over first.
+        None if that depends on more than time: on downloads before it, or on one whose back-off ends first.
         """
         source, at = self._source, self.next_start
         if at is None:
@@ -86,7 +86,7 @@ class Outlook:
 
 
 def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) -> SourceStatus:
-    """The status at ``now`` (monotonic), which is ``on`` in UTC seconds. Under the source's lock."""
+    """The status of a source at ``now`` (monotonic), which is ``on`` in UTC seconds. Needs the source's lock."""
     gate = source.gate
     next_start = Outlook(source, now).next_start
     return {
@@ -108,14 +108,14 @@ def status_of(source: Source, counts: Mapping[str, int], now: float, on: float) 
 
 
 def explanation_of(download_id: str, phase: str | None, source: Source | None, now: float, on: float) -> Explanation:
-    """The explanation at ``now`` (monotonic), which is ``on`` in UTC seconds. Under the source's lock."""
-    told: Explanation = {"phase": phase, "reason": None, "position": None, "earliest_start": None}
+    """Why a download does not run at ``now`` (monotonic), which is ``on`` in UTC seconds. Needs the source's lock."""
+    explanation: Explanation = {"phase": phase, "reason": None, "position": None, "earliest_start": None}
     if source is None or phase not in WAITING_PHASES:
-        return told
+        return explanation
     outlook = Outlook(source, now)
-    told["reason"] = outlook.reason(download_id)
-    told["position"] = source.queue.position(download_id)
-    starts_at = outlook.start_of(download_id, told["position"])
+    explanation["reason"] = outlook.reason(download_id)
+    explanation["position"] = source.queue.position(download_id)
+    starts_at = outlook.start_of(download_id, explanation["position"])
     if starts_at is not None:
-        told["earliest_start"] = on + (starts_at - now)
-    return told
+        explanation["earliest_start"] = on + (starts_at - now)
+    return explanation
