@@ -86,7 +86,7 @@ def test_a_state_of_the_plugins_own_does_not_end_the_download(ledger: Ledger) ->
     transfer = running(ledger)
     patch(ledger, state="Errored", error="first try")
     assert (record(ledger)["state"], record(ledger)["phase"]) == ("Errored", "running")
-    assert not ledger.apply(m.Watch([ID], hear)).over
+    assert not ledger.apply(m.Watch([ID], hear)).ended
     patch(ledger, state="Aborted")
     assert record(ledger)["state"] == "Aborted"
     ledger.apply(m.Succeeded(transfer, "x", 30.0))
@@ -256,7 +256,7 @@ def test_a_watch_of_what_nobody_has_looked_at_is_called_too(ledger: Ledger) -> N
 def test_a_watch_of_what_is_over_or_unknown_is_answered_at_once(ledger: Ledger) -> None:
     ledger.apply(m.Succeeded(running(ledger), "x", 30.0))
     watched = ledger.apply(m.Watch([ID, "unknown"], hear))
-    assert ([each["phase"] for each in watched.over], watched.unknown) == (["succeeded"], ["unknown"])
+    assert ([each["phase"] for each in watched.ended], watched.unknown) == (["succeeded"], ["unknown"])
     assert not ledger.table.is_watched
 
 
@@ -337,19 +337,19 @@ def test_who_asks_later_hears_at_once(ledger: Ledger) -> None:
     transfer = running(ledger)
     ledger.apply(moved("back_off", transfer))
     ledger.apply(m.Closed())
-    assert [told["id"] for told in ledger.apply(m.Watch([ID], hear)).over] == [ID]
+    assert [told["id"] for told in ledger.apply(m.Watch([ID], hear)).ended] == [ID]
     assert not ledger.table.watches.due
 
 
 def test_what_still_runs_is_waited_for(ledger: Ledger) -> None:
     running(ledger)
     ledger.apply(m.Closed())
-    assert not ledger.apply(m.Watch([ID], hear)).over
+    assert not ledger.apply(m.Watch([ID], hear)).ended
 
 
 def test_before_the_engine_closes_what_waits_is_waited_for(ledger: Ledger) -> None:
     ledger.apply(TICKET)
-    assert not ledger.apply(m.Watch([ID], hear)).over
+    assert not ledger.apply(m.Watch([ID], hear)).ended
 
 
 def test_the_end_of_the_engine_is_nothing_to_who_waits_for_what_was_removed(ledger: Ledger) -> None:

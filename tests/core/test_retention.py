@@ -211,7 +211,7 @@ def test_never_more_than_max_terminal(most: int, steps: list[tuple[str, int]]) -
             case "revive":
                 ledger.apply(m.Patch("tidal", download_id, {"state": "InProgress"}))
         before = set(ids(ledger))
-        over = ledger.apply(m.Watch(sorted(before), hear)).over
+        over = ledger.apply(m.Watch(sorted(before), hear)).ended
         assert len(over) <= most
         assert ledger.table.retained._terminal >= len(over)
         ledger.apply(m.Unwatch(sorted(before), hear))

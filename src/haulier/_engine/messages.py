@@ -202,7 +202,7 @@ class Watch(NamedTuple):
 class Watched(NamedTuple):
     """Of the downloads in a ``Watch``: the records that are terminal already, and the ids without a record."""
 
-    over: list[Record]
+    ended: list[Record]
     unknown: list[str]
 
 

@@ -170,7 +170,7 @@ class DownloadEngine:
         watched: m.Watched = self._engine._system.store.ask(m.Watch(ids, arrived))
         if watched.unknown:
             raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
-        for record in watched.over:
+        for record in watched.ended:
             arrived(record)
 
     def _unwatch(self, ids: list[str], arrived: Callable[[Record], None]) -> None:

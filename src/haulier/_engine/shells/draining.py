@@ -29,7 +29,7 @@ def drain_queues(system: System, deadline: float | None) -> None:
     ids = _unfinished(system)
     answers: SimpleQueue[Record] = SimpleQueue()
     watched: m.Watched = system.store.ask(m.Watch(ids, answers.put))
-    left = len(ids) - len(watched.unknown) - len(watched.over)
+    left = len(ids) - len(watched.unknown) - len(watched.ended)
     try:
         while left:
             until = monotonic() + LOOK_S if deadline is None else min(deadline, monotonic() + LOOK_S)

@@ -33,7 +33,7 @@ def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[R
     if watched.unknown:
         store.tell(m.Unwatch(ids, answers.put))
         raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
-    for record in watched.over:
+    for record in watched.ended:
         answers.put(record)
     arriving = _arrivals(store, ids, answers, deadline)
     next(arriving)
