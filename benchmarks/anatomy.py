@@ -91,7 +91,7 @@ def _in_memory(count: int) -> list[Step]:
     mailbox.common.append(_impl)
     tickets = [(new_id(), SOURCE, 0, "A song", "instant.bin", SOURCE, 0, None, None, ON) for _ in range(count)]
     for ticket in tickets:
-        mailbox.put(ticket)
+        mailbox.intake.put(ticket)
     slot = SourceActor(mailbox, 1)
     first = mailbox.source.attempts.take(1.0, ON)
     assert isinstance(first, Transfer)
@@ -100,7 +100,7 @@ def _in_memory(count: int) -> list[Step]:
     def turn_all() -> None:
         transfer: Transfer | None = first
         while transfer is not None:
-            transfer = mailbox.report(transfer, m.Succeeded(transfer, "downloads/instant.bin"), slot)
+            transfer = mailbox.outlet.report(transfer, m.Succeeded(transfer, "downloads/instant.bin"), slot)
 
     watch.time("the end of one and the start of the next", "slot", turn_all)
     ledger = Ledger(KEPT)

@@ -90,17 +90,16 @@ def _impls_in_tickets() -> None:
 
 
 def _back_to_the_inbox() -> None:
-    from haulier._engine.shells.mailbox import Mailbox
 
     def report(self: Any, transfer: Any, outcome: Any, slot: Any) -> None:
-        with self.lock:
+        with self._mailbox.lock:
             now, on = _now()
-            self._last_end = now
-            slot.left = not self.source.attempts.settle(transfer, outcome, now, on)
+            self._mailbox.last_end = now
+            slot.left = not self._mailbox.source.attempts.settle(transfer, outcome, now, on)
             slot.in_hand = None
-        self._bell.ring()
+        self._mailbox.bell.ring()
 
-    _replace(Mailbox, "report", report)
+    _replace(Outlet, "report", report)
 
 
 def _now() -> tuple[float, float]:
@@ -116,23 +115,23 @@ def _never_give_way() -> None:
 
 
 def _no_hand_off() -> None:
-    from haulier._engine.shells.mailbox import Mailbox
+    from haulier._engine.shells.intake import Intake
 
-    _replace(Mailbox, "is_idle", property(lambda self: False))
+    _replace(Intake, "is_idle", property(lambda self: False))
 
 
 def _always_hand_off() -> None:
     from haulier._engine import worker
-    from haulier._engine.shells.mailbox import Mailbox
+    from haulier._engine.shells.intake import Intake
 
     _replace(worker, "BETWEEN_S", -1.0)
 
-    put = Mailbox.put
+    put = Intake.put
 
     def always(self: Any, ticket: Any) -> None:
         (put.__get__(self) if ticket[0] in self.handoffs else self.put_and_wait)(ticket)
 
-    _replace(Mailbox, "put", always)
+    _replace(Intake, "put", always)
 
 
 def _blunt_timers() -> None:

@@ -21,7 +21,7 @@ from tests.chaos.plan import Action
 from tests.chaos.world import Clock, doze
 
 from haulier._engine.shells import supervisor
-from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.outlet import Outlet
 from haulier._engine.shells.slot import SourceActor
 from haulier._engine.shells.store import Store
 from haulier._engine.shells.supervisor import Supervisor
@@ -36,7 +36,7 @@ class Killed(SystemExit):
 
 RUNNING: Final = SourceActor.on_receive.__code__
 WAITING: Final = {
-    "idle": frozenset({Mailbox._lead.__code__, Mailbox.next_download.__code__}),
+    "idle": frozenset({Outlet._lead.__code__, Outlet.next_download.__code__}),
     "supervisor": frozenset({Supervisor.get.__code__}),
     "store": frozenset({Store.get.__code__}),
 }

@@ -211,7 +211,7 @@ def test_it_does_not_change_while_something_is_on_its_way(engine: DownloadEngine
     engine.worker.dispatch("s", 1, "n", "f", fetch)
     with pytest.raises(ValueError, match="durable cannot change"):
         engine.register_source("s", SourcePolicy(durable=False))
-    assert engine._system.mailboxes["s"].is_kept
+    assert engine._system.mailboxes["s"].is_durable
 
 
 def test_what_was_kept_is_history_when_its_source_is_no_longer(engine: DownloadEngine, durable: Any) -> None:

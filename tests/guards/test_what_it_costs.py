@@ -139,7 +139,7 @@ def test_a_burst_hardly_wakes_anybody(engine: DownloadEngine, woken: Counter[Bel
     burst.wait()
     assert 1 <= woken[store._bell] <= 2 * QUEUED // BACKLOG + 1
     mailbox = engine._system.mailboxes["source-0"]
-    assert woken[mailbox._bell] <= 2  # by the resume
+    assert woken[mailbox.bell] <= 2  # by the resume
     assert states_of(engine, ids) == ["Completed, Succeeded"] * QUEUED
 
 

@@ -10,7 +10,7 @@ from tests.waiting import GUARD_S
 
 from haulier import DownloadEngine
 from haulier._engine import worker
-from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.intake import Intake
 
 
 class Plugin:
@@ -46,13 +46,13 @@ def test_each_download_is_run_by_its_own_impl(engine: DownloadEngine) -> None:
 def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sources that dispatches waited for."""
     waited_for: list[str] = []
-    put_and_wait = Mailbox.put_and_wait
+    put_and_wait = Intake.put_and_wait
 
-    def noted(mailbox: Mailbox, ticket: Any) -> None:
-        waited_for.append(mailbox.source.name)
-        put_and_wait(mailbox, ticket)
+    def noted(intake: Intake, ticket: Any) -> None:
+        waited_for.append(intake._mailbox.source.name)
+        put_and_wait(intake, ticket)
 
-    monkeypatch.setattr(Mailbox, "put_and_wait", noted)
+    monkeypatch.setattr(Intake, "put_and_wait", noted)
     return waited_for
 
 

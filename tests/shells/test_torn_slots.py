@@ -19,6 +19,7 @@ from haulier.records import TERMINAL_PHASES
 
 ROOMS: Final = (
     "shells/mailbox.py",
+    "shells/outlet.py",
     "shells/slot.py",
     "core/attempts.py",
     "core/slots.py",
@@ -68,13 +69,13 @@ def test_what_a_slot_was_torn_out_of_is_made_good_also_where_that_fails_at_first
                 raise MemoryError
         return taken
 
-    def put_right(unfinished: list[str]) -> list[str]:
+    def repair(unfinished: list[str]) -> list[str]:
         for _ in rights:
             raise MemoryError
-        return Mailbox.put_right(mailbox, unfinished)
+        return Mailbox.repair(mailbox, unfinished)
 
     monkeypatch.setattr(mailbox.source.attempts, "take", take)
-    monkeypatch.setattr(mailbox, "put_right", put_right)
+    monkeypatch.setattr(mailbox, "repair", repair)
     engine.register_source("tidal", SourcePolicy(restart=RestartPolicy(1000, wait=lambda _: 0.0)))
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
     assert engine.wait(download_id, GUARD_S)["error_type"] == "Interrupted"

@@ -47,11 +47,11 @@ def test_what_is_put_while_the_last_slot_leaves_has_somebody_hired(
     def leave_and_be_overtaken(*args: Any) -> bool:
         left = leave(*args)
         if left:
-            mailbox.put(ticket("late"))
+            mailbox.intake.put(ticket("late"))
         return left
 
     source.leave = leave_and_be_overtaken  # type: ignore[method-assign, assignment]
-    assert mailbox.next_download(slot) is None
+    assert mailbox.outlet.next_download(slot) is None
     assert slot.left
     assert [type(letter) for letter in letters] == [m.Hire]
 
@@ -61,16 +61,16 @@ def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox
     source = mailbox.source
     source.slots.live = 2
     for download_id in ("first", "second", "third"):
-        mailbox.put(ticket(download_id))
-    throttled = mailbox.next_download(slot)
+        mailbox.intake.put(ticket(download_id))
+    throttled = mailbox.outlet.next_download(slot)
     assert throttled is not None
-    probe = mailbox.report(throttled, PutBack(0.0), slot)
+    probe = mailbox.outlet.report(throttled, PutBack(0.0), slot)
     assert isinstance(probe, Transfer)
-    mailbox._bell.armed = True  # the other slot has looked, and waits
-    after = mailbox.report(probe, m.Succeeded(probe, "file.bin"), slot)
+    mailbox.bell.armed = True  # the other slot has looked, and waits
+    after = mailbox.outlet.report(probe, m.Succeeded(probe, "file.bin"), slot)
     assert isinstance(after, Transfer)
     assert source.queue.ids, "one more could start at the other slot"
-    assert not mailbox._bell.armed, "and nobody wakes it"
+    assert not mailbox.bell.armed, "and nobody wakes it"
 
 
 # ---- a slot that dies right after a step of its source ---------------------------------------------------------------
@@ -81,7 +81,7 @@ def breaks(mailbox: Mailbox) -> None:
     """Whoever has somebody hired dies of it. Two downloads wait."""
     mailbox.source.slots.live = 1
     for download_id in ("first", "second", "third"):
-        mailbox.put(ticket(download_id))
+        mailbox.intake.put(ticket(download_id))
     mailbox.hiring = False
 
     def tell_supervisor(_: Any) -> None:
@@ -93,7 +93,7 @@ def breaks(mailbox: Mailbox) -> None:
 @pytest.mark.usefixtures("breaks")
 def test_what_a_slot_has_just_taken_is_in_its_hand_when_it_dies(mailbox: Mailbox, slot: SourceActor) -> None:
     with pytest.raises(MemoryError):
-        mailbox.next_download(slot)
+        mailbox.outlet.next_download(slot)
     assert list(mailbox.source.attempts.in_flight.values()) == [slot.in_hand]
 
 
@@ -103,17 +103,17 @@ def test_what_a_slot_goes_on_to_is_in_its_hand_when_it_dies(mailbox: Mailbox, sl
     assert isinstance(first, Transfer)
     slot.in_hand = first
     with pytest.raises(MemoryError):
-        mailbox.report(first, m.Succeeded(first, "file.bin"), slot)
+        mailbox.outlet.report(first, m.Succeeded(first, "file.bin"), slot)
     assert list(mailbox.source.attempts.in_flight.values()) == [slot.in_hand]
     assert slot.in_hand is not first
 
 
 def test_a_zombie_that_has_reported_has_left(mailbox: Mailbox, slot: SourceActor) -> None:
-    mailbox.put(ticket("hung"))
-    slot.in_hand = hung = mailbox.next_download(slot)
+    mailbox.intake.put(ticket("hung"))
+    slot.in_hand = hung = mailbox.outlet.next_download(slot)
     assert hung is not None
     mailbox.source.give_up(hung, "timed out", "TimeoutError", 0.0, 0.0)
-    assert mailbox.report(hung, m.Succeeded(hung, "file.bin"), slot) is None
+    assert mailbox.outlet.report(hung, m.Succeeded(hung, "file.bin"), slot) is None
     assert (slot.left, slot.in_hand) == (True, None)
 
 
@@ -122,7 +122,7 @@ def test_a_slot_that_dies_as_it_has_somebody_hired_keeps_nobody_from_being_hired
     mailbox: Mailbox, slot: SourceActor, letters: deque[Any]
 ) -> None:
     with pytest.raises(MemoryError):
-        mailbox.next_download(slot)
+        mailbox.outlet.next_download(slot)
     assert mailbox.hiring, "whom nobody was told of"
     mailbox.tell_supervisor = letters.append
     mailbox.slots.add(slot)

@@ -99,11 +99,11 @@ class DownloadEngine(RecordKeeper):
         system = self._system
         hinted = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
         found = hinted if hinted is not None and hinted.has(download_id) else self._mailbox_of(download_id)
-        if found is not None and found.is_kept and system.store.is_shut:
+        if found is not None and found.is_durable and system.store.is_shut:
             cancelled = False  # the next start would not know of it
         elif found is not None and found.cancel(download_id):
             # A queued one is not to start with the next engine either.
-            cancelled = not found.is_kept or bool(system.store.ask(m.Written()))
+            cancelled = not found.is_durable or bool(system.store.ask(m.Written()))
         else:
             cancelled = bool(system.store.ask(m.Cancel(download_id)))
         if remove:
@@ -185,8 +185,8 @@ class DownloadEngine(RecordKeeper):
         if policy is not None and system.is_durable:
             system.store.tell(m.Registered(mailbox.source.name))
         mailbox.changed()
-        mailbox.release()
-        if mailbox.is_kept:
+        mailbox.intake.release()
+        if mailbox.is_durable:
             system.store.tell(m.Registered(mailbox.source.name))
 
     def pause(self, source_name: str) -> None:

@@ -82,12 +82,12 @@ class BackgroundDownloadWorker:
             extra_record_fields, username_override, thread_name,
         )  # fmt: skip
         source = mailbox.source
-        if mailbox.is_kept:
-            mailbox.put_kept((ticket,), (text_of_ticket(ticket, _name_of(mailbox, impl_callable)),))
-        elif source.attempts.in_flight or source.queue.pending or not self._may_hand_over or not mailbox.is_idle:
-            mailbox.put(ticket)
+        if mailbox.is_durable:
+            mailbox.intake.put_kept((ticket,), (text_of_ticket(ticket, _name_of(mailbox, impl_callable)),))
+        elif source.attempts.in_flight or source.queue.pending or not self._may_hand_over or not mailbox.intake.is_idle:
+            mailbox.intake.put(ticket)
         else:
-            mailbox.put_and_wait(ticket)
+            mailbox.intake.put_and_wait(ticket)
             self._handed_over_at = monotonic()
         return ticket[ID]
 
@@ -110,11 +110,11 @@ class BackgroundDownloadWorker:
             )  # fmt: skip
         if not tickets:
             return []
-        if mailbox.is_kept:
+        if mailbox.is_durable:
             name = _name_of(mailbox, impl_callable)
-            mailbox.put_kept(tickets, [text_of_ticket(ticket, name) for ticket in tickets])
+            mailbox.intake.put_kept(tickets, [text_of_ticket(ticket, name) for ticket in tickets])
         else:
-            mailbox.put_many(tickets)
+            mailbox.intake.put_many(tickets)
         return [ticket[ID] for ticket in tickets]
 
     @property

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from threading import Lock
 from time import monotonic, time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from haulier._engine import messages as m
 from haulier._engine.shells.backlog import StoreDied
-from haulier._engine.shells.shell import SourceShell
 from haulier._engine.ticket import ID, Ticket
 from haulier.errors import HaulierError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from haulier._engine.shells.mailbox import Mailbox
 
 __all__ = ["HANDOFF_S", "Intake"]
 
@@ -22,8 +24,15 @@ IDLE_S: Final = 0.001
 """A source that has had nothing to do for so long counts as idle."""
 
 
-class Intake(SourceShell):
-    """The way in."""
+class Intake:
+    """The way in: how downloads come to a mailbox."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self.handoffs: dict[str, Lock] = {}
+        """Dispatches that wait for their start, each at a lock that the slot releases."""
+        self._needs_impl = False
+        """Whether a download that was restored from disk needs the impl that its source will be registered with."""
 
     def put(self, ticket: Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
@@ -36,7 +45,7 @@ class Intake(SourceShell):
             raise
 
     def _put(self, ticket: Ticket) -> None:
-        source, began = self.source, 0.0 if self.trace is None else monotonic()
+        source, began = self._mailbox.source, 0.0 if self._mailbox.trace is None else monotonic()
         if source.refusal is not None:
             raise source.refusal.error(source.name)
         if source.policy.max_queued is None:
@@ -45,19 +54,19 @@ class Intake(SourceShell):
             self._put_bounded(ticket)
         if source.refusal is not None:
             self._withdraw_late(ticket)
-        if self.trace is not None:
-            self.trace.note("queued", source=source.name, id=ticket[ID], began=began)
-        if self._bell.armed or source.slots.live < source.slots.limit:
-            self.call_on_slots()
+        if self._mailbox.trace is not None:
+            self._mailbox.trace.note("queued", source=source.name, id=ticket[ID], began=began)
+        if self._mailbox.bell.armed or source.slots.live < source.slots.limit:
+            self._mailbox.call_on_slots()
 
     def put_many(self, tickets: Collection[Ticket]) -> None:
         """``put`` for many: all of them or none."""
-        began = 0.0 if self.trace is None else monotonic()
+        began = 0.0 if self._mailbox.trace is None else monotonic()
         try:
-            with self.lock:  # so that nothing starts, and nobody closes, before all are there
+            with self._mailbox.lock:  # so that nothing starts, and nobody closes, before all are there
                 self._make_room(len(tickets))
                 for ticket in tickets:
-                    self.source.queue.put(ticket)
+                    self._mailbox.source.queue.put(ticket)
             self._queued(tickets, began)
         except HaulierError:
             raise
@@ -70,24 +79,24 @@ class Intake(SourceShell):
 
         Raises what ``put`` does, and ``StoreUnavailable``.
         """
-        source, began = self.source, 0.0 if self.trace is None else monotonic()
-        assert self._ask_store is not None
+        source, began = self._mailbox.source, 0.0 if self._mailbox.trace is None else monotonic()
+        assert self._mailbox.ask_store is not None
         try:
-            with self.lock:
+            with self._mailbox.lock:
                 self._make_room(len(tickets))
                 source.queue.announce(tickets)
             try:
-                self._ask_store(m.Add(source.name, tickets, texts))
+                self._mailbox.ask_store(m.Add(source.name, tickets, texts))
             except StoreUnavailable as error:  # they have been refused: the store has none of them
-                with self.lock:
+                with self._mailbox.lock:
                     renounced = source.queue.renounce(tickets)
                     if isinstance(error, StoreDied):  # it may have them yet
                         for download_id in renounced:
-                            self._tell_store(m.Forget(source.name, download_id))
+                            self._mailbox.tell_store(m.Forget(source.name, download_id))
                     if source.refusal is not None and source.refusal.kind == "closed":
                         raise source.refusal.error(source.name) from error
                 raise
-            with self.lock:
+            with self._mailbox.lock:
                 refusal = source.refusal
                 if refusal is None or refusal.kind == "closed":  # then they are kept for the next start
                     source.queue.enqueue(tickets)
@@ -96,8 +105,8 @@ class Intake(SourceShell):
                     source.queue.renounce(tickets)
             if refusal is not None:
                 for ticket in tickets:
-                    self._tell_store(m.Forget(source.name, ticket[ID]))
-                self._ask_store(m.Sync())
+                    self._mailbox.tell_store(m.Forget(source.name, ticket[ID]))
+                self._mailbox.ask_store(m.Sync())
                 raise refusal.error(source.name)
             self.release()
             self._queued(tickets, began)
@@ -109,37 +118,37 @@ class Intake(SourceShell):
 
     def _make_room(self, count: int) -> None:
         """Make room for ``count`` more downloads, or raise what keeps them from being queued. Under the lock."""
-        error = self.source.make_room(count, time())
+        error = self._mailbox.source.make_room(count, time())
         if error is not None:
             raise error
 
     def _queued(self, tickets: Collection[Ticket], began: float) -> None:
         """They are in the queue."""
-        if self.trace is not None:
+        if self._mailbox.trace is not None:
             for ticket in tickets:
-                self.trace.note("queued", source=self.source.name, id=ticket[ID], began=began)
-        self.call_on_slots()
+                self._mailbox.trace.note("queued", source=self._mailbox.source.name, id=ticket[ID], began=began)
+        self._mailbox.call_on_slots()
 
     def _take_back(self, tickets: Collection[Ticket]) -> None:
         """A signal handler raised, or memory ran out: whoever called has no ids."""
-        with self.lock:
-            for download_id in self.source.queue.renounce(tickets):
-                self._tell_store(m.Forget(self.source.name, download_id))
-                if self.trace is not None:
-                    self.trace.note("refused", source=self.source.name, id=download_id)
-        self._interrupted()
+        with self._mailbox.lock:
+            for download_id in self._mailbox.source.queue.renounce(tickets):
+                self._mailbox.tell_store(m.Forget(self._mailbox.source.name, download_id))
+                if self._mailbox.trace is not None:
+                    self._mailbox.trace.note("refused", source=self._mailbox.source.name, id=download_id)
+        self._mailbox.repair_later()
 
     def _put_bounded(self, ticket: Ticket) -> None:
-        with self.lock:
+        with self._mailbox.lock:
             self._make_room(1)
-            self.source.queue.put(ticket)
+            self._mailbox.source.queue.put(ticket)
 
     def _withdraw_late(self, ticket: Ticket) -> None:
         """The source was closed while the download was being queued: refuse it, unless it was seen to already."""
-        with self.lock:
-            refusal = self.source.refusal
-            if refusal is not None and self.source.queue.take_back(ticket[ID]):
-                raise refusal.error(self.source.name)
+        with self._mailbox.lock:
+            refusal = self._mailbox.source.refusal
+            if refusal is not None and self._mailbox.source.queue.take_back(ticket[ID]):
+                raise refusal.error(self._mailbox.source.name)
 
     def put_and_wait(self, ticket: Ticket) -> None:
         """The same, and come back once a slot is about to call the impl, in ``HANDOFF_S`` at the latest."""
@@ -154,30 +163,32 @@ class Intake(SourceShell):
     @property
     def is_idle(self) -> bool:
         """Whether a download that came now would start at once, and none has ended just before."""
-        source = self.source
+        source = self._mailbox.source
         if source.queue.pending or source.attempts.in_flight or source.slots.resting:
             return False
         now = monotonic()
-        return now - self._last_end > IDLE_S and source.gate.closed_by(now) is None
+        return now - self._mailbox.last_end > IDLE_S and source.gate.closed_by(now) is None
 
     def hold(self, needs_impl: bool) -> None:
         """A download was found on disk: nothing starts here before ``release``; while the engine is being made."""
         self._needs_impl = self._needs_impl or needs_impl
-        if not self.source.gate.holds:
-            self.change(lambda source: source.gate.hold("unregistered", True))
+        if not self._mailbox.source.gate.holds:
+            self._mailbox.change(lambda source: source.gate.hold("unregistered", True))
 
     def found(self, download_id: str, attempts: int) -> None:
         """A download that was found on disk waits here, after so many attempts; while the engine is being made."""
-        if self.trace is not None:
-            self.trace.note("found", source=self.source.name, id=download_id, attempts=attempts)
+        if self._mailbox.trace is not None:
+            self._mailbox.trace.note("found", source=self._mailbox.source.name, id=download_id, attempts=attempts)
 
     def release(self) -> None:
         """Somebody has made the source known: go on with what was found on disk, if there is an impl for it."""
-        if "unregistered" in self.source.gate.holds and (self.impl is not None or not self._needs_impl):
-            self.change(lambda source: source.gate.hold("unregistered", False))
+        if "unregistered" in self._mailbox.source.gate.holds and (
+            self._mailbox.impl is not None or not self._needs_impl
+        ):
+            self._mailbox.change(lambda source: source.gate.hold("unregistered", False))
 
     def hold_back(self, unwell: bool) -> None:
         """Start nothing that is to survive the process while what comes of it cannot be written down; or go on."""
-        unwell = unwell and self.is_kept
-        if unwell != ("store" in self.source.gate.holds):
-            self.change(lambda source: source.gate.hold("store", unwell))
+        unwell = unwell and self._mailbox.is_durable
+        if unwell != ("store" in self._mailbox.source.gate.holds):
+            self._mailbox.change(lambda source: source.gate.hold("store", unwell))

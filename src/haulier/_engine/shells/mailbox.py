@@ -1,129 +1,187 @@
 """The mailbox of a source: it outlives the actors that take from it, so a crash loses nothing that is queued.
 
-As many source actors as the source has slots take from one mailbox (Akka's balancing pool). One of those that wait is
-the leader: it alone watches the gate and the queue, the others wait for its place. So a ring wakes one, not all.
+It puts the source's rules (``core.source``) under a lock. Its parts are ``intake``, by which downloads come in, and
+``outlet``, by which slots take them out.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+from collections.abc import Callable, Collection
+from functools import partial
 from math import inf
-from time import monotonic, time
-from typing import Any
+from random import uniform
+from threading import RLock
+from time import monotonic, sleep, time
+from typing import Any, NoReturn
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Outcome
+from haulier._engine.core.source import Source
 from haulier._engine.shells.intake import Intake
-from haulier._threads.log import Log
-from haulier.events import Discarded
-from haulier.transfer import Transfer
+from haulier._engine.shells.outlet import Outlet
+from haulier._engine.ticket import Impl
+from haulier._threads.bell import Bell
+from haulier._threads.locks import release_all
+from haulier.errors import forked
+from haulier.policies import SourcePolicy
+from haulier.trace import Trace
 
 __all__ = ["Mailbox"]
 
-logger = Log("haulier.source")
+
+class _NoLock:
+    """The lock of a forked child: the thread that held the real one is not here."""
+
+    def acquire(self, *_: object, **__: object) -> NoReturn:
+        """Raise ``ForkedEngine``."""
+        raise forked()
+
+    release = _is_owned = __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None: ...
 
 
-class Mailbox(Intake):
-    """The way out: all that slots do with it, on their own threads.
+class Mailbox:
+    """A source under its lock, with its bell and its slots; and how its rules are changed."""
 
-    What a slot has in hand, and whether it has left, it learns in the very step in which the source does: wherever it
-    dies then, its source and its supervisor know what died with it.
-    """
+    def __init__(
+        self,
+        name: str,
+        policy: SourcePolicy,
+        tell_store: Callable[[Any], None],
+        tell_supervisor: Callable[[Any], None],
+        patience_s: float,
+        trace: Trace | None = None,
+        ask_store: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """``ask_store``: the store outlives the process."""
+        self.source = Source(name, policy, uniform, tell_store, tell_supervisor)
+        self.source.owner = self
+        self.trace = trace
+        if trace is not None:
+            self.source.note = trace.note
+        self.lock = RLock()
+        """Reentrant for signal handlers and finalizers, which may call in the middle of a step of their own thread."""
+        self.is_plain = False
+        """Whether its records say nothing from the start but what every record says."""
+        self.impl: Impl | None = None
+        """What ``register_source`` gave."""
+        self.common: list[Impl] = []
+        """The first few impls that were dispatched here. A ticket has the place of one in this list: with a function in
+        it, it would be one more object for the cycle collector to visit."""
+        self.tell_store = tell_store
+        self.ask_store = ask_store
+        self.give_way: Callable[[], None] = partial(sleep, 0)
+        """What a slot does after some time without a break."""
+        self.hiring = False
+        """The supervisor was told, and has not looked yet."""
+        self.slots: set[Any] = set()
+        """The source actors that live, or have died and are not buried yet."""
+        self.tell_supervisor = tell_supervisor
+        self.patience_s = patience_s
+        self.bell = Bell()
+        self.last_end = -inf
+        """When an impl last returned, in monotonic seconds."""
+        self.intake = Intake(self)
+        self.outlet = Outlet(self)
+        self.apply(policy)
 
-    def report(self, transfer: Transfer, outcome: Outcome, slot: Any) -> Transfer | None:
-        """An impl returned to ``slot``. The next download, if one may start at once; None also where it has left."""
+    # ---- on the callers' threads -------------------------------------------------------------------------------------
+
+    def call_on_slots(self) -> None:
+        """There is work: see that the leader looks at it, or that somebody is hired."""
+        if self.bell.armed:
+            self.bell.ring()
+        elif self.source.lacks_slots:
+            self.staff()
+
+    def staff(self) -> None:
+        """Have slots hired up to the limit, as far as there is work."""
+        if not self.hiring:
+            self.hiring = True
+            self.tell_supervisor(m.Hire(self))
+
+    def has(self, download_id: str) -> bool:
+        """Whether a download waits or runs here; without the lock, so that one that is just being taken is not seen."""
         source = self.source
-        alive = True
-        self.lock.acquire()  # half as dear as 'with'
+        return download_id in source.queue.pending or download_id in source.attempts.in_flight
+
+    def cancel(self, download_id: str) -> bool:
+        """Cancel a download; False where it is not here, or over."""
         try:
-            self._last_end = now = monotonic()
-            on = time()
-            taken: Transfer | float | None = source.attempts.settle_and_take(transfer, outcome, now, on)
-            if taken is None:
-                alive = source.attempts.settle(transfer, outcome, now, on)
-                if alive and not transfer.fenced:
-                    taken = source.attempts.take(now, on)
-                slot.left = not alive
-            following = slot.in_hand = taken if type(taken) is Transfer else None
-        finally:
-            self.lock.release()
-        if transfer.fenced and isinstance(outcome, m.Succeeded):
-            self._discard(transfer, outcome.path)
-        if following is None:
-            self._bell.ring()  # the leader may have waited for this slot to be free
-        elif source.queue.ids and (self._bell.armed or source.slots.live < source.slots.limit):
-            self.call_on_slots()
-        return following
-
-    def next_download(self, slot: Any) -> Transfer | None:
-        """Wait for a download that may start. None: ``slot`` has left, and is to end."""
-        while not self._leader.acquire(timeout=self._patience_s):
             with self.lock:
-                slot.left = self.source.leave(inf, monotonic(), self._patience_s)
-                if slot.left:
-                    return None
+                return self.source.cancel(download_id, time())
+        except BaseException:
+            self.repair_later()
+            raise
+
+    def apply(self, policy: SourcePolicy) -> None:
+        """Take over another policy, at once. Raises ``ValueError`` where ``durable`` differs and something waits."""
+        with self.lock:
+            source = self.source
+            if policy.durable != source.policy.durable and (source.queue.pending or source.attempts.in_flight):
+                raise ValueError(f"durable cannot change while downloads of {source.name!r} are on their way")
+            self.is_durable = source.is_durable = self.ask_store is not None and policy.durable
+            self.change(lambda source: source.apply(policy))
+        self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
+
+    def change(self, how: Callable[[Source], object]) -> None:
+        """Change the rules of the source in one step, and have everybody who waits look again."""
         try:
-            taken = self._lead(slot)
-        finally:
-            self._leader.release()
-        if taken is not None and self.source.queue.ids:
-            self.call_on_slots()
-        return taken
-
-    def _lead(self, slot: Any) -> Transfer | None:
-        """Watch the gate and the queue until a download may start."""
-        until = monotonic() + self._patience_s
-        told = inf
-        while True:
-            self._bell.armed = True  # before looking: what is put after this look rings
             with self.lock:
-                now = monotonic()
-                taken = self.source.attempts.take(now, time())
-                if isinstance(taken, Transfer):
-                    slot.in_hand = taken
-                    self._bell.armed = False
-                    return taken
-                if now >= until or self.source.is_overstaffed:
-                    # Disarmed before it is counted off: whoever puts from now on has somebody hired, or is seen.
-                    self._bell.armed = False
-                    slot.left = self.source.leave(taken, now, self._patience_s)
-                    if slot.left:
-                        return None
-                    until = now + self._patience_s
-                    continue
-            if taken not in (told, inf) and logger.isEnabledFor(logging.INFO):
-                told = taken
-                why = self.source.gate.closed_by(now)
-                logger.info("%s waits %.3f s for the end of its %s", self.source.name, taken - now, why)
-            self._bell.wait(min(taken, until) - now)
+                how(self.source)
+                if self.trace is not None:
+                    source = self.source
+                    self.trace.note("rules", source=source.name, limit=source.slots.limit, **source.gate.rules())
+            self.changed()
+        except BaseException:
+            self.repair_later()
+            raise
 
-    def _discard(self, transfer: Transfer, path: str) -> None:
-        """A file landed for a download that had ended before."""
-        deleted = False
-        if self.source.policy.discard_cancelled:
-            try:
-                os.unlink(path)
-                deleted = True
-            except (OSError, ValueError) as error:
-                logger.warning("could not delete a discarded file: %s", error)
-        self._tell_store(Discarded(transfer.download_id, transfer.source, path, deleted, time()))
+    def changed(self) -> None:
+        """The limit, the gate or the refusal changed: have everybody who waits look again."""
+        self.bell.ring()
+        if self.source.lacks_slots:
+            self.staff()
 
-    def confirm(self, transfer: Transfer) -> None:
-        """The impl is called now: delays between starts count from here."""
+    def repair_later(self) -> None:
+        """Have the supervisor repair what an interrupted step left undone."""
+        self.tell_supervisor(m.Audit(0.0, thorough=True))
+
+    # ---- on the supervisor's thread ----------------------------------------------------------------------------------
+
+    def lost_slots(self) -> list[Any]:
+        """The source actors whose thread has died, and nobody was told. Those that had left before are forgotten."""
+        dead = [slot for slot in self.slots.copy() if not slot.thread.is_alive()]
+        self.slots.difference_update(slot for slot in dead if slot.left)
+        return [slot for slot in dead if not (slot.is_reported or slot.left)]
+
+    def bury(self, ended: m.Ended) -> bool:
+        """A slot died: what it had in hand fails, and its place is free. False where that was seen to before."""
         with self.lock:
-            self._bell.ring()  # first: between the stamp and the call there is to be as little as can be
-            self.source.attempts.confirm(transfer, monotonic())
+            if ended.slot not in self.slots:
+                return False
+            if not ended.slot.is_reported and ended.transfer is not None:
+                self.source.attempts.slot_died(ended.transfer, monotonic())
+            cause = ended.cause or RuntimeError("it ended")
+            self.source.crashed(ended.transfer, cause, monotonic(), time(), ended.at)
+            self.slots.discard(ended.slot)
+            self.hiring = False  # it may have died as it was about to have somebody hired
+        return True
 
-    def fell(self, transfer: Transfer) -> None:
-        """The calling slot dies with ``transfer`` in hand."""
+    def repair(self, unfinished: Collection[str]) -> list[str]:
+        """Somebody was torn in the middle of a step: go by what is. Which ``unfinished`` downloads nobody has."""
         with self.lock:
-            if self.trace is not None:
-                self.trace.note("fell", source=self.source.name, id=transfer.download_id)
-            self.source.attempts.slot_died(transfer, monotonic())
+            slots = [slot for slot in self.slots.copy() if not slot.left]
+            zombies = sum(slot.is_zombie for slot in slots)
+            in_hand = {slot.in_hand for slot in slots}
+            return self.source.repair(unfinished, in_hand, len(slots) - zombies, zombies, monotonic(), time())
 
-    def started(self, download_id: str) -> None:
-        """The impl is about to be called: let the dispatch that waits for it go."""
-        waiting = self.handoffs.pop(download_id, None)
-        if waiting is not None:
-            waiting.release()
+    # ---- where a thread, or a process, ends --------------------------------------------------------------------------
+
+    def forsake(self) -> None:
+        """This is a copy in a forked child: whoever needs the lock is told, an impl that returns here among them."""
+        self.lock = self.outlet.leader = _NoLock()  # type: ignore[assignment]
+
+    def let_go(self) -> None:
+        """The calling slot ends: what it holds still, having been torn out of a wait, it holds no longer."""
+        release_all(self.lock, self.outlet.leader)

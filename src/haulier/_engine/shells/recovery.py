@@ -132,14 +132,14 @@ class Recovery:
         """Have a download wait where it waited, or where it was before it ran."""
         mailbox = self._mailbox_of(ticket[SOURCE])
         source, attempts = mailbox.source, 0
-        mailbox.hold(needs_impl=isinstance(ticket[IMPL], _Registered))
+        mailbox.intake.hold(needs_impl=isinstance(ticket[IMPL], _Registered))
         backs_off = backs_off and standing is not None and standing.on > self._on
         if standing is not None:
             attempts = standing.attempts
             first_start = self._now - max(0.0, self._on - standing.first_on)
             due_at = self._now + max(0.0, standing.on - self._on)
             source.queue.keep(ticket, Tried(attempts, first_start, standing.idle_s, {}, due_at, backs_off))
-        mailbox.found(ticket[ID], attempts)
+        mailbox.intake.found(ticket[ID], attempts)
         if backs_off:
             mailbox.tell_supervisor(m.Retry(mailbox, ticket[ID], due_at))
         else:

@@ -42,7 +42,7 @@ class _Turns(Inbox):
 
     def get(self) -> Mail:
         """Wait for a download."""
-        self._mail.message = self._mailbox.next_download(self.slot)
+        self._mail.message = self._mailbox.outlet.next_download(self.slot)
         return self._mail
 
 
@@ -70,7 +70,7 @@ class SourceActor(EngineActor):
 
     def on_receive(self, transfer: Transfer | None) -> None:
         """Run this download, and those after it that may start at once; or leave."""
-        report = self._mailbox.report
+        report = self._mailbox.outlet.report
         self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
             path, error = self._run(transfer)
@@ -104,7 +104,7 @@ class SourceActor(EngineActor):
         assert impl is not None
         set_current(transfer)
         taken = transfer.started_at
-        if self._verbose or mailbox.handoffs or transfer.claimed or ticket[THREAD_NAME] is not None:
+        if self._verbose or mailbox.intake.handoffs or transfer.claimed or ticket[THREAD_NAME] is not None:
             self._announce(transfer)
         if transfer.given_up:
             return None, None  # while this thread had no turn: all is said of it, and nobody waits for it
@@ -135,9 +135,9 @@ class SourceActor(EngineActor):
             self.thread.name = transfer.ticket[THREAD_NAME]
         if self._verbose:
             logger.info("start of %s at %s (attempt %d)", transfer.download_id, transfer.source, transfer.attempt)
-        self._mailbox.started(transfer.download_id)
+        self._mailbox.outlet.started(transfer.download_id)
         if transfer.claimed:
-            self._mailbox.confirm(transfer)
+            self._mailbox.outlet.confirm(transfer)
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
         """Decide, outside any lock, since what was returned and the retry policy may be anybody's code."""
@@ -171,7 +171,7 @@ class SourceActor(EngineActor):
             mailbox.slots.discard(self)
             return
         if self.in_hand is not None:
-            mailbox.fell(self.in_hand)
+            mailbox.outlet.slot_died(self.in_hand)
         cause = self.failure
         if isinstance(cause, (SlotCrashed, ActorCrashed)) and cause.__cause__ is not None:
             cause = cause.__cause__

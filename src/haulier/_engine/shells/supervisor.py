@@ -211,7 +211,7 @@ class SupervisorActor(Permanent):
                 self._audit(thorough)
             case m.Turned():
                 for mailbox in self._engine.sources():
-                    mailbox.hold_back(self._engine.is_unwell)
+                    mailbox.intake.hold_back(self._engine.is_unwell)
             case m.Abandon():
                 if not self._engine.abandoned():
                     self._supervisor.later(m.Abandon(monotonic() + ABANDONED_S))
@@ -263,7 +263,7 @@ class SupervisorActor(Permanent):
     def _make_good(self, mailbox: Any) -> None:
         """See to what was lost, and fail the downloads that nobody has: whoever had them in hand was interrupted."""
         source = mailbox.source
-        nowhere = mailbox.put_right(self._engine.ask_store(m.Unfinished(source.name)))
+        nowhere = mailbox.repair(self._engine.ask_store(m.Unfinished(source.name)))
         if not nowhere:
             return
         lost = m.Lost(source.name, nowhere, "interrupted: in the middle of a step", "Interrupted", time())

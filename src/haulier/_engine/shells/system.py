@@ -147,7 +147,7 @@ class System:
     def keeps(self, source: str) -> bool:
         """Whether the records of ``source`` outlive the process."""
         mailbox = self.mailboxes.get(source)
-        return self.is_durable if mailbox is None else mailbox.is_kept
+        return self.is_durable if mailbox is None else mailbox.is_durable
 
     def _resumes(self, source: str) -> bool:
         mailbox = self.mailboxes.get(source)
@@ -244,7 +244,7 @@ class System:
         with mailbox.lock:
             for transfer in list(mailbox.source.attempts.in_flight.values()):
                 if transfer in own:
-                    if mailbox.is_kept:
+                    if mailbox.is_durable:
                         self.store.awaited = (transfer.source, transfer.download_id)
                 else:
                     mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())

@@ -1,0 +1,138 @@
+"""How slots take downloads out of a mailbox, and report what became of them.
+
+As many source actors as the source has slots take from one mailbox (Akka's balancing pool). One of those that wait is
+the leader: it alone watches the gate and the queue, and the others wait for its place. So a ring wakes one, not all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from math import inf
+from threading import RLock
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from haulier._engine import messages as m
+from haulier._engine.core.outcome import Outcome
+from haulier._threads.log import Log
+from haulier.events import Discarded
+from haulier.transfer import Transfer
+
+if TYPE_CHECKING:
+    from haulier._engine.shells.mailbox import Mailbox
+
+__all__ = ["Outlet"]
+
+logger = Log("haulier.source")
+
+
+class Outlet:
+    """The way out: all that slots do with a mailbox, on their own threads.
+
+    A slot learns what it has in hand, and whether it has left, in the very step in which its source does. So the source
+    and the supervisor know what died with it, wherever it dies.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self.leader = RLock()
+        """Held by the one waiting slot that watches the gate and the queue."""
+
+    def report(self, transfer: Transfer, outcome: Outcome, slot: Any) -> Transfer | None:
+        """An impl returned to ``slot``. The next download, if one may start at once; None also where it has left."""
+        mailbox = self._mailbox
+        source = mailbox.source
+        alive = True
+        mailbox.lock.acquire()  # half as dear as 'with'
+        try:
+            mailbox.last_end = now = monotonic()
+            on = time()
+            taken: Transfer | float | None = source.attempts.settle_and_take(transfer, outcome, now, on)
+            if taken is None:
+                alive = source.attempts.settle(transfer, outcome, now, on)
+                if alive and not transfer.fenced:
+                    taken = source.attempts.take(now, on)
+                slot.left = not alive
+            following = slot.in_hand = taken if type(taken) is Transfer else None
+        finally:
+            mailbox.lock.release()
+        if transfer.fenced and isinstance(outcome, m.Succeeded):
+            self._discard(transfer, outcome.path)
+        if following is None:
+            self._mailbox.bell.ring()  # the leader may have waited for this slot to be free
+        elif source.queue.ids and (self._mailbox.bell.armed or source.slots.live < source.slots.limit):
+            self._mailbox.call_on_slots()
+        return following
+
+    def next_download(self, slot: Any) -> Transfer | None:
+        """Wait for a download that may start. None: ``slot`` has left, and is to end."""
+        while not self.leader.acquire(timeout=self._mailbox.patience_s):
+            with self._mailbox.lock:
+                slot.left = self._mailbox.source.leave(inf, monotonic(), self._mailbox.patience_s)
+                if slot.left:
+                    return None
+        try:
+            taken = self._lead(slot)
+        finally:
+            self.leader.release()
+        if taken is not None and self._mailbox.source.queue.ids:
+            self._mailbox.call_on_slots()
+        return taken
+
+    def _lead(self, slot: Any) -> Transfer | None:
+        """Watch the gate and the queue until a download may start."""
+        until = monotonic() + self._mailbox.patience_s
+        told = inf
+        while True:
+            self._mailbox.bell.armed = True  # before looking: what is put after this look rings
+            with self._mailbox.lock:
+                now = monotonic()
+                taken = self._mailbox.source.attempts.take(now, time())
+                if isinstance(taken, Transfer):
+                    slot.in_hand = taken
+                    self._mailbox.bell.armed = False
+                    return taken
+                if now >= until or self._mailbox.source.is_overstaffed:
+                    # Disarmed before it is counted off: whoever puts from now on has somebody hired, or is seen.
+                    self._mailbox.bell.armed = False
+                    slot.left = self._mailbox.source.leave(taken, now, self._mailbox.patience_s)
+                    if slot.left:
+                        return None
+                    until = now + self._mailbox.patience_s
+                    continue
+            if taken not in (told, inf) and logger.isEnabledFor(logging.INFO):
+                told = taken
+                why = self._mailbox.source.gate.closed_by(now)
+                logger.info("%s waits %.3f s for the end of its %s", self._mailbox.source.name, taken - now, why)
+            self._mailbox.bell.wait(min(taken, until) - now)
+
+    def _discard(self, transfer: Transfer, path: str) -> None:
+        """A file landed for a download that had ended before."""
+        deleted = False
+        if self._mailbox.source.policy.discard_cancelled:
+            try:
+                os.unlink(path)
+                deleted = True
+            except (OSError, ValueError) as error:
+                logger.warning("could not delete a discarded file: %s", error)
+        self._mailbox.tell_store(Discarded(transfer.download_id, transfer.source, path, deleted, time()))
+
+    def confirm(self, transfer: Transfer) -> None:
+        """The impl is called now: delays between starts count from here."""
+        with self._mailbox.lock:
+            self._mailbox.bell.ring()  # first: between the stamp and the call there is to be as little as can be
+            self._mailbox.source.attempts.confirm(transfer, monotonic())
+
+    def slot_died(self, transfer: Transfer) -> None:
+        """The calling slot dies with ``transfer`` in hand."""
+        with self._mailbox.lock:
+            if self._mailbox.trace is not None:
+                self._mailbox.trace.note("fell", source=self._mailbox.source.name, id=transfer.download_id)
+            self._mailbox.source.attempts.slot_died(transfer, monotonic())
+
+    def started(self, download_id: str) -> None:
+        """The impl is about to be called: let the dispatch that waits for it go."""
+        waiting = self._mailbox.intake.handoffs.pop(download_id, None)
+        if waiting is not None:
+            waiting.release()
