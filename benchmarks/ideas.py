@@ -90,6 +90,7 @@ def _impls_in_tickets() -> None:
 
 
 def _back_to_the_inbox() -> None:
+    from haulier._engine.shells.outlet import Outlet
 
     def report(self: Any, transfer: Any, outcome: Any, slot: Any) -> None:
         with self._mailbox.lock:
