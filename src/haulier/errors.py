@@ -5,16 +5,16 @@
     HaulierError
     ├── EngineClosed        dispatch, and every other write, after close()
     │   └── ForkedEngine    a forked child touched its parent's engine: make a new one in the child
-    ├── SourceDown          dispatch to a source that crashed too often: mend it, then revive(source)
+    ├── SourceDown          dispatch to a source that crashed too often: fix the cause, then revive(source)
     ├── QueueFull           dispatch to a source with max_queued downloads waiting: try later
     ├── StoreUnavailable    the record store cannot go on: nothing was accepted
-    │   └── StoreLocked         another engine has the database: one at a time
+    │   └── StoreLocked         another engine uses the database: close that one first
     ├── UnknownDownload     wait() for a download that has no record
     ├── SupervisorStopped   haulier.supervision: start or revive after stop()
     │   └── ForkedSupervisor   a forked child touched its parent's supervisor: make a new one in the child
     └── raised by an impl, to say what happened to it
         ├── PermanentError      failed for good: no further attempt
-        ├── Throttled           the source asks for a pause: everybody waits, no attempt is spent
+        ├── Throttled           the source asks for a pause: all its downloads wait, no attempt is spent
         ├── SourceCrashed       the source's client is broken: restart the source
         └── DownloadCancelled   the impl noticed the cancel (Transfer.raise_if_cancelled())
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class HaulierError(Exception):
-    """The base of all of haulier's exceptions."""
+    """The base class of every exception that haulier defines."""
 
 
 class EngineClosed(HaulierError):
@@ -57,35 +57,35 @@ class ForkedEngine(EngineClosed):
 
 
 def forked() -> ForkedEngine:
-    """What a forked child is told that touches its parent's engine."""
+    """The exception for a forked child that uses its parent's engine."""
     return ForkedEngine("this engine was made before the fork, and its threads are not here: make a new one")
 
 
 class SourceDown(HaulierError):
-    """The source was given up on (too many restarts or hung threads). ``engine.revive(source)`` reopens it."""
+    """The source crashed too often, or has too many hung impls. Fix the cause, then call ``engine.revive(source)``."""
 
 
 class QueueFull(HaulierError):
-    """As many downloads wait at this source as its policy's ``max_queued`` allows."""
+    """As many downloads wait at this source as ``SourcePolicy.max_queued`` allows. Dispatch again later."""
 
 
 class StoreUnavailable(HaulierError):
-    """The record store cannot accept records."""
+    """The record store cannot write: the disk is full, or the database is gone. Nothing was accepted."""
 
 
 class StoreLocked(StoreUnavailable):
-    """Another engine has the database, in this process or another one: it is one engine's at a time.
+    """Another engine uses the database, in this process or in another one.
 
-    Close that one, or give this one a file, or a name, of its own.
+    Only one engine may use a database at a time. Close the other engine, or give this one its own file or name.
     """
 
 
 class UnknownDownload(HaulierError, LookupError):
-    """No record with this id: it never existed, was removed, or retention let it go."""
+    """There is no record with this id: it never existed, was removed, or was evicted by retention."""
 
 
 class SupervisorStopped(HaulierError):
-    """The supervisor was stopped; it starts and revives nothing more."""
+    """The supervisor was stopped: it starts and revives no children any more."""
 
 
 class ForkedSupervisor(SupervisorStopped):
@@ -96,16 +96,16 @@ class ForkedSupervisor(SupervisorStopped):
 
 
 class PermanentError(HaulierError):
-    """Raise it in an impl for a failure that no further attempt can mend: it is never retried."""
+    """Raise this in an impl for a failure that another attempt cannot fix. The download is never retried."""
 
 
 class Throttled(HaulierError):
-    """Raise it in an impl when the source asks for a pause ('429 Too Many Requests').
+    """Raise this in an impl when the source asks for a pause ('429 Too Many Requests').
 
-    The whole source is suspended for ``retry_after`` seconds, the download goes back to the head of its queue and no
-    attempt is spent; then one download is tried alone before the source opens fully.
+    The engine suspends the whole source for ``retry_after`` seconds. The download goes back to the head of the queue,
+    and no attempt is spent. After the pause one download runs alone before the source opens fully.
 
-    Raises ``ValueError`` or ``TypeError`` for a ``retry_after`` that is not a finite number of at least 0.
+    Raises ``TypeError`` if ``retry_after`` is not a number, ``ValueError`` if it is negative or not finite.
     """
 
     def __init__(self, retry_after: float, message: str = "") -> None:
@@ -118,8 +118,8 @@ class Throttled(HaulierError):
 
 
 class SourceCrashed(HaulierError):
-    """Raise it in an impl when the source's client itself is broken, so that the supervisor restarts the source."""
+    """Raise this in an impl when the client of the source is broken, so that the supervisor restarts the source."""
 
 
 class DownloadCancelled(HaulierError):
-    """Raised by ``Transfer.raise_if_cancelled()``: let it pass, and the download ends as ``Cancelled``."""
+    """Raised by ``Transfer.raise_if_cancelled()``. Let it leave the impl: the download then ends as ``Cancelled``."""

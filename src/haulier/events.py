@@ -1,4 +1,4 @@
-"""What subscribers hear, in the past tense. ``on`` is in UTC seconds since the epoch."""
+"""The events that subscribers receive. Every ``on`` is in UTC seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["Changed", "Discarded", "Event", "Missed", "Removed"]
 
 
 class Changed(NamedTuple):
-    """A download came into a phase. ``record`` is a copy as of then; ``record['phase']`` says which phase.
+    """A download entered a phase. ``record`` is a copy of its record at that moment.
 
-    The phases of one download arrive in the order in which it went through them.
+    The events of one download arrive in the order of its phases.
     """
 
     download_id: str
@@ -31,7 +31,7 @@ class Removed(NamedTuple):
 
 
 class Discarded(NamedTuple):
-    """A file landed for a download that had been cancelled or given up on. ``deleted``: whether haulier deleted it."""
+    """An impl returned a file for a download that had ended before. ``deleted``: whether haulier deleted the file."""
 
     download_id: str
     source: str
@@ -41,7 +41,7 @@ class Discarded(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """This subscriber was too slow: ``events`` of its events before the next one were dropped, and only its own."""
+    """The subscriber was too slow: haulier dropped ``events`` of its events here. Others are not affected."""
 
     events: int
 

@@ -1,4 +1,4 @@
-"""How a source is treated: frozen values, checked where they are made."""
+"""Policies: how a source is treated. Frozen values that are checked when they are made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEVER_RETRIED: Final[tuple[type[Exception], ...]] = (PermanentError, DownloadCan
 
 
 def check_int(name: str, value: object, at_least: int) -> int:
-    """``value``, if it is an int (not a bool) of at least ``at_least``; else TypeError or ValueError naming it."""
+    """Return ``value``. Raises ``TypeError`` unless it is an int (not a bool), ``ValueError`` if below ``at_least``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {value!r}")
     if value < at_least:
@@ -30,7 +30,7 @@ def check_int(name: str, value: object, at_least: int) -> int:
 
 
 def check_seconds(name: str, value: object, *, above_zero: bool = False) -> float:
-    """``value`` as a float, if it is a finite number of seconds, not negative; else TypeError or ValueError."""
+    """Return ``value`` as a float. Raises ``TypeError`` unless a number, ``ValueError`` if negative or not finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     try:
@@ -59,12 +59,14 @@ def _exponential(first: float, most: float) -> tenacity.wait.wait_base:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a failed attempt is followed by another one, in tenacity's vocabulary. Default: one attempt.
+    """Whether and when a failed attempt is retried, as tenacity objects. The default is one attempt.
 
-    - ``stop``: e.g. ``tenacity.stop_after_attempt(3)``. Attempts are counted from 1.
+    - ``stop``: when to give up, e.g. ``tenacity.stop_after_attempt(3)``. Attempts are counted from 1.
     - ``wait``: seconds until the next attempt, e.g. ``tenacity.wait_exponential(max=60)``.
-    - ``retry``: what counts as a failure worth another attempt; by default every exception and every empty result.
-      ``PermanentError`` and a cancel are never retried, whatever it says.
+    - ``retry``: which failures are retried; by default every exception and every empty result. ``PermanentError`` and
+      a cancel are never retried.
+
+    Raises ``TypeError`` if one of them is not callable.
     """
 
     stop: TenacityRule = field(default_factory=lambda: tenacity.stop_after_attempt(1))
@@ -78,11 +80,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How often, and how soon, a crashed source is started again (Erlang/OTP's restart intensity and period).
+    """How often and how soon a crashed source is restarted, after Erlang/OTP's restart intensity and period.
 
-    More than ``intensity`` restarts within ``period`` seconds bring the source down. Before each restart it rests for
-    ``wait`` (a tenacity wait object that sees the restarts since the last ``calm`` seconds without one as attempts).
-    It is asked on the supervisor's thread: one that blocks holds up the restarts of all sources.
+    - ``intensity``, ``period``: more than so many restarts within so many seconds bring the source down.
+    - ``wait``: a tenacity wait object: seconds to rest before each restart. It sees restarts in a row as attempts. It
+      runs on the supervisor's thread, so a ``wait`` that blocks delays the restarts of all sources.
+    - ``calm``: after so many seconds without a crash, ``wait`` begins anew.
+
+    Raises ``ValueError`` or ``TypeError``, naming the field.
     """
 
     intensity: int = 3
@@ -99,10 +104,12 @@ class RestartPolicy:
 
 @dataclass(frozen=True)
 class Retention:
-    """How many terminal records stay in memory, and for how long; the oldest leave first.
+    """How many terminal records stay in memory, and for how long. The oldest leave first.
 
-    ``max_terminal`` records per engine; ``max_age`` in seconds since the end, None for no limit. With a durable store
-    they stay in its history: of those that left memory ``max_history``, and for ``history_age`` seconds.
+    - ``max_terminal``: records per engine.
+    - ``max_age``: seconds since the end; None for no limit.
+    - ``max_history``, ``history_age``: with a durable store, how many records that left memory stay in its history, and
+      for how many seconds since their end. None for no limit.
     """
 
     max_terminal: int = 10_000
@@ -122,15 +129,15 @@ class Retention:
 
 @dataclass(frozen=True)
 class SourcePolicy:
-    """The manners of one source. Every field has a default: ``SourcePolicy()`` is what an unregistered source gets.
+    """How one source is treated. ``SourcePolicy()`` is the policy of a source that nobody registered.
 
     Serialization:
 
-    - ``concurrency``: impls that may run at once, at least 1.
-    - ``delay``: least seconds from the end of one download to the start of the next (and between two starts, where
-      concurrency is above 1). ``delay_from='start'`` measures from start to start only.
-    - ``jitter``: a pair of factors, e.g. ``(0.5, 1.5)``, of which one between them is drawn for each delay; the result
-      is never below ``delay_floor`` seconds.
+    - ``concurrency``: how many impls may run at once, at least 1.
+    - ``delay``: the least seconds from the end of one download to the start of the next. With ``concurrency`` above 1
+      they also lie between two starts. ``delay_from='start'`` measures from start to start only.
+    - ``jitter``: a pair of factors, e.g. ``(0.5, 1.5)``. Each delay is multiplied by a random factor between the two,
+      and is never below ``delay_floor`` seconds.
     - ``max_queued``: how many downloads may wait; None for no limit. A download that backs off, or that was put back
       because the source was throttled, counts as well. It is never refused, so up to ``concurrency`` more may wait.
     - ``on_full``: what ``dispatch`` does when the queue is full. ``'raise'`` raises ``QueueFull``. ``'drop_oldest'``
@@ -139,21 +146,22 @@ class SourcePolicy:
     Failure:
 
     - ``retry``, ``restart``: see ``RetryPolicy`` and ``RestartPolicy``.
-    - ``on_crash``: what a crash does to the queued downloads: ``'keep_queued'`` or ``'error_queued'``.
-    - ``timeout``: seconds that one attempt may take in all; ``stall_timeout``: seconds it may go without progress
-      (``transferred`` unchanged) before all of it is here. An impl that exceeds one is given up on; its thread is a
-      zombie until it returns.
-    - ``max_zombies``: more than so many bring the source down.
-    - ``durable``: with a durable store, whether its downloads survive the process, or are kept in memory.
-    - ``resume_interrupted``: whether what ran when the process ended is queued again at the next start; else it fails.
-    - ``discard_cancelled``: delete the file of a download that was cancelled and landed all the same.
+    - ``on_crash``: what a crash does to the queued downloads: ``'keep_queued'`` keeps them, ``'error_queued'`` fails
+      them.
+    - ``timeout``: seconds that one attempt may take in all. ``stall_timeout``: seconds it may go without progress. The
+      engine gives up on an impl that exceeds one: the attempt fails, and its thread is a zombie until it returns.
+    - ``max_zombies``: more zombies than this bring the source down.
+    - ``durable``: whether downloads are written to a durable store, if the engine has one.
+    - ``resume_interrupted``: whether a download that ran when the process ended is queued again at the next start.
+      Otherwise it fails.
+    - ``discard_cancelled``: whether to delete a file that an impl returns for a download that was cancelled.
 
     What its records say from the start:
 
-    - ``username``: instead of the source's name.
-    - ``thread_name``: of the thread while an impl runs, with ``{target_id}`` and ``{download_id}`` filled in.
-    - ``record_fields``: further keys, each mapped to ``'target_id'``, ``'display_name'`` or None: what fills it where
-      ``extra_record_fields`` does not.
+    - ``username``: the ``username`` of the record, instead of the source's name.
+    - ``thread_name``: the name of the thread while an impl runs. ``{target_id}`` and ``{download_id}`` are filled in.
+    - ``record_fields``: further keys, each mapped to ``'target_id'``, ``'display_name'`` or None. They fill keys that
+      ``extra_record_fields`` leaves out.
 
     Raises ``ValueError`` or ``TypeError``, naming the field.
     """

@@ -1,4 +1,4 @@
-"""``DownloadEngine``: what a daemon embeds. It asks and tells, and decides nothing."""
+"""``DownloadEngine``: what a program embeds. It sends messages and reads records; every decision is in ``core``."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ from haulier.trace import Trace
 __all__ = ["DownloadEngine"]
 
 CLOSE_S: Final = 10.0
-"""How long ``close()`` lets running impls come to an end, where its caller does not say."""
+"""How long ``close()`` waits for running impls by default, in seconds."""
 
 EXIT_S: Final = 0.2
-"""How long the interpreter's exit waits for each of the actors of an engine that nobody closed."""
+"""How long the interpreter's exit waits for each actor of an engine that was not closed, in seconds."""
 
 
 class DownloadEngine(RecordKeeper):
-    """A background download engine, usable from any thread, also from inside its own impls.
+    """A background download engine. Every method may be called from any thread, also from an impl.
 
     - ``retention``: how many terminal records stay in memory, and for how long.
     - ``idle_timeout``: seconds after which a source without work gives its threads back.
-    - ``store``: where records outlive the process: the path of an SQLite file, or the URL of a PostgreSQL database
-      (``postgresql://…``, with ``haulier[postgres]``), where ``name`` tells its engines apart. When ``dispatch`` has
-      returned, the download is on disk. What waited goes on at the next start, once its source is registered.
-      ``synchronous='normal'`` lets SQLite lose the last moments when the power fails, and is faster.
-    - ``trace``: a file to which it appends what happens, for ``haulier verify``; see ``haulier.trace``.
+    - ``store``: where records survive the process. Either the path of an SQLite file, or the URL of a PostgreSQL
+      database (``postgresql://…``; needs ``haulier[postgres]``). When ``dispatch`` returns, the download is on disk.
+      Queued downloads resume at the next start, as soon as their source is registered.
+    - ``name``: tells engines apart that share a PostgreSQL database.
+    - ``synchronous``: ``'normal'`` is faster, but SQLite may lose the last moments at a power failure.
+    - ``trace``: a file to which the engine appends what happens, for ``haulier verify``. See ``haulier.trace``.
 
-    A context manager: leaving it closes it. An engine that nobody closes keeps no interpreter alive.
+    Use it in a ``with`` statement: leaving it calls ``close()``. An engine that is never closed does not keep the
+    interpreter alive.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class DownloadEngine(RecordKeeper):
         synchronous: Literal["full", "normal"] = "full",
         trace: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Raises ``StoreUnavailable`` where there is a store that cannot be used, ``StoreLocked`` if it is in use."""
+        """Raises ``StoreUnavailable`` if the store cannot be used, and ``StoreLocked`` if another engine uses it."""
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
         storage = None if store is None else open_storage(store, name, synchronous)
         traced: Trace | None = None
@@ -90,11 +92,11 @@ class DownloadEngine(RecordKeeper):
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
     def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
-        """Cancel a download that waits (its impl is never called) or runs (its result no longer counts).
+        """Cancel a download. If it waits, its impl is never called; if it runs, its result no longer counts.
 
-        False where it is over already or unknown, or kept for the next start of an engine that is closed.
-        ``source_hint``: where to look first. ``remove``: take the record
-        out as well, also where it was over already. With a durable store it is on disk when this returns.
+        Returns False if the download has ended, is unknown, or is kept for the next start by an engine that is closed.
+        ``source_hint`` names the source to look at first. ``remove=True`` also removes the record, even if the download
+        had ended. With a durable store the cancel is on disk when this returns.
         """
         system = self._system
         hinted = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
@@ -111,12 +113,12 @@ class DownloadEngine(RecordKeeper):
         return cancelled
 
     def _mailbox_of(self, download_id: str) -> Mailbox | None:
-        """The mailbox of a download that waits or runs."""
+        """The mailbox of a download that waits or runs; None if it does neither."""
         system = self._system
         for mailbox in list(system.mailboxes.values()):
             if mailbox.has(download_id):
                 return mailbox
-        # Nowhere, or it was in nobody's sight for a moment, as it was being taken: its record says where it is.
+        # It is nowhere, or a slot is just taking it and it is visible in neither place: its record says where it is.
         for catch_up in (False, True):
             if catch_up:
                 self._catch_up()
@@ -126,15 +128,15 @@ class DownloadEngine(RecordKeeper):
         return None
 
     def wait(self, download_id: str, timeout: float | None = None) -> Record:
-        """Wait until a download is over; its record. One that is removed meanwhile is over, too.
+        """Wait until a download has ended, and return its record. A download that is removed has ended, too.
 
-        Raises ``UnknownDownload`` where there is no record, ``TimeoutError`` after ``timeout`` seconds, and
-        ``RuntimeError`` in the download's own impl.
+        Raises ``UnknownDownload`` if there is no record, ``TimeoutError`` after ``timeout`` seconds (None: never), and
+        ``RuntimeError`` if it is called in the download's own impl.
         """
         return next(self.as_completed((download_id,), timeout))
 
     def as_completed(self, download_ids: Iterable[str], timeout: float | None = None) -> Iterator[Record]:
-        """The records of downloads, each as soon as it is over. Raises what ``wait`` raises; ``timeout`` is for all."""
+        """Yield the record of each download as soon as it has ended. ``timeout`` is for all of them; raises like ``wait``."""
         ids = list(dict.fromkeys(download_ids))
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
         if not behind_own(self._system).isdisjoint(ids):
@@ -142,10 +144,11 @@ class DownloadEngine(RecordKeeper):
         return arrivals(self._system.store, ids, deadline)
 
     def subscribe(self, callback: Callable[[Event], Any], *, capacity: int = 10_000) -> Subscription:
-        """Have ``callback(event)`` called for each event from now on, on a thread of its own; see ``haulier.events``.
+        """Call ``callback(event)`` for each event from now on, on a thread of its own. See ``haulier.events``.
 
-        In order for each download. A callback that is more than ``capacity`` events behind misses some, and hears a
-        ``Missed`` that says how many. ``close()`` the subscription, or use it in a ``with``.
+        The events of one download arrive in order. A callback that is more than ``capacity`` events behind loses some,
+        and receives a ``Missed`` event that says how many. Call ``close()`` on the subscription, or use it in a
+        ``with`` statement.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -164,12 +167,13 @@ class DownloadEngine(RecordKeeper):
         impl: Impl | None = None,
         aliases: Iterable[str] = (),
     ) -> None:
-        """Give a source its manners (default: those it has), an impl of its own, and other names.
+        """Give a source a policy, an impl and aliases. What is left out stays as it is.
 
-        ``impl(download_id, target_id, display_name)``, or with a further parameter ``transfer``, or with ``transfer``
-        alone; it gets a ``Transfer`` there. Registering again replaces what is given, at once.
+        ``impl`` takes ``(download_id, target_id, display_name)``, the same and a parameter named ``transfer``, or
+        ``transfer`` alone, which receives a ``haulier.Transfer``. Registering a source again takes effect at once.
 
-        Raises ``TypeError`` or ``ValueError`` for arguments that are none.
+        Raises ``TypeError`` if ``policy`` is not a ``SourcePolicy`` or ``impl`` is not callable, and ``ValueError`` if
+        an alias is the name or the alias of another source.
         """
         system = self._system
         if policy is not None and not isinstance(policy, SourcePolicy):
@@ -190,11 +194,11 @@ class DownloadEngine(RecordKeeper):
             system.store.tell(m.Registered(mailbox.source.name))
 
     def pause(self, source_name: str) -> None:
-        """Start nothing new at a source; what runs goes on."""
+        """Start no further download at a source. Running impls finish."""
         self._set_paused(source_name, True)
 
     def resume(self, source_name: str) -> None:
-        """Go on after ``pause``."""
+        """Start downloads again at a source that was paused."""
         self._set_paused(source_name, False)
 
     def _set_paused(self, source_name: str, paused: bool) -> None:
@@ -202,11 +206,11 @@ class DownloadEngine(RecordKeeper):
         mailbox.change(lambda source: source.gate.set_paused(paused))
 
     def revive(self, source_name: str) -> None:
-        """Open a source that is down; one that is not is left as it is."""
+        """Open a source that is down. Does nothing if the source is not down."""
         self._system.mailbox(source_name).change(lambda source: source.revive())
 
     def stats(self) -> dict[str, SourceStatus]:
-        """What each source is doing, by its name."""
+        """The status of each source, by its name."""
         self._catch_up()
         counts, status = self._system.ledger.counts, {}
         for name, mailbox in list(self._system.mailboxes.items()):
@@ -215,9 +219,9 @@ class DownloadEngine(RecordKeeper):
         return status
 
     def explain(self, download_id: str) -> Explanation:
-        """Why a download is not running, what it waits for, and when it starts if nothing else happens.
+        """Say why a download is not running, what it waits for, and when it starts if nothing else happens.
 
-        Raises ``UnknownDownload`` where there is no record. Takes as long as the queue is.
+        Raises ``UnknownDownload`` if there is no record. The time that this call takes grows with the queue.
         """
         for _ in range(LOOKS):
             self._catch_up()
@@ -236,15 +240,18 @@ class DownloadEngine(RecordKeeper):
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def close(self, drain: bool = False, timeout: float | EllipsisType | None = ...) -> None:
-        """Take no more downloads, and end: queued ones fail, running ones are asked to stop.
+        """Stop the engine: queued downloads fail, and running impls are asked to stop.
 
-        ``drain=True`` lets the queues run dry first. What still runs after ``timeout`` seconds fails with the error
-        ``engine closed``, and its late report is fenced; by default that is 10 s, and without limit where it drains
-        (None: without limit). With a durable store queued ones are kept for the next start instead, and what runs as
-        well where its source has ``resume_interrupted``.
+        - ``drain=True`` lets all queued downloads finish first.
+        - ``timeout``: seconds to wait for running impls. After that their records fail with the error ``engine
+          closed``, and late results are ignored. The default is 10 s, and no limit with ``drain=True``. None means no
+          limit.
+        - With a durable store queued downloads are kept for the next start instead. So are running ones if their
+          source has ``resume_interrupted=True``.
 
-        Records can still be read. Twice is fine, also at once, or from an impl. From a signal handler that came in the
-        middle of another call of this engine it returns at once, and a thread does the rest.
+        Records can still be read afterwards. ``close`` may be called twice, from several threads, and from an impl. A
+        signal handler that interrupts another call of this engine may call it, too: it then returns at once, and a
+        thread does the rest.
         """
         if isinstance(timeout, EllipsisType):
             timeout = None if drain else CLOSE_S
@@ -269,14 +276,14 @@ class DownloadEngine(RecordKeeper):
 
 
 class _Forked:
-    """What a forked child finds in place of its parent's actors."""
+    """Takes the place of the parent's actors in a forked child: every use raises ``ForkedEngine``."""
 
     def __getattr__(self, _: str) -> Any:
         raise forked()
 
 
 def _at_exit() -> None:
-    """End what nobody closed, without waiting: a thread that was frozen in a step would keep what it holds for ever."""
+    """End every engine that was not closed, without waiting: a frozen thread never lets go of a lock."""
     for engine in list(_engines):
         if not isinstance(engine._system, _Forked):
             engine._system.close(monotonic(), EXIT_S)

@@ -23,15 +23,15 @@ __all__ = ["BackgroundDownloadWorker", "Wanted"]
 
 
 COMMON: Final = 8
-"""Impls of a source that tickets need not carry. Programs have one or two; one that dispatches a new closure each time
-is to have no more than these few kept for it."""
+"""How many impls of a source its mailbox keeps, so that tickets need not carry them. Most programs have one or two.
+The bound is for programs that dispatch a new closure each time."""
 
 BETWEEN_S: Final = 0.001
-"""From one hand-over to an idle source to the next one, at least."""
+"""The least time between two dispatches that wait until an idle source has taken their download."""
 
 
 class Wanted(NamedTuple):
-    """One download for ``dispatch_many``: the arguments of ``dispatch`` that are its own."""
+    """One download for ``dispatch_many``, with the fields of ``dispatch``."""
 
     target_id: Any
     display_name: str
@@ -45,7 +45,7 @@ class BackgroundDownloadWorker:
     """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
 
     def __init__(self, engine: DownloadEngine, *, hands_over: bool = True) -> None:
-        """``hands_over``: whether ``dispatch`` waits until an idle source has the download in hand."""
+        """``hands_over``: whether ``dispatch`` waits, 10 ms at most, until an idle source has taken the download."""
         self._engine = engine
         self._hands_over = hands_over
         self._handed_over_at = -inf
@@ -61,20 +61,22 @@ class BackgroundDownloadWorker:
         username_override: str | None = None,
         thread_name: str | None = None,
     ) -> str:
-        """Queue a download at a source and return its id, a UUID4 string. Its impl runs in the background.
+        """Queue a download at a source, and return its id, a UUID4 string. Its impl runs in the background.
 
         - ``target_id`` reaches the impl untouched, as the same object.
-        - ``impl_callable(download_id, target_id, display_name)`` blocks until the file is there and returns its path;
-          None or an empty string is a failure. Not needed where ``register_source`` gave the source one.
-        - ``extra_record_fields``: further keys of the record, laid over its first values; not ``id`` or ``state``.
-        - ``username_override``: what the record says under ``username`` in place of the source's name.
-        - ``thread_name``: of the thread while the impl runs.
+        - ``impl_callable(download_id, target_id, display_name)`` blocks until the file is there, and returns its path.
+          None or an empty string means failure. Leave it out if ``register_source`` gave the source an impl.
+        - ``extra_record_fields``: further keys of the record. They replace its first values, except ``id`` and
+          ``state``, which raise ``ValueError``.
+        - ``username_override``: the ``username`` of the record, instead of the source's name.
+        - ``thread_name``: the name of the thread while the impl runs.
 
-        Never blocks on a download. Where the source was idle, it comes back once the impl is about to be called (10 ms
-        at most), but for dispatches in quick succession.
+        This call never waits for a download. If the source is idle, it returns when the impl is about to be called,
+        after 10 ms at most.
 
-        Raises ``ValueError`` or ``TypeError`` for arguments that are none, ``EngineClosed``, ``SourceDown``,
-        ``QueueFull`` or ``StoreUnavailable``; then nothing was stored.
+        Raises ``TypeError`` or ``ValueError`` for an invalid argument, ``EngineClosed`` after ``close()``,
+        ``SourceDown`` or ``QueueFull`` if the source takes no download, and ``StoreUnavailable`` if the download cannot
+        be stored. If it raises, nothing was stored.
         """
         mailbox = self._mailbox(source_name)
         ticket = self._ticket(
@@ -92,10 +94,10 @@ class BackgroundDownloadWorker:
         return ticket[ID]
 
     def dispatch_many(self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None) -> list[str]:
-        """Queue many downloads at a source, in this order, and return their ids. All of them, or none.
+        """Queue many downloads at a source, in this order, and return their ids. Either all are queued, or none.
 
-        With a durable store that is one transaction for all of them, where ``dispatch`` is one each. Each is a
-        ``haulier.Wanted``. Raises what ``dispatch`` raises; then nothing was stored.
+        ``wanted`` holds ``haulier.Wanted`` values. A durable store writes all of them in one transaction. Raises what
+        ``dispatch`` raises.
         """
         mailbox = self._mailbox(source_name)
         tickets = []
@@ -119,9 +121,9 @@ class BackgroundDownloadWorker:
 
     @property
     def _may_hand_over(self) -> bool:
-        """Whether a dispatch may wait for an idle source.
+        """Whether a dispatch may wait for an idle source to take its download.
 
-        It costs two switches of threads, which many in a row, each at another source, would spend for nothing.
+        The wait costs two thread switches. A burst over many sources would pay them each time, for no benefit.
         """
         return self._hands_over and monotonic() - self._handed_over_at > BETWEEN_S
 
@@ -171,9 +173,9 @@ class BackgroundDownloadWorker:
         )
 
     def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
-        """Let at most ``max_concurrent`` impls of a source run at once, from now on; those that run finish.
+        """Let at most ``max_concurrent`` impls of a source run at once, from now on. Running impls finish.
 
-        Raises ``TypeError`` where that is no int, ``ValueError`` where it is below 1.
+        Raises ``TypeError`` if ``max_concurrent`` is not an int, ``ValueError`` if it is below 1.
         """
         check_int("max_concurrent", max_concurrent, 1)
         mailbox = self._engine._system.mailbox(source_name)
@@ -182,7 +184,7 @@ class BackgroundDownloadWorker:
     def set_delay(self, source_name: str, seconds: float) -> None:
         """Leave at least ``seconds`` between the end of one download of a source and the start of the next.
 
-        Raises ``TypeError`` where that is no number, ``ValueError`` where it is negative, NaN or infinite.
+        Raises ``TypeError`` if ``seconds`` is not a number, ``ValueError`` if it is negative, NaN or infinite.
         """
         seconds = check_seconds("seconds", seconds)
         mailbox = self._engine._system.mailbox(source_name)
