@@ -136,7 +136,7 @@ class DownloadEngine(RecordKeeper):
         return next(self.as_completed((download_id,), timeout))
 
     def as_completed(self, download_ids: Iterable[str], timeout: float | None = None) -> Iterator[Record]:
-        """Yield the record of each download as soon as it has ended. ``timeout`` is for all of them; raises like ``wait``."""
+        """Yield the record of each download as soon as it has ended; ``timeout`` is for all. Raises like ``wait``."""
         ids = list(dict.fromkeys(download_ids))
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
         if not behind_own(self._system).isdisjoint(ids):

@@ -32,7 +32,7 @@ class RecordKeeper:
     _patches = 0
 
     def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
-        """Store a record as it is, for example of a download that the caller runs. Logs a warning if it replaces one."""
+        """Store a record as it is, e.g. of a download that the caller runs. Logs a warning if one is replaced."""
         system = self._system
         source = system.name_of(source_name)
         copy = _copied("record", record)
