@@ -1,11 +1,11 @@
-"""Ready policies for the six sources that the engine was first made for.
+"""Ready-made policies for the six sources that the engine was first made for.
 
 ::
 
     presets.youtube.register(engine, impl=fetch)
     presets.qobuz.register(engine, delay=2.5, retry=RetryPolicy(stop=stop_after_attempt(3)))
 
-What a plugin passes to ``dispatch`` (``extra_record_fields``, ``username_override``, ``thread_name``) wins.
+Arguments of ``dispatch`` take precedence: ``extra_record_fields``, ``username_override`` and ``thread_name``.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Registers(Protocol[T_co]):
-    """An engine: ``haulier.DownloadEngine``, or the one of ``haulier.aio``."""
+    """An engine: ``haulier.DownloadEngine`` or ``haulier.aio.DownloadEngine``."""
 
     def register_source(
         self, name: str, policy: SourcePolicy | None = ..., impl: Impl | None = ..., aliases: tuple[str, ...] = ...
     ) -> T_co:
-        """Give a source its manners."""
+        """Give a source a policy, an impl and aliases."""
         ...
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A source's name, its manners and its other names."""
+    """A source's name, policy and aliases."""
 
     name: str
     policy: SourcePolicy
     aliases: tuple[str, ...] = ()
 
     def register(self, engine: Registers[T_co], impl: Impl | None = None, **policy_changes: Any) -> T_co:
-        """Register the source with ``engine``; ``policy_changes`` are fields of ``SourcePolicy``.
+        """Register the source with ``engine``. ``policy_changes`` replace fields of the preset's ``SourcePolicy``.
 
-        With the engine of ``haulier.aio``, await it.
+        Raises what ``SourcePolicy`` raises for an invalid field. Await the result if the engine is ``haulier.aio``'s.
         """
         return engine.register_source(self.name, replace(self.policy, **policy_changes), impl, self.aliases)
 

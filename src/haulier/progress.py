@@ -1,4 +1,4 @@
-"""Speed and time remaining of one transfer: plain arithmetic, the clock comes in from outside."""
+"""Speed and time remaining of one transfer. This is plain arithmetic; the caller passes the time in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 __all__ = ["SAMPLE_S", "Meter"]
 
 SAMPLE_S: Final = 0.25
-"""Seconds between two samples of the speed: shorter ones show the network's bursts, not its rate."""
+"""Seconds between two samples of the speed. Shorter ones show the network's bursts, not its rate."""
 
 _WEIGHT: Final = 0.3
-"""Of a new sample in the moving average: about two seconds of history at four samples a second."""
+"""The weight of a new sample in the moving average: about two seconds of history at four samples a second."""
 
 
 class Meter:
@@ -24,7 +24,7 @@ class Meter:
         self.speed: float = 0.0
 
     def sample(self, transferred: int, now: float) -> float:
-        """Note that ``transferred`` bytes are here at ``now`` (monotonic seconds); the speed in bytes per second."""
+        """Add a sample: ``transferred`` bytes at ``now`` (monotonic seconds). Returns the speed in bytes per second."""
         elapsed = now - self._at
         if elapsed <= 0:
             return self.speed
@@ -34,7 +34,7 @@ class Meter:
         return self.speed
 
     def remaining(self, transferred: int, size: int) -> float | None:
-        """Seconds until ``size`` is reached at the present speed; None while that cannot be told."""
+        """Return the seconds until ``size`` bytes are reached at the present speed; None if the speed is unknown."""
         if self.speed <= 0 or size <= transferred:
             return None
         return (size - transferred) / self.speed

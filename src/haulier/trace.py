@@ -1,22 +1,24 @@
-"""A trace: what an engine did and when, one JSON object a line, appended as it happens. ``haulier.verify`` checks it.
+"""A trace: a file to which an engine appends what it does, one JSON object a line. ``haulier.verify`` checks it.
 
 Each line has ``run`` (which engine), ``event``, ``at`` (monotonic seconds) and mostly ``source`` and ``id``:
 
-- ``opened``, ``closed``: the engine, with ``on`` (UTC seconds).
-- ``rules``: from now on at most ``limit`` at once, ``delay`` seconds (the least that jitter may draw) between two,
-  counted ``from`` an end or a start; ``paused``.
-- ``queued``: its dispatch ``began``, and has returned. ``start``: its impl is called for the ``attempt``th time; the
-  decision was ``taken`` then, and the start ``stamped``, from which delays between starts count. ``returned``: the impl
-  has. ``end``: its slot has reported that, ``stamped`` then.
-- ``refused``: its dispatch was broken off after ``queued``, and raised.
-- ``found``: it waits, after so many ``attempts``: an engine before this one left it in the store.
-- ``kept``: it waits still, and the engine is closed: it goes on with the next one on the same store.
-- ``withdrawn``: cancelled, or failed, while it waited. ``cancelled``: while it ran. ``gave_up``: on a hung impl.
-  ``fell``: its slot died.
-- ``suspended``: the source asked for a pause ``until`` then.
-- ``over``: the record came into its last ``phase``. ``removed``: the record was taken out.
+- ``opened``, ``closed``: the engine opened or closed, ``on`` that time (UTC seconds).
+- ``rules``: from now on at most ``limit`` impls run at once, with at least ``delay`` seconds between two downloads,
+  counted ``from`` an end or a start. With jitter ``delay`` is the shortest that may be drawn. ``paused``: whether the
+  source is paused.
+- ``queued``: a dispatch that ``began`` then has returned.
+- ``start``: the impl is called for attempt number ``attempt``. The slot decided so when ``taken``. Delays between
+  starts count from ``stamped``.
+- ``returned``: the impl returned. ``end``: the slot reported that; the attempt ended when ``stamped``.
+- ``refused``: the dispatch was interrupted after ``queued``, and raised.
+- ``found``: an earlier engine left the download in the store; it waits, after ``attempts`` attempts.
+- ``kept``: the engine is closed and the download still waits. The next engine on the same store resumes it.
+- ``withdrawn``: the download was cancelled, or failed, while it waited. ``cancelled``: it was cancelled while it ran.
+- ``gave_up``: the engine gave up on a hung impl. ``fell``: the slot died.
+- ``suspended``: the source asked for a pause that lasts ``until`` then.
+- ``over``: the record entered its terminal ``phase``. ``removed``: the record was removed.
 
-No line says what was downloaded: a trace can be shown to anybody.
+No line says what was downloaded, so a trace can be shown to anybody.
 """
 
 from __future__ import annotations
@@ -36,11 +38,12 @@ logger = Log("haulier.trace")
 
 
 class Trace:
-    """Appends to the file ``path``. Each line is one write: any thread may note, and a killed process loses nothing.
+    """Appends lines to the file ``path``. Each line is one write, so that a killed process loses no earlier line.
 
-    A file that cannot be written to any longer (a full disk) ends the trace, with an error in the log, no more.
+    Any thread may call ``note``. If a write fails, e.g. because the disk is full, the trace ends and an error is
+    logged; the engine continues.
 
-    Raises ``OSError`` where the file cannot be opened.
+    Raises ``OSError`` if the file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -53,9 +56,9 @@ class Trace:
         self.note("opened", on=time(), pid=os.getpid())
 
     def note(self, event: str, **more: Any) -> None:
-        """Write one line."""
+        """Append one line: ``event`` and the values in ``more``. Does nothing once the trace has ended."""
         rest = json.dumps(more)[1:]
-        with self.lock:  # so that the lines are in the order of their times
+        with self.lock:  # keeps the lines in the order of their times
             if self._fd < 0:
                 return
             line = f'{{"run": "{self._run}", "event": "{event}", "at": {monotonic()!r}, {rest}\n'
@@ -63,11 +66,11 @@ class Trace:
                 os.write(self._fd, line.encode())
             except OSError:
                 self._fd = -1
-                logger.exception("the trace ends here: it cannot be written to")
+                logger.exception("the trace ends here: its file cannot be written to")
 
     def close(self, whole: bool = True) -> None:
-        """The engine is closed. ``whole``: all that there was to tell has been told; else it just ends."""
-        with self.lock:  # nobody notes anything after it
+        """End the trace. ``whole``: every event has been noted, so also note that the engine closed."""
+        with self.lock:  # nothing is noted after 'closed'
             if whole:
                 self.note("closed", on=time())
             fd, self._fd = self._fd, -1
@@ -76,9 +79,9 @@ class Trace:
 
 
 def _is_cut_off(path: str | os.PathLike[str]) -> bool:
-    """Whether a process was killed in the middle of its last line: Linux ends a write at a page's border then."""
+    """Whether the last line is cut off: Linux may end a killed process's write at the border of a page."""
     try:
         with open(path, "rb") as file:
             return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
     except OSError:
-        return False  # a pipe, or one that may be written only
+        return False  # a pipe, or a file that this user may only write to

@@ -1,4 +1,4 @@
-"""What an impl is given of the download that it runs."""
+"""``Transfer``: what an impl sees of the download that it runs."""
 
 from __future__ import annotations
 
@@ -17,47 +17,46 @@ _current: ContextVar[Transfer | None] = ContextVar("haulier_transfer", default=N
 
 
 class Transfer:
-    """One attempt at one download: what is wanted, whether it still is, and how far it has come.
+    """One attempt at one download: what to download, whether it is still wanted, and its progress.
 
-    The object is also the fencing token: a report counts only while this very transfer is the one that the record
-    is run by.
+    The object is also the fencing token: a report counts only while the record's running attempt is this very object.
     """
 
     deadline: float | None = None
-    """When the engine will give this attempt up, in ``time.monotonic()`` seconds; None for never."""
+    """When the engine gives up on this attempt, in ``time.monotonic()`` seconds; None means never."""
     cancelled = False
-    """Whether the result is no longer wanted: cancelled, given up on, or the engine is closing."""
+    """Whether the result is no longer wanted: it was cancelled or given up on, or the engine is closing."""
     fenced = False
-    """Whether the record has ended without waiting for this attempt: its report no longer counts."""
+    """Whether the record ended without this attempt. The attempt's report then no longer counts."""
     over = False
-    """Whether its impl has returned: what threads of its own still say of its progress no longer counts."""
+    """Whether the impl has returned. Progress that the impl's own threads still report no longer counts."""
     claimed = False
-    """Taken, but not yet at the impl: where starts are spaced, the next one is counted from there."""
+    """Taken by a slot, but the impl is not called yet. A delay between starts counts from the call."""
     given_up = False
-    """Whether the engine waits for its impl no longer: its thread is a zombie until it returns."""
+    """Whether the engine gave up on the impl. Its thread is a zombie until the impl returns."""
     first_start: float | None = None
-    """When the first attempt at the download started; None where this is the first."""
+    """When the first attempt at the download started, in ``time.monotonic()`` seconds; None if this is the first."""
     idle_s = 0.0
     """Seconds of back-off between the attempts so far."""
     moved: Any = None
-    """The progress that was seen last, and ``moved_at``, since when, by whoever looks for stalls."""
+    """The progress that the supervisor saw last; ``moved_at``: when that changed. It looks for stalls."""
     moved_at = 0.0
     look_at = 0.0
-    """When the supervisor looks after its time-outs next: of several that tell it to, this one goes on."""
+    """When the supervisor checks the time-outs next. Of several such messages only the one for this time counts."""
     _meter: Meter | None = None
     _sample_at = 0.0
 
-    # Defaults above, on the class: nine values that mostly stay as they are need not be set for each attempt.
+    # The defaults stand on the class, so that an attempt need not set nine values that rarely change.
     def __init__(self, ticket: Any, attempt: int, cell: Record, started_at: float, started_on: float = 0.0) -> None:
         self.ticket = ticket
         self.attempt = attempt
-        """Starts at 1."""
+        """The number of this attempt, from 1."""
         self.cell = cell
-        """The latest progress, which readers lay over the record: writing it needs no message."""
+        """The latest progress. Readers lay it over the record, so that writing it needs no message."""
         self.started_at = started_at
         """When this attempt started, in ``time.monotonic()`` seconds."""
         self.started_on = started_on
-        """The same in UTC seconds since the epoch."""
+        """When this attempt started, in UTC seconds since the epoch."""
 
     @property
     def download_id(self) -> str:
@@ -71,12 +70,12 @@ class Transfer:
 
     @property
     def target_id(self) -> Any:
-        """What to download: the very object that was dispatched."""
+        """What to download: the object that was dispatched. After a restart it is an equal one from the store."""
         return self.ticket[TARGET_ID]
 
     @property
     def display_name(self) -> str:
-        """The name for people."""
+        """The name that people see, as dispatched."""
         return str(self.ticket[DISPLAY_NAME])
 
     @property
@@ -85,11 +84,10 @@ class Transfer:
         return str(self.ticket[FILENAME])
 
     def progress(self, transferred: int, size: int | None = None) -> None:
-        """Say that ``transferred`` bytes of ``size`` (None: unknown) are here.
+        """Report that ``transferred`` bytes of ``size`` bytes have arrived. ``size=None``: unknown.
 
-        Cheap enough for every 16 KiB: the numbers go into a cell that readers look into; speed (bytes per second) and
-        time remaining (seconds) are computed four times a second. Ignored once the record has ended
-        without this attempt, or the impl has returned.
+        A call is cheap enough for every 16 KiB. Speed (bytes per second) and time remaining (seconds) are computed four
+        times a second. The call does nothing once the record has ended without this attempt or the impl has returned.
         """
         if self.fenced or self.over:
             return
@@ -112,7 +110,7 @@ class Transfer:
         self.cell.update(speed=speed, time_remaining=remaining)
 
     def raise_if_cancelled(self) -> None:
-        """Raise ``DownloadCancelled`` if the result is no longer wanted. Let the exception pass through the impl."""
+        """Raise ``DownloadCancelled`` if the result is no longer wanted. Let the exception leave the impl."""
         if self.cancelled:
             raise DownloadCancelled(f"{self.display_name} is no longer wanted")
 
@@ -121,9 +119,9 @@ class Transfer:
 
 
 def current_transfer() -> Transfer:
-    """The transfer that the calling impl runs, on the impl's own thread.
+    """Return the transfer of the impl that runs on the calling thread.
 
-    Raises ``LookupError`` elsewhere: on a thread that the impl started, hand the transfer over.
+    Raises ``LookupError`` on any other thread. Pass the transfer to the threads that an impl starts.
     """
     transfer = _current.get()
     if transfer is None:
@@ -135,5 +133,5 @@ set_current = _current.set
 
 
 def running() -> Transfer | None:
-    """The same, or None outside impls."""
+    """Return the transfer of the impl that runs on the calling thread; None if no impl does."""
     return _current.get()

@@ -123,9 +123,9 @@ def test_a_coroutine_function_is_no_impl(face: aio.DownloadEngine) -> None:
 
     async def main() -> None:
         for each in (impl, Impl()):
-            with pytest.raises(TypeError, match=r"^impl must be a function that blocks"):
+            with pytest.raises(TypeError, match=r"^impl must be a blocking function"):
                 await face.register_source("tidal", None, each)
-            with pytest.raises(TypeError, match=r"^impl_callable must be a function that blocks"):
+            with pytest.raises(TypeError, match=r"^impl_callable must be a blocking function"):
                 await face.worker.dispatch("tidal", 1, "A song", "song.flac", each)
         assert await face.get_all_downloads() == []
 
@@ -184,7 +184,7 @@ def test_leaving_the_events_early(engine: haulier.DownloadEngine, face: aio.Down
     async def main() -> None:
         with pytest.raises(ValueError, match="capacity"):
             face.subscribe(capacity=0)
-        with pytest.raises(RuntimeError, match="enter it first"):
+        with pytest.raises(RuntimeError, match="subscribe first"):
             await anext(face.subscribe())
         async with face.subscribe() as events:
             for n in range(400):  # more than it takes in hand

@@ -104,7 +104,7 @@ class DownloadEngine(RecordKeeper):
         if found is not None and found.is_durable and system.store.is_shut:
             cancelled = False  # the next start would not know of it
         elif found is not None and found.cancel(download_id):
-            # A queued one is not to start with the next engine either.
+            # A queued download must not start with the next engine either, so wait until the cancel is on disk.
             cancelled = not found.is_durable or bool(system.store.ask(m.Written()))
         else:
             cancelled = bool(system.store.ask(m.Cancel(download_id)))
@@ -118,7 +118,7 @@ class DownloadEngine(RecordKeeper):
         for mailbox in list(system.mailboxes.values()):
             if mailbox.has(download_id):
                 return mailbox
-        # It is nowhere, or a slot is just taking it and it is visible in neither place: its record says where it is.
+        # A slot may be taking it at this moment, when no mailbox shows it. Then its record says where it is.
         for catch_up in (False, True):
             if catch_up:
                 self._catch_up()
@@ -234,7 +234,7 @@ class DownloadEngine(RecordKeeper):
             with mailbox.lock:
                 if download_id in mailbox.source.queue.pending:
                     return explanation_of(download_id, phase, mailbox.source, monotonic(), time())
-            # It has gone on since its record was read.
+            # It has moved on since its record was read: look again.
         return explanation_of(download_id, phase, None, monotonic(), time())
 
     # ---- the end -----------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class DownloadEngine(RecordKeeper):
             drain_queues(self._system, deadline)
         self._system.close(deadline)
         if not self._system.store.running:
-            # It holds what the supervisor still had to do, and so the impls, and so the engine that these refer to.
+            # The finalizer refers to the supervisor's agenda, which refers to impls, which may refer to this engine.
             self._finalizer.detach()
 
     def __reduce__(self) -> Any:
@@ -283,7 +283,7 @@ class _Forked:
 
 
 def _at_exit() -> None:
-    """End every engine that was not closed, without waiting: a frozen thread never lets go of a lock."""
+    """Close every engine that is still open, without waiting: a frozen thread never releases a lock."""
     for engine in list(_engines):
         if not isinstance(engine._system, _Forked):
             engine._system.close(monotonic(), EXIT_S)
@@ -292,7 +292,7 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     for engine in list(_engines):
         if isinstance(engine._system, _Forked):
-            continue  # this child's parent was one itself
+            continue  # already replaced: this child's parent is a forked child itself
         engine._system.store.forked = True
         for mailbox in engine._system.sources():
             mailbox.forsake()

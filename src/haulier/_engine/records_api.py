@@ -32,13 +32,16 @@ class RecordKeeper:
     _patches = 0
 
     def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
-        """Store a record as it is, e.g. of a download that the caller runs. Logs a warning if one is replaced."""
+        """Store a record unchanged, e.g. of a download that the caller runs. Logs a warning if it replaces one.
+
+        Raises ``TypeError`` if ``record`` is not a mapping, or if a durable store cannot write a value in it.
+        """
         system = self._system
         source = system.name_of(source_name)
         copy = _copied("record", record)
         if system.is_durable:
             if not isinstance(download_id, str):
-                raise TypeError(f"download_id must be a str where it is stored, not {download_id!r}")
+                raise TypeError(f"download_id must be a str if the engine has a durable store, not {download_id!r}")
             check_name("source_name", source)
             check_name("download_id", download_id)
         if system.keeps(source):
@@ -63,7 +66,7 @@ class RecordKeeper:
         system = self._system
         plain = type(source_name) is str and source_name not in system.aliases and source_name
         source = source_name if plain else system.name_of(source_name)
-        if type(patch) is not dict and not isinstance(patch, Mapping):  # in this order: the second costs as much as all
+        if type(patch) is not dict and not isinstance(patch, Mapping):  # in this order: the second check is slow
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if system.is_durable and system.keeps(source):
             _check_storable("patch", patch)
@@ -88,7 +91,7 @@ class RecordKeeper:
         if not isinstance(entry, Entry) or entry.overlay is None or "phase" in patch:
             return entry is None
         if system.is_durable and (entry.phase not in (Phase.RUNNING, None) or entry.is_terminal):
-            return False  # what is not written to all the time is written down at once
+            return False  # only a running download is patched all the time; others are written at once
         if "state" in patch:
             if not entry.fixed and patch["state"] != entry.record.get("state"):
                 return False
@@ -100,7 +103,7 @@ class RecordKeeper:
             system.store.tell(m.Stirred(source, download_id))
         self._patches += 1
         if not self._patches & 63:
-            sleep(0)  # a writer that never blocks would keep readers from the interpreter
+            sleep(0)  # lets readers run: a writer that never blocks would hold the interpreter
         return True
 
     def update_record_unless_state(
@@ -122,12 +125,12 @@ class RecordKeeper:
                 self._catch_up()
                 with mailbox.lock:  # nothing starts or ends between the look and the cancel
                     if system.store.backlog and looks_left:
-                        continue  # with the lock held nobody is to wait for the store: a finalizer there may want it
+                        continue  # never wait for the store with this lock held: a finalizer on its thread may need it
                     record = self.get_record(source, download_id)
                     if record is None or record.get("state") in states:
                         return False
                     if mailbox.cancel(download_id):
-                        states = ()  # what is left of the patch belongs to it
+                        states = ()  # the cancel succeeded: apply the rest of the patch whatever the state is now
                     break
         done: bool | BaseException = system.store.ask(m.PatchUnless(source, download_id, copy, states))
         if isinstance(done, BaseException):
@@ -145,7 +148,7 @@ class RecordKeeper:
         return removed
 
     def get_record(self, source_name: str, download_id: str) -> Record | None:
-        """A copy of a record; None if there is none."""
+        """Return a copy of a record; None if there is none."""
         system = self._system
         source = system.name_of(source_name)
         self._catch_up()
@@ -153,19 +156,19 @@ class RecordKeeper:
         return None if held is None else self._view(source, download_id, held)
 
     def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
-        """Copies of all records of a source at the moment of the call, in the order of their dispatch."""
+        """Return copies of all records of a source at the moment of the call, in the order of their dispatch."""
         source = self._system.name_of(source_name)
         self._catch_up()
         return iter(self._views(source))
 
     def get_download_status(self, download_id: str) -> Record | None:
-        """A copy of the record of a download at any source; None if there is none."""
+        """Return a copy of the record of a download at any source; None if there is none."""
         self._catch_up()
         found = self._system.ledger.table.find(None, download_id)
         return None if found is None else self._view(found[0], download_id, found[1])
 
     def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
-        """Copies of all records, except those of the sources in ``exclude``."""
+        """Return copies of all records, except those of the sources in ``exclude``."""
         system = self._system
         names = (exclude,) if isinstance(exclude, str) else exclude
         without = {system.aliases.get(name, name) for name in names}
@@ -187,9 +190,8 @@ class RecordKeeper:
             self._system.store.ask(m.Sync())
 
     def _views(self, source: str) -> list[Record]:
-        bucket = self._system.ledger.table.buckets.get(
-            source, _NOTHING
-        ).copy()  # in one step, while others go on writing
+        # copy() is one atomic step, while other threads continue to write
+        bucket = self._system.ledger.table.buckets.get(source, _NOTHING).copy()
         mailbox = self._system.mailboxes.get(source)
         outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
         return [_told(download_id, held, outlook) for download_id, held in bucket.items()]
@@ -201,10 +203,10 @@ class RecordKeeper:
     def history(
         self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
     ) -> list[HistoryRow]:
-        """Downloads that have ended, newest first, including those that have left memory. Needs a durable store.
+        """Return downloads that have ended, newest first, including those that have left memory.
 
         Returns at most ``limit`` rows. For the next page pass ``before=rows[-1].cursor``. ``phase`` selects downloads
-        that ended in this phase. Raises ``RuntimeError`` without a durable store.
+        that ended in this phase. Raises ``RuntimeError`` without a durable store, ``EngineClosed`` after ``close()``.
         """
         source = None if source_name is None else self._system.name_of(source_name)
         check_int("limit", limit, 1)
@@ -213,19 +215,19 @@ class RecordKeeper:
         return rows
 
     def attempts(self, source_name: str, download_id: str) -> list[Attempt]:
-        """The attempts at a download that have ended. Raises ``RuntimeError`` without a durable store."""
+        """Return the ended attempts at a download. Raises ``RuntimeError`` without a durable store."""
         self._check_durable()
         ended: list[Attempt] = self._system.store.ask(m.Attempts(self._system.name_of(source_name), download_id))
         return ended
 
     def _check_durable(self) -> None:
         if not self._system.is_durable:
-            raise RuntimeError("only a durable store has a history: DownloadEngine(store='haulier.db')")
+            raise RuntimeError("only a durable store has a history; give the engine one: store='haulier.db'")
         self._system.check_open()
 
 
 def _told(download_id: str, held: Stored, outlook: Outlook | None) -> Record:
-    """A copy of the record; a download that waits has a ``reason`` in it."""
+    """A copy of the record. If the download waits, the copy has a ``reason``."""
     record = view(held)
     if outlook is not None and phase_of(held) in WAITING_PHASES:
         record["reason"] = outlook.reason(download_id)
@@ -239,7 +241,7 @@ def _copied(name: str, value: Mapping[str, Any]) -> Record:
 
 
 def _check_storable(name: str, values: Mapping[str, Any]) -> None:
-    """Raise ``TypeError``, naming the key, for what a durable store cannot write."""
+    """Raise ``TypeError``, naming the key, if a durable store cannot write a value."""
     for key, value in values.items():
         if not (type(key) is str and key.isascii() and _is_plain(value)):
             encode(name, {key: value})

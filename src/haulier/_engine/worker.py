@@ -27,7 +27,7 @@ COMMON: Final = 8
 The bound is for programs that dispatch a new closure each time."""
 
 BETWEEN_S: Final = 0.001
-"""The least time between two dispatches that wait until an idle source has taken their download."""
+"""The shortest time, in seconds, between two dispatches that wait for an idle source to take their download."""
 
 
 class Wanted(NamedTuple):
@@ -103,7 +103,7 @@ class BackgroundDownloadWorker:
         tickets = []
         for each in wanted:
             if not isinstance(each, Wanted):
-                raise TypeError(f"wanted must be haulier.Wanted, each of them, not {each!r}")
+                raise TypeError(f"wanted must hold haulier.Wanted values, not {each!r}")
             tickets.append(
                 self._ticket(
                     mailbox, each.target_id, each.display_name, each.original_filename, impl_callable,
@@ -192,36 +192,37 @@ class BackgroundDownloadWorker:
 
 
 def check_impl(name: str, impl: object) -> None:
-    """Raise ``TypeError`` for what cannot be called, or would not block until the file is there."""
+    """Raise ``TypeError`` if ``impl`` is not callable, or is a coroutine function. ``name`` is the parameter's."""
     if not callable(impl):
-        raise TypeError(
-            f"{name} must be callable, not {impl!r}; or give the source an impl of its own: register_source"
-        )
+        raise TypeError(f"{name} must be callable, not {impl!r}; or give the source its own impl: register_source")
     if inspect.iscoroutinefunction(impl):
-        raise TypeError(f"{name} must be a blocking function, and {impl!r} is a coroutine function")
+        raise TypeError(f"{name} must be a blocking function, not a coroutine function: {impl!r}")
 
 
 def _name_of(mailbox: Mailbox, impl: Impl | None) -> str | None:
-    """How an impl is written down; None: the source's own. Raises ``TypeError`` for what would not be found again."""
+    """The name under which a store keeps an impl; None for the source's own impl.
+
+    Raises ``TypeError`` if the impl could not be found by its name after a restart.
+    """
     if impl is None or _same(impl, mailbox.impl):
         return None
     name = name_of(impl)
     if name is None:
         raise TypeError(
-            f"impl_callable: {impl!r} cannot be found again after a restart. Give the source an impl of its own "
-            f"(register_source({mailbox.source.name!r}, impl=…)), or take a function at the top of a module; "
-            f"or have the source's downloads live in memory only: SourcePolicy(durable=False)"
+            f"impl_callable: {impl!r} cannot be found again after a restart. Register an impl "
+            f"(register_source({mailbox.source.name!r}, impl=…)), or pass a function at the top level of a module, "
+            f"or keep the source's downloads in memory only: SourcePolicy(durable=False)"
         )
     return name
 
 
 def _same(impl: Impl | None, other: Impl | None) -> bool:
-    # Two bound methods of one object are equal, not identical; of anything else, == may be anybody's code.
+    # Two bound methods of one object are equal, not identical. On any other object == may run foreign code.
     return impl is other or (type(impl) is MethodType and impl == other)
 
 
 def _place_of(mailbox: Mailbox, impl: Impl | None) -> Impl | int:
-    """What a ticket says of its impl: the place of one that this source's downloads often have, or the impl itself."""
+    """What a ticket holds for its impl: an index into ``mailbox.common`` if there is room, else the impl itself."""
     common = mailbox.common
     for place, other in enumerate(common):
         if _same(impl, other):
@@ -243,14 +244,14 @@ def _flat(extras: Mapping[str, Any]) -> tuple[Any, ...] | None:
             raise TypeError(f"extra_record_fields: a key must be a str, not {key!r}")
     extras = dict(extras)
     if "id" in extras or "state" in extras:
-        raise ValueError("extra_record_fields must not set 'id' or 'state': they are the engine's")
+        raise ValueError("extra_record_fields must not set 'id' or 'state': the engine sets them")
     return (*extras, *extras.values()) if extras else None
 
 
 def _filled(
     policy: SourcePolicy, target_id: Any, display_name: str, extras: Mapping[str, Any] | None
 ) -> Mapping[str, Any]:
-    """The fields that each record of this source has, with the caller's laid over them."""
+    """The fields that ``policy.record_fields`` gives each record of a source, with the caller's on top."""
     have = {"target_id": target_id, "display_name": display_name, None: None}
     fields = {key: have[filler] for key, filler in policy.record_fields.items() if key not in FIRST_KEYS}
     if extras is None:

@@ -1,6 +1,6 @@
-"""The same face for asyncio: ``async with haulier.aio.DownloadEngine() as engine``.
+"""The engine for asyncio: ``async with haulier.aio.DownloadEngine() as engine``.
 
-What returns is awaited, what arrives over time is iterated::
+Await each call; iterate over what arrives over time::
 
     download_id = await engine.worker.dispatch("youtube", "dQw4", "A song", "song.opus", fetch)
     record = await engine.wait(download_id)
@@ -8,7 +8,7 @@ What returns is awaited, what arrives over time is iterated::
     async with engine.subscribe() as events:
         async for event in events: ...
 
-Impls stay functions that block: they run on their source's thread, not in the loop.
+Impls are blocking functions here, too. They run on their source's thread, not in the loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The engine for asyncio."""
+"""``DownloadEngine`` for asyncio: a wrapper around the blocking engine."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ T = TypeVar("T")
 
 
 class DownloadEngine:
-    """``haulier.DownloadEngine`` for asyncio: same names, same parameters, same results, and no call blocks the loop.
+    """``haulier.DownloadEngine`` for asyncio, with the same methods, parameters and results. No call blocks the loop.
 
-    A thin face of ``engine``, or of a new engine that ``options`` are for. One engine may have several faces, in
-    several loops, and be used from threads beside them. Leaving ``async with`` closes the engine, whoever made it.
+    Wraps ``engine``, or a new ``haulier.DownloadEngine(**options)``. One engine may have several wrappers in several
+    loops, and threads may use it directly. Leaving ``async with`` closes the engine, even if the program made it.
+
+    Raises ``TypeError`` if both ``engine`` and ``options`` are given.
     """
 
     def __init__(self, engine: sync.DownloadEngine | None = None, **options: Any) -> None:
         if engine is not None and options:
-            raise TypeError("options are for a new engine, not for one that is there")
+            raise TypeError(f"pass an engine or the options of a new one, not both: {', '.join(options)}")
         self._engine = sync.DownloadEngine(**options) if engine is None else engine
-        # One thread, so that what is told to the store from here arrives in order. It ends with this object.
+        # One thread, so that calls to the store arrive in order. It ends with this object.
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="haulier-aio")
         self.worker = BackgroundDownloadWorker(SyncWorker(self._engine, hands_over=False), self._write)
 
@@ -54,11 +56,11 @@ class DownloadEngine:
     # ---- records -----------------------------------------------------------------------------------------------------
 
     async def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
-        """Set a record as it is. An older one is replaced (logged)."""
+        """Store a record unchanged. Logs a warning if it replaces one."""
         await self._read(self._engine.add_record, source_name, download_id, record)
 
     async def update_record(self, source_name: str, download_id: str, patch: Mapping[str, Any]) -> None:
-        """Lay ``patch`` over a record; without a record, do nothing."""
+        """Update a record with ``patch``. Does nothing if there is no record."""
         store = self._engine._system.store
         if self._engine._update(source_name, download_id, patch) and store.is_full:
             await self._ask(store.wait_for_room)
@@ -66,48 +68,48 @@ class DownloadEngine:
     async def update_record_unless_state(
         self, source_name: str, download_id: str, patch: Mapping[str, Any], skip_if_state_in: Collection[Any] = ()
     ) -> bool:
-        """The same in one step with a look at the state: False, and no change, where it is in ``skip_if_state_in``."""
+        """Update a record unless its state is in ``skip_if_state_in``, in one atomic step. Returns whether it did."""
         call = self._engine.update_record_unless_state
         return await self._ask(call, source_name, download_id, patch, skip_if_state_in)
 
     async def remove_record(self, source_name: str, download_id: str) -> Record | None:
-        """Take a record out and return it; a live download is cancelled first. None where there is none."""
+        """Remove a record and return it; None if there is none. A download that has not ended is cancelled first."""
         return await self._ask(self._engine.remove_record, source_name, download_id)
 
     async def get_record(self, source_name: str, download_id: str) -> Record | None:
-        """A copy of a record; None where there is none."""
+        """Return a copy of a record; None if there is none."""
         return await self._read(self._engine.get_record, source_name, download_id)
 
     async def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
-        """Copies of a source's records, as of now: ``for record in await engine.iter_records_for_source(name)``."""
+        """Copies of all records of a source: ``for record in await engine.iter_records_for_source(name)``."""
         return await self._read(self._engine.iter_records_for_source, source_name)
 
     async def get_download_status(self, download_id: str) -> Record | None:
-        """A copy of the record of a download, wherever it is; None where there is none."""
+        """Return a copy of the record of a download at any source; None if there is none."""
         return await self._read(self._engine.get_download_status, download_id)
 
     async def get_all_downloads(self, exclude: Iterable[str] = ()) -> list[Record]:
-        """Copies of all records but those of the sources in ``exclude``."""
+        """Return copies of all records, except those of the sources in ``exclude``."""
         return await self._read(self._engine.get_all_downloads, exclude)
 
     async def clear_all_completed_downloads(self) -> int:
-        """Remove all terminal records; how many."""
+        """Remove all terminal records. Returns how many."""
         return await self._ask(self._engine.clear_all_completed_downloads)
 
     async def _read(self, call: Callable[..., T], *args: Any) -> T:
-        """Look at what the store has published; on the side, where it has yet to catch up."""
+        """Call ``call`` here if the store has applied every message; else on the helper thread, which waits for it."""
         return await self._ask(call, *args) if self._engine._system.store.backlog else call(*args)
 
     async def _write(self, call: Callable[..., T], *args: Any) -> T:
-        """Dispatch; on the side, where that waits for a disk."""
+        """Call ``call`` here if records live in memory; else on the helper thread, which waits for the disk."""
         return await self._ask(call, *args) if self._engine._system.is_durable else call(*args)
 
     async def _ask(self, call: Callable[..., T], *args: Any) -> T:
-        """Have a call wait for the store on the side."""
+        """Call ``call`` on the helper thread, which waits for the store, and await the result."""
         return await asyncio.wrap_future(self._aside(call, *args))
 
     def _aside(self, call: Callable[..., T], *args: Any) -> Future[T]:
-        """Carry a call out on the side, after those before it; and here, where there is no store left to wait for."""
+        """Call ``call`` on the helper thread, after earlier calls; or here, if the store has ended."""
         if self._engine._system.store.running:
             try:
                 return self._asker.submit(call, *args)
@@ -123,26 +125,32 @@ class DownloadEngine:
     async def history(
         self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
     ) -> list[HistoryRow]:
-        """Downloads that are over, the newest first, also those that have left memory; with a durable store."""
+        """Return at most ``limit`` downloads that have ended, newest first, including those that have left memory.
+
+        Raises ``RuntimeError`` without a durable store.
+        """
         return await self._ask(partial(self._engine.history, source_name, phase=phase, before=before, limit=limit))
 
     async def attempts(self, source_name: str, download_id: str) -> list[Attempt]:
-        """The attempts at a download that have ended; with a durable store."""
+        """Return the ended attempts at a download. Raises ``RuntimeError`` without a durable store."""
         return await self._ask(self._engine.attempts, source_name, download_id)
 
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
     async def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
-        """Cancel a download that waits or runs. False where it is over already or unknown."""
+        """Cancel a download that waits or runs. Returns False if it has ended or is unknown."""
         return await self._ask(self._engine.cancel_download, download_id, source_hint, remove)
 
     async def wait(self, download_id: str, timeout: float | None = None) -> Record:
-        """Wait until a download is over; its record. Raises what ``haulier.DownloadEngine.wait`` raises."""
+        """Wait until a download has ended, and return its record. Raises what the blocking ``wait`` raises."""
         async with aclosing(self.as_completed((download_id,), timeout)) as arrivals:
             return await anext(arrivals)
 
     def as_completed(self, download_ids: Iterable[str], timeout: float | None = None) -> AsyncGenerator[Record, None]:
-        """``async for`` over the records of downloads, each as soon as it is over; ``timeout`` is for all of them."""
+        """Yield the record of each download as soon as it has ended, for ``async for``.
+
+        ``timeout`` is in seconds, for all downloads together. Raises what ``wait`` raises.
+        """
         ids = list(dict.fromkeys(download_ids))
         seconds = None if timeout is None else check_seconds("timeout", timeout)
         own = running()
@@ -160,11 +168,11 @@ class DownloadEngine:
             record: Record = {}
             for _ in ids:
                 last = record
-                while record is last:  # a store that was torn may tell twice
+                while record is last:  # after an interrupted step the store may report a record twice
                     record = await first(answers, when)
-                yield ended(record.copy())  # each who waits has one of his own
+                yield ended(record.copy())  # each waiting caller gets its own copy
         finally:
-            self._aside(self._unwatch, ids, arrived)  # and after _watch, which a cancelled task does not wait for
+            self._aside(self._unwatch, ids, arrived)  # runs after _watch, even if this task was cancelled meanwhile
 
     def _watch(self, ids: list[str], arrived: Callable[[Record], None]) -> None:
         watched: m.Watched = self._engine._system.store.ask(m.Watch(ids, arrived))
@@ -177,10 +185,10 @@ class DownloadEngine:
         self._engine._system.store.tell(m.Unwatch(ids, arrived))
 
     def subscribe(self, *, capacity: int = 10_000) -> Events:
-        """The events from now on: ``async with engine.subscribe() as events: async for event in events``.
+        """Subscribe to events: ``async with engine.subscribe() as events: async for event in events``.
 
-        In order for each download. Who is more than ``capacity`` events behind misses some, and gets a ``Missed`` that
-        says how many. The iteration ends when the engine has closed.
+        The events of one download arrive in order. A subscriber that is more than ``capacity`` events behind loses
+        some, and receives a ``Missed`` event that says how many. The iteration ends when the engine has closed.
         """
         return Events(self._engine._system, self._aside, check_int("capacity", capacity, 1))
 
@@ -193,40 +201,44 @@ class DownloadEngine:
         impl: Impl | None = None,
         aliases: Iterable[str] = (),
     ) -> None:
-        """Give a source its manners (default: those it has), an impl of its own, and other names."""
+        """Give a source a policy, an impl and aliases. What is left out stays as it is.
+
+        Raises what ``haulier.DownloadEngine.register_source`` raises, and ``TypeError`` if ``impl`` is a coroutine
+        function.
+        """
         check_blocking("impl", impl)
         self._engine.register_source(name, policy, impl, aliases)
 
     async def pause(self, source_name: str) -> None:
-        """Start nothing new at a source; what runs goes on."""
+        """Start no further download at a source. Running impls finish."""
         self._engine.pause(source_name)
 
     async def resume(self, source_name: str) -> None:
-        """Go on after ``pause``."""
+        """Start downloads again at a source that was paused."""
         self._engine.resume(source_name)
 
     async def revive(self, source_name: str) -> None:
-        """Open a source that is down; one that is not is left as it is."""
+        """Open a source that is down. Does nothing if the source is not down."""
         self._engine.revive(source_name)
 
     async def stats(self) -> dict[str, SourceStatus]:
-        """What each source is doing, by its name."""
+        """Return the status of each source, by its name."""
         return await self._read(self._engine.stats)
 
     async def explain(self, download_id: str) -> Explanation:
-        """Why a download is not running. Raises ``UnknownDownload`` where there is no record."""
+        """Say why a download is not running. Raises ``UnknownDownload`` if there is no record."""
         return await self._read(self._engine.explain, download_id)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     async def close(self, drain: bool = False, timeout: float | EllipsisType | None = ...) -> None:
-        """Take no more downloads, and end, as ``haulier.DownloadEngine.close`` does. Twice is fine.
+        """Stop the engine, as ``haulier.DownloadEngine.close`` does. May be called twice.
 
-        Whoever is cancelled while it waits for this no longer waits; the engine closes all the same.
+        If the awaiting task is cancelled, it stops waiting, but the engine still closes.
         """
         close = partial(self._engine.close, drain, timeout)
         if self._engine._system._is_ours(threading.current_thread()):
-            close()  # a loop of an impl's own: only on its own thread does the engine know not to wait for it
+            close()  # a loop inside an impl: only on the impl's thread does the engine know not to wait for that impl
         else:
             await on_a_thread(close)
         if not self._engine._system.store.running:

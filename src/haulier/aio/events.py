@@ -1,4 +1,4 @@
-"""Events for asyncio: a subscriber in a loop."""
+"""``Events``: an asyncio subscriber to an engine's events."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from haulier.events import Event
 __all__ = ["Events"]
 
 IN_HAND: Final = 256
-"""Events on their way through the loop; the rest wait in the subscription, which counts what it has to drop."""
+"""How many events may wait in the loop. The rest wait in the subscription, which counts what it drops."""
 
 
 class Events:
-    """What happens in an engine, from ``async with`` on; see ``DownloadEngine.subscribe`` and ``haulier.events``."""
+    """An engine's events from ``async with`` on. See ``DownloadEngine.subscribe`` and ``haulier.events``."""
 
     def __init__(self, system: System, aside: Callable[..., Future[Any]], capacity: int) -> None:
         self._system = system
@@ -57,16 +57,16 @@ class Events:
 
     async def __anext__(self) -> Event:
         if self._feed is None:
-            raise RuntimeError("enter it first: async with engine.subscribe() as events")
+            raise RuntimeError("subscribe first: async with engine.subscribe() as events")
         event = await self._arrived.get()
         if event is None:
-            self._arrived.put_nowait(None)  # whoever asks again hears the same
+            self._arrived.put_nowait(None)  # a further __anext__ ends, too
             raise StopAsyncIteration
         self._room.release()
         return event
 
     def _hand_over(self, event: Event | None) -> None:
-        """On the feed's thread: wait for room, so that what is too much stays where it is counted."""
+        """Pass an event to the loop. Waits on the feed's thread while ``IN_HAND`` events are on their way."""
         while event is not None and not self._left and not self._room.acquire(timeout=1.0):
             self._left = self._loop.is_closed()
         if not self._left:
@@ -74,7 +74,7 @@ class Events:
 
 
 class _Feed(Subscription):
-    """A subscription that hands over a last None."""
+    """A subscription that hands over None after its last event."""
 
     def _run(self) -> None:
         super()._run()

@@ -1,4 +1,4 @@
-"""Between threads and a loop."""
+"""Calls between threads and an asyncio loop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ async def first(answers: asyncio.Queue[T], when: float | None) -> T:
         async with asyncio.timeout_at(when):
             return await answers.get()
     except TimeoutError:
-        raise TimeoutError("not all of the downloads are over yet") from None
+        raise TimeoutError("not all downloads have ended yet") from None
 
 
 async def on_a_thread(call: Callable[[], None]) -> None:
-    """Carry out a call that may take long on a daemon thread of its own: no pool is kept busy, no interpreter alive."""
+    """Run a call that may take long on its own daemon thread: it blocks no pool, and keeps no interpreter alive."""
     done: Future[None] = Future()
     done.set_running_or_notify_cancel()
 
@@ -40,7 +40,7 @@ async def on_a_thread(call: Callable[[], None]) -> None:
 
 
 def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
-    """Have the loop call it; a loop that is closed by now has nobody who waits."""
+    """Have the loop call ``call(*args)``. Does nothing if the loop is closed: nobody waits there any more."""
     try:
         loop.call_soon_threadsafe(call, *args)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""The worker for asyncio."""
+"""``BackgroundDownloadWorker`` for asyncio."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class BackgroundDownloadWorker:
         username_override: str | None = None,
         thread_name: str | None = None,
     ) -> str:
-        """Queue a download at a source and return its id; it waits for nothing but a durable store."""
+        """Queue a download at a source, and return its id, a UUID4 string. Waits only for a durable store.
+
+        Takes the arguments of ``haulier.BackgroundDownloadWorker.dispatch``, and raises what that raises.
+        """
         check_blocking("impl_callable", impl_callable)
         download_id: str = await self._write(
             self._worker.dispatch, source_name, target_id, display_name, original_filename, impl_callable,
@@ -42,13 +45,13 @@ class BackgroundDownloadWorker:
     async def dispatch_many(
         self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None
     ) -> list[str]:
-        """Queue many downloads at a source, in this order, and return their ids: all of them, or none."""
+        """Queue many downloads at a source, in this order, and return their ids. Either all are queued, or none."""
         check_blocking("impl_callable", impl_callable)
         ids: list[str] = await self._write(self._worker.dispatch_many, source_name, wanted, impl_callable)
         return ids
 
     async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:
-        """Let at most ``max_concurrent`` impls of a source run at once, from now on."""
+        """Let at most ``max_concurrent`` impls of a source run at once, from now on. Running impls finish."""
         self._worker.set_concurrency(source_name, max_concurrent)
 
     async def set_delay(self, source_name: str, seconds: float) -> None:
@@ -57,6 +60,6 @@ class BackgroundDownloadWorker:
 
 
 def check_blocking(name: str, impl: object) -> None:
-    """Refuse a coroutine function: the coroutine that it returns would pass for the path of a file."""
+    """Raise ``TypeError`` if ``impl`` is a coroutine function: its coroutine would be taken for a path."""
     if inspect.iscoroutinefunction(impl) or inspect.iscoroutinefunction(getattr(impl, "__call__", None)):  # noqa: B004
-        raise TypeError(f"{name} must be a function that blocks, not a coroutine function: {impl!r}")
+        raise TypeError(f"{name} must be a blocking function, not a coroutine function: {impl!r}")

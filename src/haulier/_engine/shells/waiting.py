@@ -53,7 +53,7 @@ def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadli
                 record = answers.get(timeout=left)
             yield ended(record.copy())  # each who waits has one of his own
     except Empty:
-        raise TimeoutError("not all of the downloads are over yet") from None
+        raise TimeoutError("not all downloads have ended yet") from None
     finally:
         if not store.forked:
             store.tell(m.Unwatch(ids, answers.put))
