@@ -1,14 +1,14 @@
-"""Did an engine keep its promises? Reads a trace (see ``haulier.trace``) and names the first line that says it did not.
+"""Check a trace (see ``haulier.trace``) for the first line that shows that an engine broke a promise.
 
-It keeps its own books and shares no code with the engine. What it holds against each source:
+``verify`` shares no code with the engine. For each source it checks that
 
-- never more at once than the limit that was in force when a start was decided, one alone after a suspension;
-- never a start before the delay since the last end (or start) has passed, while paused, or before a suspension ends
-  (where one runs at a time, from the moment its impl returned; else, from the moment its slot had reported that);
-- never a start of what was withdrawn, cancelled or over; never twice at once;
-- what was dispatched first starts first;
-- every download is over once, and if the engine was closed, every one is, or is kept for the next one;
-- what was over with one engine does not start with a later one on the same store.
+- never more downloads run at once than the limit allowed when a start was decided, and only one after a suspension;
+- no download starts while the source is paused or suspended, or before the delay since the last end (or start) has
+  passed. With a limit of 1 the delay counts from the return of the impl, else from the report of its slot;
+- no download starts once it was withdrawn, cancelled or has ended, and none runs twice at once;
+- downloads start in the order of their dispatch;
+- every download ends once. When the engine is closed, each has ended or is kept for the next engine;
+- a download that ended with one engine does not start with a later engine on the same store.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from typing import Any, Final, NamedTuple
 
 __all__ = ["Report", "Violation", "verify"]
 
-
-_KEPT: Final = 256
-"""Starts and ends of a source that are looked back at."""
+_BEGINNING: Final = '{"run": "'  # every line starts so
+_KEPT: Final = 256  # how many starts and ends of a source a new start is checked against
 
 
 class Line(NamedTuple):
@@ -40,7 +39,7 @@ class Line(NamedTuple):
 
 
 class Violation(Exception):
-    """A promise was broken: ``line`` says so, in the light of ``before``."""
+    """The engine broke a promise: ``line`` contradicts ``before``, an earlier line, if there is one."""
 
     def __init__(self, what: str, line: Line, before: Line | None = None) -> None:
         self.what, self.line, self.before = what, line, before
@@ -50,18 +49,17 @@ class Violation(Exception):
 
 @dataclass
 class Report:
-    """What a trace without a violation tells of."""
+    """What a trace without a violation contains."""
 
     runs: int = 0
     sources: int = 0
     downloads: int = 0
     attempts: int = 0
-    open: int = 0
-    """Downloads that were not over when the trace ended: its engine was killed, or works still."""
+    open: int = 0  # downloads that had not ended when the trace did: the engine was killed, or still runs
 
 
 def verify(lines: Iterable[str]) -> Report:
-    """Check a trace, of one engine or of several. Raises ``Violation``, or ``ValueError`` for what is no trace."""
+    """Check the trace of one engine or of several. Raises ``Violation``, or ``ValueError`` if it is not a trace."""
     runs: dict[str, _Run] = {}
     over: dict[str, dict[str, Line]] = {}
     for line in _parsed(lines):
@@ -77,10 +75,6 @@ def verify(lines: Iterable[str]) -> Report:
     return report
 
 
-_BEGINNING: Final = '{"run": "'
-"""Of every line."""
-
-
 def _parsed(lines: Iterable[str]) -> Iterator[Line]:
     cut_off: Line | None = None
     for number, text in enumerate(lines, 1):
@@ -88,7 +82,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
         if cut_off is not None and (line is None or line.told["event"] != "opened"):
             raise _no_trace(cut_off)
         if line is None:
-            # Its process was killed in the middle of it: it is the last one, or that of the next engine follows.
+            # The process was killed while it wrote this line. It is the last line, or the next engine's follows.
             cut_off = Line(number, text.rstrip("\n"), {})
             if number == 1 or not _BEGINNING.startswith(cut_off.text[: len(_BEGINNING)]):
                 raise _no_trace(cut_off)
@@ -98,7 +92,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
 
 
 def _line(number: int, text: str) -> Line | None:
-    """The line, or None for one that is cut off. Raises ``ValueError`` for one that is no line of a trace."""
+    """Parse a line; None if it is cut off. Raises ``ValueError`` if it is not a line of a trace."""
     try:
         told = json.loads(text)
     except ValueError:
@@ -112,15 +106,15 @@ def _line(number: int, text: str) -> Line | None:
 
 def _no_trace(line: Line) -> ValueError:
     if line.number == 1:
-        return ValueError(f"this is no trace: {line.text[:80]!r}")
-    return ValueError(f"line {line.number} is no line of a trace: {line.text[:80]!r}")
+        return ValueError(f"this is not a trace: {line.text[:80]!r}")
+    return ValueError(f"line {line.number} is not a line of a trace: {line.text[:80]!r}")
 
 
 class _Run:
-    """One engine."""
+    """What the trace says of one engine."""
 
     def __init__(self, over: dict[str, dict[str, Line]]) -> None:
-        """``over``: what is over, by source and id, of all engines."""
+        """``over``: the line with which each download ended, by source and id, of all engines."""
         self._sources: dict[str, _Source] = {}
         self._closed: Line | None = None
         self._over = over
@@ -135,7 +129,7 @@ class _Run:
             self._sources[source].see(line)
 
     def finish(self, report: Report) -> set[tuple[str, str]]:
-        """Source and id of its downloads."""
+        """End the trace. Returns the source and id of each of the engine's downloads."""
         for source in self._sources.values():
             source.finish(self._closed)
             report.sources += 1
@@ -145,34 +139,27 @@ class _Run:
 
 @dataclass
 class _Source:
-    """One source of one engine."""
+    """What the trace says of one source of one engine."""
 
-    over: dict[str, Line]
-    """Also with an engine before this one."""
+    over: dict[str, Line]  # ended, with this engine or an earlier one
     queued: dict[str, Line] = field(default_factory=dict)
     attempts: int = 0
     _rules: list[Line] = field(default_factory=list)
     _in_flight: dict[str, Line] = field(default_factory=dict)
-    _begun: dict[str, Line] = field(default_factory=dict)
-    """The starts of those whose ends have not been told."""
+    _begun: dict[str, Line] = field(default_factory=dict)  # the starts of attempts without an end yet
     _given_up: dict[str, Line] = field(default_factory=dict)
-    _gone: dict[str, Line] = field(default_factory=dict)
-    """Withdrawn or cancelled."""
-    _removed: dict[str, Line] = field(default_factory=dict)
-    """Whose record was taken out: mostly long after it was over."""
-    _kept: set[str] = field(default_factory=set)
-    """Not over, and the engine is closed: the next one goes on with them."""
+    _gone: dict[str, Line] = field(default_factory=dict)  # withdrawn or cancelled
+    _removed: dict[str, Line] = field(default_factory=dict)  # mostly long after the end
+    _kept: set[str] = field(default_factory=set)  # the engine is closed, and the next one resumes them
     _started: set[str] = field(default_factory=set)
-    _waiting: list[tuple[float, str]] = field(default_factory=list)
-    """A heap of when dispatches returned; some of it has started, or is gone."""
+    _waiting: list[tuple[float, str]] = field(default_factory=list)  # a heap; some have started or are gone since
     _overtaken: dict[str, Line] = field(default_factory=dict)
-    """What waits although the start of a later one has been told: its own may have been decided before."""
+    """Downloads that wait although a later one has started. Their own start may have been decided before that."""
     _ends: deque[Line] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _starts: deque[Line] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _returned: Line | None = None
     _suspended: Line | None = None
-    _probe: str | None = None
-    """On probation: the download that is tried alone, '' before there is one."""
+    _probe: str | None = None  # after a suspension: the download that must run alone; '' before one has started
 
     def see(self, line: Line) -> None:
         handler = getattr(self, f"_on_{line.told['event']}", None)
@@ -194,7 +181,7 @@ class _Source:
         download_id = line.told["id"]
         self.queued[download_id] = Line(line.number, line.text, {**line.told, "began": line.told["at"]})
         if line.told["attempts"]:
-            self._started.add(download_id)  # by an engine before this one: it has its place, whatever waits
+            self._started.add(download_id)  # with an earlier engine: a retry need not wait for those before it
         else:
             heapq.heappush(self._waiting, (line.told["at"], download_id))
 
@@ -209,12 +196,12 @@ class _Source:
         download_id = line.told["id"]
         self.attempts += 1
         gone = (
-            ("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("is over", self.over),
+            ("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("has ended", self.over),
             ("was removed", self._removed),
         )  # fmt: skip
         for what, seen in gone:
             if download_id in seen and _is_before(seen[download_id], line):
-                raise Violation(f"{download_id} {what}, and starts", line, seen[download_id])
+                raise Violation(f"{download_id} {what}, but starts", line, seen[download_id])
         if download_id in self._in_flight:
             raise Violation(f"{download_id} runs twice at once", line, self._in_flight[download_id])
         self._check_rules(line)
@@ -223,7 +210,7 @@ class _Source:
             self._started.add(download_id)
             self._check_order(line)
         self._starts.append(line)
-        if download_id not in self._given_up:  # else it was so before its start was told of: it never counts
+        if download_id not in self._given_up:  # else it was given up on before its start was noted: it does not count
             self._in_flight[download_id] = self._begun[download_id] = line
             self._check_limit(line)
 
@@ -234,7 +221,7 @@ class _Source:
         if rules.told["paused"]:
             raise Violation("a start while the source is paused", line, rules)
         later = [each for each in self._rules if line.told["taken"] < each.told["at"] <= line.told["stamped"]]
-        # Other rules take effect at once, also for what was decided by the old ones: it has to keep one of them.
+        # New rules apply at once, also to a start decided by the old ones. That start has to obey either.
         early = [self._too_early(line, each) for each in (rules, *later)]
         if early[0] is not None and all(early):
             raise early[0]
@@ -243,38 +230,38 @@ class _Source:
         return next((each for each in reversed(self._rules) if each.told["at"] <= at), None)
 
     def _check_limit(self, line: Line) -> None:
-        """``line`` is in flight by now: hold that against the limit at its decision, and at later ones told before."""
+        """Check the limit when the start of ``line`` was decided, and at later decisions that were noted before."""
         taken = sorted(each.told["taken"] for each in self._in_flight.values())
         for number, at in enumerate(taken, 1):
             rules = self._rules_at(at) if at >= line.told["taken"] else None
             if rules is not None and number > rules.told["limit"]:
                 oldest = min(self._in_flight.values(), key=lambda each: each.number)
-                raise Violation(f"{number} run at once, and {rules.told['limit']} may", line, oldest)
+                raise Violation(f"{number} run at once, but the limit is {rules.told['limit']}", line, oldest)
 
     def _too_early(self, line: Line, rules: Line) -> Violation | None:
         delay, stamped, taken = rules.told["delay"], line.told["stamped"], line.told["taken"]
-        # Two slots may tell of their starts in another order than that in which they started.
+        # Two slots may note their starts in another order than that in which they started.
         gaps = [(stamped - each.told["stamped"], each) for each in self._starts if each.told["stamped"] <= stamped]
         if rules.told["from"] == "end":
-            # An end after the decision is none that this start could have waited for.
+            # The start could not have waited for an end after its decision.
             ends = [(each.told.get("stamped", each.told["at"]), each) for each in self._ends]
             if rules.told["limit"] == 1 and self._returned is not None:
                 ends.append((self._returned.told["at"], self._returned))
             gaps += [(line.told["at"] - at, each) for at, each in ends if at <= taken]
         for gap, before in gaps:
             if gap < delay:
-                return Violation(f"{gap:.6f} s after the one before, and the delay is {delay:g} s", line, before)
+                return Violation(f"{gap:.6f} s after the one before, but the delay is {delay:g} s", line, before)
         return None
 
     def _check_suspension(self, line: Line) -> None:
         suspended = self._suspended
-        # What the same slot took next was decided just before that was told of, and not before a pause of no length.
+        # A slot may take its next download just before its suspension is noted: that is late enough to be checked.
         if suspended is None or line.told["taken"] < min(suspended.told["at"], suspended.told["until"]):
             return
         if line.told["taken"] < suspended.told["until"]:
             raise Violation("a start before the suspension ends", line, suspended)
         if self._probe is not None and self._in_flight and line.told["id"] not in self._given_up:
-            raise Violation("after a suspension one is to run alone", line, next(iter(self._in_flight.values())))
+            raise Violation("after a suspension one must run alone", line, next(iter(self._in_flight.values())))
         if self._probe == "":
             self._probe = line.told["id"]
 
@@ -300,7 +287,7 @@ class _Source:
         start, suspended = self._ended(line), self._suspended
         if self._probe is None or suspended is None or start is None:
             return
-        # Whatever was called after the suspension shows that it is over, also if that was decided before it.
+        # Any impl called after the suspension shows that it has ended, even if that start was decided before.
         if self._probe == line.told["id"] or start.told["stamped"] >= suspended.told["until"]:
             self._probe = None
 
@@ -309,13 +296,13 @@ class _Source:
         self._died(line)
 
     def _on_fell(self, line: Line) -> None:
-        if line.told["id"] not in self._given_up:  # else nobody waits for it any longer
+        if line.told["id"] not in self._given_up:  # else the slot had been given up on
             self._died(line)
 
     def _died(self, line: Line) -> None:
         self._ended(line)
         if self._probe == line.told["id"]:
-            self._probe = ""  # that shows nothing: the next one is the probe
+            self._probe = ""  # a slot that died proves nothing: the next start is the probe
 
     def _ended(self, line: Line) -> Line | None:
         self._ends.append(line)
@@ -343,21 +330,21 @@ class _Source:
     def _on_over(self, line: Line) -> None:
         download_id = line.told["id"]
         if download_id in self.over:
-            raise Violation(f"{download_id} is over twice", line, self.over[download_id])
+            raise Violation(f"{download_id} ended twice", line, self.over[download_id])
         self.over[download_id] = line
 
     def finish(self, closed: Line | None) -> None:
-        """The trace ends; ``closed``: so did the engine."""
+        """Check that every download has ended or is kept. ``closed``: the line that says the engine closed, if any."""
         if closed is None:
             return
         for download_id, line in self.queued.items():
-            # One that closed the engine itself was left to end, after the trace. One whose cancel was broken off in its
-            # middle had no end to tell of, where somebody took its record out before the audit came.
+            # A download in flight whose impl closed the engine ends after the trace. A download whose cancel was
+            # interrupted has no end, if its record was removed before the audit.
             ended = download_id in self.over or download_id in self._removed
             if not (ended or download_id in self._in_flight or download_id in self._kept):
-                raise Violation(f"{download_id} is not over, and the engine is closed", closed, line)
+                raise Violation(f"{download_id} has not ended, but the engine is closed", closed, line)
 
 
 def _is_before(seen: Line, start: Line) -> bool:
-    """Whether it was so when the start was decided; another engine's clock may be another one."""
+    """Whether ``seen`` came before the start was decided. The clocks of two engines cannot be compared."""
     return bool(seen.told["run"] != start.told["run"] or seen.told["at"] <= start.told["taken"])

@@ -16,7 +16,7 @@ from tests.supervision.workers import AT_ONCE, GUARD_S, Register, Worker, got
 
 from haulier.supervision import Crashed, Restarted, Supervisor
 
-pytestmark = pytest.mark.expect_errors(r"^child \S+ crashed and is started again")
+pytestmark = pytest.mark.expect_errors(r"^child \S+ crashed and restarts")
 
 
 class Plain(pykka.ThreadingActor):
@@ -129,7 +129,7 @@ def test_a_loop_that_ends_without_a_word_is_a_crash(supervisor: Supervisor, regi
     assert ref.ask(1, timeout=GUARD_S) == 1
     assert register.notes == ["init", "start", "init", "start", ("got", 1)]
     (child,) = supervisor.children().values()
-    assert repr(child.failure) == "RuntimeError('its thread ended without a word')"
+    assert repr(child.failure) == "RuntimeError('its thread ended without a report')"
 
 
 def test_a_thread_that_dies_in_silence_is_noticed(

@@ -15,7 +15,7 @@ from tests.supervision.workers import AT_ONCE, GUARD_S, Register, Worker
 import haulier.supervision
 from haulier.supervision import Crashed, RestartPolicy, Supervisor
 
-pytestmark = pytest.mark.expect_errors(r"^child \S+ crashed and is started again")
+pytestmark = pytest.mark.expect_errors(r"^child \S+ crashed and restarts")
 
 
 class Player:

@@ -42,7 +42,7 @@ def test_what_is_no_trace(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello\n")
     status, _, err = haulier(tmp_path / "text")
     assert status == 2
-    assert "this is no trace: 'hello'" in err
+    assert "this is not a trace: 'hello'" in err
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
     status, _, err = haulier(tmp_path / "bytes")
     assert status == 2

@@ -84,8 +84,8 @@ def test_a_trace_that_was_cut_off_is_well_and_says_what_is_open() -> None:
 
 
 BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
-    ("two at once", "2 run at once, and 1 may", [rules(0.0), (3.0, "start", "a"), (4.0, "start", "b")]),
-    ("over the limit", "3 run at once, and 2 may", [rules(0.0, 2), *((3.0, "start", each) for each in "abc")]),
+    ("two at once", "2 run at once, but the limit is 1", [rules(0.0), (3.0, "start", "a"), (4.0, "start", "b")]),
+    ("over the limit", "3 run at once, but the limit is 2", [rules(0.0, 2), *((3.0, "start", each) for each in "abc")]),
     ("twice at once", "a runs twice at once", [rules(0.0, 2), (3.0, "start", "a"), (4.0, "start", "a")]),
     ("too early", "1.500000 s after the one before", [rules(0.0, delay=2.0), *run(3.0, "a", 4.0), (5.5, "start", "b")]),
     (
@@ -107,20 +107,20 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
         rules(0.0, delay=2.0), (3.0, "start", "a"), (4.0, "gave_up", "a", {"stamped": 4.0}), (5.0, "start", "b"),
     ]),
     ("while paused", "while the source is paused", [rules(0.0, paused=True), (3.0, "start", "a")]),
-    ("withdrawn", "a was withdrawn or cancelled, and starts", [(1.0, "withdrawn", "a"), (3.0, "start", "a")]),
-    ("cancelled", "a was withdrawn or cancelled, and starts", [
+    ("withdrawn", "a was withdrawn or cancelled, but starts", [(1.0, "withdrawn", "a"), (3.0, "start", "a")]),
+    ("cancelled", "a was withdrawn or cancelled, but starts", [
         *run(1.0, "a", 2.0), (2.5, "cancelled", "a"), (3.0, "start", "a"),
     ]),
-    ("given up on, and starts", "a was given up on, and starts", [
+    ("given up on, and starts", "a was given up on, but starts", [
         (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}), (3.0, "start", "a"),
     ]),
-    ("over, and starts", "a is over, and starts", [(1.0, "over", "a"), (3.0, "start", "a")]),
-    ("removed, and starts", "a was removed, and starts", [
+    ("over, and starts", "a has ended, but starts", [(1.0, "over", "a"), (3.0, "start", "a")]),
+    ("removed, and starts", "a was removed, but starts", [
         (1.0, "queued", "a"), (2.0, "removed", "a"), (3.0, "start", "a"),
     ]),
-    ("over twice", "a is over twice", [(1.0, "over", "a"), (3.0, "over", "a")]),
+    ("over twice", "a ended twice", [(1.0, "over", "a"), (3.0, "over", "a")]),
     ("queued twice", "a is queued twice", [(1.0, "queued", "a"), (3.0, "queued", "a")]),
-    ("never over", "a is not over, and the engine is closed", [(1.0, "queued", "a"), (3.0, "closed")]),
+    ("never over", "a has not ended, but the engine is closed", [(1.0, "queued", "a"), (3.0, "closed")]),
     ("out of turn", "b started before a, which came first", [
         (1.0, "queued", "a"), (2.0, "queued", "b"), *run(3.0, "b", 4.0), (5.0, "start", "a"),
     ]),
@@ -130,21 +130,23 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
     ("suspended", "before the suspension ends", [
         *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}), (5.0, "start", "a"),
     ]),
-    ("not alone", "one is to run alone", [
+    ("not alone", "one must run alone", [
         rules(0.0, 3), *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}),
         (9.0, "start", "a"), (9.1, "start", "b"),
     ]),
-    ("a probe that died shows nothing", "one is to run alone", [
+    ("a probe that died shows nothing", "one must run alone", [
         rules(0.0, 3), *run(1.0, "a", 2.0), (2.0, "suspended", "a", {"until": 9.0}), *run(9.0, "b", 9.5, "fell"),
         (9.6, "start", "c"), (9.7, "start", "d"),
     ]),
-    ("over with the engine before", "a is over, and starts", [(3.0, "over", "a"), (1.0, "start", "a", {"run": "two"})]),
-    ("over again", "a is over twice", [(3.0, "over", "a"), (1.0, "over", "a", {"run": "two"})]),
+    ("over with the engine before", "a has ended, but starts", [
+        (3.0, "over", "a"), (1.0, "start", "a", {"run": "two"}),
+    ]),
+    ("over again", "a ended twice", [(3.0, "over", "a"), (1.0, "over", "a", {"run": "two"})]),
     ("found out of turn", "b started before a, which came first", [
         (1.0, "found", "a", {"attempts": 0}), (2.0, "found", "b", {"attempts": 0}), *run(3.0, "b", 4.0),
         (5.0, "start", "a"),
     ]),
-    ("found, and never over", "a is not over, and the engine is closed", [
+    ("found, and never over", "a has not ended, but the engine is closed", [
         (1.0, "found", "a", {"attempts": 0}), (3.0, "closed"),
     ]),
 ]  # fmt: skip
@@ -228,7 +230,7 @@ def test_what_only_looks_broken_is_well(events: Iterable[tuple[Any, ...]]) -> No
 
 @pytest.mark.parametrize("text", ["hello\n", "[]\n", '{"run": "x"}\n', "1\n"])
 def test_what_is_no_trace_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no trace"):
+    with pytest.raises(ValueError, match="not a trace"):
         verify([text])
     with pytest.raises(ValueError, match="line 9"):
         verify([*trace(*GOOD)[:8], text, *trace(*GOOD)])
@@ -247,7 +249,7 @@ def test_a_line_in_the_middle_of_which_a_process_was_killed(tmp_path: Path, leng
 
 def test_a_line_that_is_cut_off_while_its_engine_goes_on_is_none() -> None:
     lines = trace((0.0, "opened"), (1.0, "queued", "a"), *run(2.0, "a", 3.0))
-    with pytest.raises(ValueError, match="line 2 is no line of a trace"):
+    with pytest.raises(ValueError, match="line 2 is not a line of a trace"):
         verify([lines[0], lines[1][:30] + "\n", *lines[2:]])
 
 

@@ -1,4 +1,4 @@
-"""Supervision for anybody's pykka actors: those that crash are started again, on the same mailbox and the same ref.
+"""Supervision for any pykka actor: an actor that crashes restarts with the same mailbox and the same ref.
 
 ::
 
@@ -8,7 +8,7 @@
         ref = supervisor.start(MyActor, "its arguments", restart="on_failure")
         ref.tell("hello")
 
-It needs no engine. After Erlang/OTP's supervisors, one for one: no child's crash touches another child.
+No engine is needed. As with Erlang/OTP's strategy one_for_one, a child's crash affects no other child.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A child: what it is made of, and what stays the same over its lives."""
+"""``Child``: how to make a supervised actor, and what stays the same in all its lives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Child"]
 
 
 class Child:
-    """One supervised actor. Its ``state`` and ``life`` are the keeper's to change."""
+    """One supervised actor. Only the keeper changes its ``state`` and ``life``."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Child:
         self.urn: str = uuid.uuid4().urn
         self.mailbox: Mailbox = Mailbox(lambda: stop_came(self), own_stop_is_final=restart != "always")
         self.actor_stopped = threading.Event()
-        """Set while it takes no messages: what ``ref.is_alive()`` looks at."""
+        """Set while the child takes no messages. ``ref.is_alive()`` reads it."""
         self.restarts = Restarts(policy)
         self.state: ChildState = "running"
         self.life: Life | None = None
@@ -48,10 +48,10 @@ class Child:
         self.reason: str | None = None
         self.rests_until = 0.0
         self.told_to_stop = False
-        """By its supervisor."""
+        """Whether the supervisor has told the child to stop."""
         self.in_time = True
         self.over = threading.Event()
-        """Set while it is stopped or down."""
+        """Set while the child is stopped or down."""
         self._args, self._kwargs = args, dict(kwargs)
         self._outline: dict[str, Any] = {}
         self._stand_in = _StandIn(self)
@@ -59,72 +59,72 @@ class Child:
         self._class = supervised(self)
 
     def make(self) -> Any:
-        """A new actor. Raises what its ``__init__`` raises."""
+        """Make a new actor. Raises what the actor's ``__init__`` raises."""
         actor = self._class(*self._args, **self._kwargs)
         if "actor_stopped" not in vars(actor):
             raise TypeError(f"{self.actor_class.__name__}.__init__() must call super().__init__()")
         return actor
 
     def verdict(self, failure: BaseException | None) -> RestartAt | GiveUp:
-        """What follows a life that ended with ``failure``, or (None) because the actor stopped itself."""
+        """Decide what follows a life that ended with ``failure``. None: the actor stopped itself."""
         if self.restart == "never":
-            return GiveUp("it is not to be started again")
+            return GiveUp("its restart is 'never'")
         return self.restarts.crashed(monotonic(), failure or RuntimeError("it stopped itself"))
 
     def close(self, why: str) -> None:
-        """Take no more messages."""
+        """Refuse messages from now on. ``why`` completes the sentence in the ``ActorDeadError``."""
         self.mailbox.close(f"{self.ref} {why}")
         self.actor_stopped.set()
 
     def open(self) -> None:
-        """Take messages (again)."""
+        """Accept messages, for the first time or again."""
         self.mailbox.open()
         self.actor_stopped.clear()
         self.over.clear()
 
     def register(self) -> None:
-        """Let pykka's registry know of it, also while it rests: who stops all actors means it, too.
+        """Add the child to pykka's registry. It stays there while it rests, so that ``stop_all`` reaches it.
 
-        Not with the keeper's lock held: the registry has one of its own.
+        Never call this with the keeper's lock held, because the registry takes its own lock.
         """
         pykka.ActorRegistry.register(self.ref)
         if self.actor_stopped.is_set():
             self.unregister()
 
     def unregister(self) -> None:
-        """Have the registry forget it."""
+        """Remove the child from pykka's registry."""
         pykka.ActorRegistry.unregister(self.ref)
 
     def tell_to_stop(self) -> None:
-        """Have it stopped once it has handled what it was told so far."""
+        """Tell the actor to stop once it has handled the messages queued so far. Does not wait."""
         self.ref.stop(block=False)
 
     def is_mine(self) -> bool:
-        """Whether the calling thread is the one it lives on."""
+        """Whether the calling thread is the child's own."""
         life = self.life
         return life is not None and life.thread is threading.current_thread()
 
     def status(self) -> ChildStatus:
-        """For ``Supervisor.children``."""
+        """The child's status, for ``Supervisor.children``."""
         restarts = self.restarts.total
         return ChildStatus(self.name, self.ref, self.state, restarts, self.mailbox.qsize(), self.failure, self.reason)
 
     # ---- proxies -----------------------------------------------------------------------------------------------------
 
     def attributes(self) -> dict[str, Any]:
-        """The attributes of the actor that lives; where none does, their outline."""
+        """The attributes of the living actor; between two lives their outline."""
         life = self.life
         actor = None if life is None else life.actor
         return self._outline if actor is None else vars(actor)
 
     def rest_in(self, actor: Any) -> None:
-        """Remember what proxies have to know of ``actor``, so that it itself can go."""
+        """Keep an outline of ``actor`` for proxies, so that the actor itself can be freed."""
         if actor is not None:
             self._outline = _outline(vars(actor))
 
 
 class _StandIn:
-    """What pykka's proxies take for the actor, to see what it can be asked for: they would keep a dead one for ever."""
+    """Takes the actor's place in pykka's proxies, which would keep a dead actor alive for ever."""
 
     __slots__ = ("__weakref__", "_child", "actor_inbox", "actor_stopped", "actor_urn")
 
@@ -151,7 +151,7 @@ class _StandIn:
 
 
 def _outline(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The public names in ``attributes``; of their values only whether a proxy may call them, or go into them."""
+    """The public names in ``attributes``, with placeholders that say whether a value is callable or traversable."""
     return {name: _shape(value) for name, value in attributes.items() if not name.startswith("_")}
 
 
@@ -165,4 +165,4 @@ def _shape(value: Any) -> Any:
 
 
 def _callable() -> None:
-    """Stands for anything that can be called."""
+    """Placeholder for any callable."""

@@ -1,4 +1,4 @@
-"""The one thread of a supervisor: what it is told it carries out, each message by itself, now or when it is due."""
+"""``Desk``: the one thread of a supervisor. It handles messages, each by itself, at once or when they are due."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ __all__ = ["WATCH_S", "Desk"]
 logger = Log("haulier.supervision")
 
 WATCH_S: Final = 1.0
-"""Between two looks for what nobody told: it is so rare that it may take a second, and a look is a wake-up."""
+"""Seconds between two looks for deaths that nobody reported. These are rare, and each look wakes the thread."""
 
 M = TypeVar("M")
 
 
 class Desk(Generic[M]):
-    """Messages, an agenda, and a thread that is there while ``is_needed()``.
+    """Messages, an agenda, and a thread that lives while ``is_needed()``.
 
-    ``handle(message)`` carries out a message; whatever it raises, the next one follows. ``look()`` says what nobody
-    told: a message, or None; it is called now and then while ``is_watched()``. ``lock`` is held where the thread comes
-    and goes.
+    - ``handle(message)`` handles a message. If it raises, the error is logged, and the next message follows.
+    - ``look()`` returns a message about something that nobody reported, or None. It is called every ``WATCH_S``
+      seconds while ``is_watched()``.
+    - ``lock`` is held while the thread is started or ends.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Desk(Generic[M]):
         self.lock = lock
         self.thread: threading.Thread | None = None
         self.forked = False
-        """This is a copy in a forked child: the thread is not here."""
+        """This is a copy in a forked child, which does not have the thread."""
         self._handle, self._look, self._is_watched, self._is_needed = handle, look, is_watched, is_needed
         self._messages: deque[M] = deque()
         self._agenda: Agenda[M] = Agenda()
@@ -51,25 +52,25 @@ class Desk(Generic[M]):
         self._look_at = 0.0
 
     def tell(self, message: M) -> None:
-        """Have ``message`` carried out."""
+        """Have ``message`` handled as soon as possible. Does nothing in a forked child."""
         if not self.forked:
             self._messages.append(message)
             self._bell.ring()
             self.ensure()
 
     def later(self, at: float, message: M) -> None:
-        """Have it carried out at ``at`` (monotonic seconds); on the desk's own thread."""
+        """Have ``message`` handled at ``at`` (monotonic seconds). Call this on the desk's own thread only."""
         self._agenda.add(at, message)
 
     def ensure(self) -> None:
-        """See that the thread lives, if it is needed: it may have been killed, too."""
+        """Start the thread if it is needed and does not run: it may have ended, or been killed."""
         with self.lock:
             if self._is_needed() and not self.forked and (self.thread is None or not self.thread.is_alive()):
                 self.thread = threading.Thread(target=self._run, name="haulier-supervision", daemon=True)
                 self.thread.start()
 
     def _run(self) -> None:
-        # A start that was interrupted may have been followed by another one: there is only one thread at a time.
+        # After an interrupted start a second thread may have been started. Only the current one continues.
         while self.thread is threading.current_thread():
             try:
                 message = self._next()
@@ -79,10 +80,10 @@ class Desk(Generic[M]):
             except BaseException:
                 if sys.is_finalizing():
                     return
-                logger.exception("a step of supervision failed")
+                logger.exception("the supervisor failed to handle a message")
 
     def _next(self) -> M | None:
-        """Wait for a message, or for what is due next. None: the thread is not needed any more."""
+        """Wait for the next message, or for the next due one. None: the thread is no longer needed."""
         while True:
             now = monotonic()
             due = self._agenda.pop_due(now)

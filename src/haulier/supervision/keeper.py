@@ -1,7 +1,7 @@
-"""Who lives: every death comes here, and here it is decided who is started again, and when.
+"""``Keeper``: learns of every death, and decides which child restarts, and when.
 
-The keeper's thread starts those of the actors and runs none of their code, nor of anybody's but the logging handlers':
-so nothing that blocks there holds up the next child.
+The keeper's thread starts the actors' threads. It runs no code of actors, and no foreign code but logging handlers, so
+that nothing that blocks delays another child.
 """
 
 from __future__ import annotations
@@ -26,11 +26,8 @@ __all__ = ["Keeper"]
 
 logger = Log("haulier.supervision")
 
-NO_THREAD_S: Final = 0.25
-"""Until the next try, where the machine would not give a thread."""
-
-JOIN_S: Final = 1.0
-"""The longest wait for a thread that has said that it ends: it has but a few steps to go."""
+NO_THREAD_S: Final = 0.25  # until the next try if the system could not start a thread
+JOIN_S: Final = 1.0  # the longest wait for a thread that has reported its end and has only a few steps left
 
 
 class _Ended(NamedTuple):
@@ -43,7 +40,7 @@ class _Rested(NamedTuple):
 
 
 class _StopCame(NamedTuple):
-    """A stop is in the mailbox of a child, which need not rest for it."""
+    """A stop is in the mailbox of a child. The child does not rest any longer."""
 
     child: Child
 
@@ -53,7 +50,7 @@ class _StopAll(NamedTuple):
 
 
 class _Deadline(NamedTuple):
-    """Who is not over by ``at`` is given up on: a child, or (None) all of them."""
+    """Give up on ``child`` (None: all children) if it has not stopped by ``at`` (monotonic seconds)."""
 
     child: Child | None
     at: float
@@ -63,16 +60,14 @@ _Message: TypeAlias = _Ended | _Rested | _StopCame | _StopAll | _Deadline
 
 
 class Keeper:
-    """The children of one supervisor. ``lock`` guards the table and their states; it is never held for long."""
+    """The children of one supervisor. ``lock`` guards the table and the states, and is never held for long."""
 
     def __init__(self, publish: Callable[[SupervisionEvent], None]) -> None:
         self.lock = threading.RLock()
-        self.children: dict[str, Child] = {}
-        """Those that live, rest or are down, in the order in which they were started."""
+        self.children: dict[str, Child] = {}  # those that run, rest or are down, the oldest first
         self.stopping = False
         self.stopped = threading.Event()
-        self.in_time = True
-        """Nobody had to be given up on."""
+        self.in_time = True  # False once a child had to be given up on
         self._publish = publish
         self._desk: Desk[_Message] = Desk(self.lock, self._handle, self._look, self._is_watched, self._is_needed)
         _keepers.add(self)
@@ -82,21 +77,21 @@ class Keeper:
     def check_here(self) -> None:
         """Raise ``ForkedSupervisor`` in a forked child."""
         if self._desk.forked:
-            raise ForkedSupervisor("this supervisor was made before the fork, and its threads are not here")
+            raise ForkedSupervisor("this supervisor was made before the fork: make a new one in the child")
 
     def check_open(self) -> None:
-        """Raise ``SupervisorStopped``, or what ``check_here`` does, where nothing is started any more."""
+        """Raise ``SupervisorStopped`` after ``stop``, and ``ForkedSupervisor`` in a forked child."""
         self.check_here()
         if self.stopping:
-            raise SupervisorStopped("the supervisor was stopped: it starts nothing more")
+            raise SupervisorStopped("the supervisor was stopped and starts no children: make a new one")
 
     def check_name(self, name: str) -> None:
-        """Raise ``ValueError`` where a child has that name."""
+        """Raise ``ValueError`` if a child has that name already."""
         if name in self.children:
-            raise ValueError(f"there is a child {name!r} already")
+            raise ValueError(f"there is a child {name!r} already: choose another name")
 
     def add(self, child: Child, actor: Any) -> None:
-        """Have a new child live; ``actor`` is its first life's. Raises what ``check_open`` and ``check_name`` do."""
+        """Start a new child with ``actor`` as its first life. Raises what ``check_open`` and ``check_name`` raise."""
         child.register()
         with self.lock:
             self.check_open()
@@ -113,7 +108,7 @@ class Keeper:
                 raise
 
     def revive(self, child: Child) -> None:
-        """Start a child again that is down."""
+        """Restart a child that is down. Does nothing if the child is not down."""
         with self.lock:
             self.check_open()
             if child.state != "down" or self.children.get(child.name) is not child:
@@ -125,18 +120,18 @@ class Keeper:
         self._desk.tell(_Rested(child, child.rests_until))
 
     def dismiss(self, child: Child) -> bool:
-        """Forget a child if it is down; whether it was."""
+        """Forget a child if it is down. Returns whether it was."""
         with self.lock:
             if child.state == "down":
                 self._forget(child)
             return child.state == "down"
 
     def stop_came(self, child: Child) -> None:
-        """A stop was put into the mailbox of ``child``."""
+        """Handle that a stop was put into the mailbox of ``child``."""
         self._desk.tell(_StopCame(child))
 
     def stop_all(self, deadline: float | None) -> None:
-        """Have all children stopped, the last one first, and given up on at ``deadline``."""
+        """Stop all children, the youngest first. At ``deadline`` (monotonic seconds) give up on the rest."""
         with self.lock:
             self.stopping = True
             if not self.children:
@@ -146,27 +141,27 @@ class Keeper:
             self._desk.tell(_Deadline(None, deadline))
 
     def give_up_on(self, child: Child, at: float) -> None:
-        """Be done with a child at ``at``, whatever it still does."""
+        """Give up on a child at ``at`` (monotonic seconds) if it has not stopped by then."""
         self._desk.tell(_Deadline(child, at))
 
     def is_inside(self) -> bool:
-        """Whether the calling thread is one that a stop has to wait for: if it waited, it would for itself."""
+        """Whether a stop has to wait for the calling thread, which then must not wait for the stop."""
         mine = threading.current_thread()
         children = list(self.children.values())
         lives = [child.life for child in children if child.life is not None]
         return self.is_in_a_step(children) or mine is self._desk.thread or any(life.thread is mine for life in lives)
 
     def is_in_a_step(self, children: list[Child]) -> bool:
-        """Whether the calling thread holds a lock of ours already: a signal handler comes in the middle of anything."""
+        """Whether the calling thread holds one of our locks already: a signal handler may interrupt any step."""
         is_owned: bool = self.lock._is_owned()  # type: ignore[attr-defined]
         return is_owned or any(child.mailbox.is_held() for child in children)
 
     def ensure(self) -> None:
-        """See that the keeper's thread lives."""
+        """Start the keeper's thread if it is needed and does not run."""
         self._desk.ensure()
 
     def join(self, timeout: float) -> None:
-        """Wait for the keeper's own thread, once there is nobody to keep."""
+        """Wait up to ``timeout`` seconds for the keeper's thread, which ends when no child is left."""
         thread = self._desk.thread
         if thread is not None:
             thread.join(timeout)
@@ -203,7 +198,7 @@ class Keeper:
                 self._stop_next()
 
     def _look(self) -> _Message | None:
-        """Somebody whose thread is dead and who has not said so, or who should be back since long."""
+        """Find a child whose thread died without a report, or whose restart is more than ``WATCH_S`` late."""
         late = monotonic() - WATCH_S
         with self.lock:
             for child in self.children.values():
@@ -214,11 +209,11 @@ class Keeper:
         return None
 
     def _bury(self, life: Life) -> None:
-        """A life is over: answer whom it left waiting, and decide about the next one."""
+        """Handle the end of a life: answer the ask that it was handling, and decide what follows."""
         child = life.child
         if child.life is not life:
-            return  # it was given up on, or is buried
-        if life.abandon():  # its start was interrupted
+            return  # it was given up on, or this end was handled already
+        if life.abandon():  # the start of its thread was interrupted: try again
             self._rest(child, monotonic())
             return
         life.thread.join(JOIN_S)
@@ -247,7 +242,7 @@ class Keeper:
         else:
             level = logging.INFO if failure is None else logging.ERROR
             rests_s = max(0.0, verdict.at - monotonic())
-            logger.log(level, "child %s %s and is started again in %.3f s", child.name, what, rests_s, exc_info=failure)
+            logger.log(level, "child %s %s and restarts in %.3f s", child.name, what, rests_s, exc_info=failure)
 
     def _rest(self, child: Child, until: float) -> None:
         with self.lock:
@@ -255,7 +250,7 @@ class Keeper:
         self._desk.later(until, _Rested(child, until))
 
     def _stop_came(self, child: Child) -> None:
-        """What was told before the stop is handled first, as ever with pykka, but without any further rest."""
+        """Stop a child that rests. It handles the messages before the stop first, without resting any longer."""
         if child.state != "resting":
             return
         if child.mailbox.stop_is_next():
@@ -276,14 +271,14 @@ class Keeper:
                     # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
                     self._rest(child, monotonic() + NO_THREAD_S)
                     failed = error
-        if failed is not None:  # logged without the lock, which whoever is in a log handler may wait for
-            logger.error("no thread for child %s: %r", child.name, failed)
+        if failed is not None:  # logged without the lock, because a thread inside a log handler may wait for it
+            logger.error("cannot start a thread for child %s, trying again: %r", child.name, failed)
             return
-        logger.info("child %s is started again", child.name)
+        logger.info("child %s restarted", child.name)
         self._publish(Restarted(child.name, child.restarts.total, time()))
 
     def _take_down(self, child: Child, failure: BaseException | None, reason: str) -> None:
-        with self.lock:  # all in one step: somebody may revive it the next moment
+        with self.lock:  # in one step, because revive may come at any moment
             child.close(f"is down: {reason}")
             child.life, child.state, child.reason = None, "down", reason
             if child.restart == "never" or child.mailbox.stop_asked:
@@ -307,7 +302,7 @@ class Keeper:
 
     def _log_lost(self, child: Child, lost: int) -> None:
         if lost:
-            logger.warning("%d messages that child %s was told are lost", lost, child.name)
+            logger.warning("%d messages to child %s are lost: it ended before it handled them", lost, child.name)
 
     def _forget(self, child: Child) -> None:
         with self.lock:
@@ -322,7 +317,7 @@ class Keeper:
     def _give_up_on(self, child: Child) -> None:
         if child.over.is_set():
             return
-        logger.warning("child %s is given up on: it has not stopped in time", child.name)
+        logger.warning("gave up on child %s, which did not stop in time", child.name)
         child.close("is stopped")
         if child.life is not None:
             child.life.give_up()
@@ -330,7 +325,7 @@ class Keeper:
         self._end(child, in_time=False)
 
     def _stop_next(self) -> None:
-        """Stop the child that was started last, if none is being stopped; where there is none, all is over."""
+        """Stop the youngest child, unless it is stopping already. If no child is left, the stop is complete."""
         while self.children:
             last = next(reversed(self.children.values()))
             if self.dismiss(last):
@@ -344,7 +339,7 @@ class Keeper:
     # ---- fork --------------------------------------------------------------------------------------------------------
 
     def after_fork(self) -> None:
-        """This is a copy in a forked child, which has none of the threads."""
+        """Mark this copy in a forked child, which has none of the threads."""
         self.lock = self._desk.lock = threading.RLock()
         self._desk.forked = True
         for child in list(self.children.values()):

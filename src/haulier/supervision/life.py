@@ -1,4 +1,4 @@
-"""One life of a supervised actor: a thread, the actor on it, and how it ended."""
+"""``Life``: one life of a supervised actor. A thread, the actor on it, and how it ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = Log("haulier.supervision")
 
 
 class _Lasting:
-    """An attribute that pykka gives to every actor anew, and that here is the child's: the same in all its lives."""
+    """An attribute that pykka sets anew in each actor. Here it belongs to the child and lasts for all its lives."""
 
     def __init__(self, of: Callable[[Child], Any]) -> None:
         self._of = of
@@ -32,11 +32,11 @@ class _Lasting:
         return self if actor is None else self._of(actor._haulier_child)
 
     def __set__(self, actor: Any, value: Any) -> None:
-        """Leave it: pykka's ``Actor.__init__`` sets what a new actor would have."""
+        """Ignore ``value``, which pykka's ``Actor.__init__`` sets for a new actor."""
 
 
 class _Supervised(pykka.ThreadingActor):
-    """What is laid over an actor's class, so that already its ``__init__`` finds the mailbox and the ref that last."""
+    """Mixed into an actor's class, so that its ``__init__`` finds the lasting mailbox and ref already."""
 
     _haulier_child: ClassVar[Child]
     actor_urn: Any = _Lasting(lambda child: child.urn)
@@ -44,46 +44,46 @@ class _Supervised(pykka.ThreadingActor):
     _actor_ref: Any = _Lasting(lambda child: child.ref)
 
     def __init_subclass__(cls, **_: Any) -> None:
-        """Keep this from the actor's bases, which may count their subclasses."""
+        """Hide the subclass from the actor's bases, which may register their subclasses."""
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> Any:
-        """Start a plain actor, as ``type(self).start()`` in a supervised one means."""
+        """Start an unsupervised actor: ``type(self).start()`` in a supervised actor means that."""
         return plain(cls).start(*args, **kwargs)
 
 
 def supervised(child: Child) -> type[Any]:
-    """The class whose instances are the lives of ``child``; to the eye it is the actor's own."""
+    """Make the class for the lives of ``child``. It has the name and docstring of the actor's own class."""
     own = child.actor_class
     body = {name: getattr(own, name) for name in ("__module__", "__qualname__", "__doc__")} | {"_haulier_child": child}
     return types.new_class(own.__name__, (_Supervised, own), exec_body=lambda namespace: namespace.update(body))
 
 
 def plain(actor_class: type[Any]) -> type[Any]:
-    """The actor's own class, where it is laid over: ``type(self)`` in a supervised one."""
+    """Return the actor's own class for the class that ``supervised`` made; any other class unchanged."""
     return actor_class._haulier_child.actor_class if issubclass(actor_class, _Supervised) else actor_class
 
 
 class Life:
-    """The thread that reads a child's mailbox, until it is stopped or crashes; then it tells ``ended(self)``."""
+    """The thread that reads a child's mailbox until it stops or crashes. Then it calls ``ended(self)``."""
 
     def __init__(self, child: Child, actor: Any, ended: Callable[[Life], None]) -> None:
         self.child = child
         self.actor = actor
-        """None before it is made, and again when it is over."""
+        """None before the actor is made, and again after the end."""
         self.failure: BaseException | None = None
         self.verdict: RestartAt | GiveUp | None = None
-        """What follows once it is over; None after a stop for good."""
+        """What follows this life; None after a final stop."""
         self.stopped_by: type[Stop] | None = None
-        """The kind of stop that ended it."""
+        """The kind of stop that ended this life, if one did."""
         self.given_up = False
-        """Its supervisor did not wait for it any longer."""
+        """Whether the supervisor gave up on this life."""
         self._ended = ended
         self._first_step = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=child.name, daemon=child.is_daemon)
 
     def abandon(self) -> bool:
-        """Keep it from beginning: whether that came in time. A start that was interrupted may yet come about."""
+        """Prevent the life from starting. Returns whether that was in time: an interrupted start may succeed later."""
         return self._first_step.acquire(blocking=False)
 
     def _run(self) -> None:
@@ -91,7 +91,7 @@ class Life:
             return
         try:
             self._live()
-        except BaseException as failure:  # SystemExit, too, ends nothing but this life
+        except BaseException as failure:  # even SystemExit ends only this life
             self.failure = failure
         try:
             self.conclude()
@@ -99,12 +99,12 @@ class Life:
             self._ended(self)
 
     def conclude(self) -> None:
-        """Say why it ended, and what is to follow: here, where a ``wait`` that blocks holds up nobody else.
+        """Decide what follows, and free the actor; proxies keep an outline of it.
 
-        Its actor may go; proxies are left with an outline.
+        This runs on the life's own thread, so that a ``wait`` that blocks delays no other child.
         """
         if self.failure is None and self.stopped_by is None:
-            self.failure = RuntimeError("its thread ended without a word")
+            self.failure = RuntimeError("its thread ended without a report")
         self.child.mailbox.reader = None
         actor, self.actor = self.actor, None
         self._guarded("the outline", self.child.rest_in, actor)
@@ -112,7 +112,7 @@ class Life:
             self.verdict = self.child.verdict(self.failure)
 
     def give_up(self) -> None:
-        """Wait for it no longer. A handler that looks at ``self.actor_stopped`` is asked to come to an end."""
+        """Mark this life as given up on, and set ``self.actor_stopped`` for a handler that checks it."""
         self.given_up = True
         actor = self.actor
         if actor is not None:
@@ -169,14 +169,17 @@ class Life:
         self.child.mailbox.done(envelope, None)
 
     def _guarded(self, name: str, hook: Callable[..., object], *args: Any) -> None:
-        """Call a hook; what it raises is worth a line in the log, and no more."""
+        """Call a hook. Whatever it raises is only logged."""
         try:
             hook(*args)
         except BaseException:
             logger.exception("%s of %s failed", name, self.child.name)
 
     def let_go(self) -> None:
-        """Once the thread has ended: have its failure hold none of what the actor held, such as an open socket."""
+        """Clear the failure's frames, so that it keeps nothing open that the actor held, such as a socket.
+
+        Call this only after the thread has ended.
+        """
         seen: set[int] = set()
         failures = [self.failure]
         while failures:

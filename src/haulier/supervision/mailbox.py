@@ -1,7 +1,7 @@
-"""The mailbox of a supervised actor: it outlives the lives that read it, and whoever asks is answered.
+"""``Mailbox``: the mailbox of a supervised actor. It outlives the actor's lives, and every ask gets an answer.
 
-pykka's own inbox is drained by a dying actor, and what is put in after that is never answered. Here one lock decides
-whether a message comes before the end or after it, and what a life has in hand stays in sight until it is answered.
+A dying pykka actor drains its inbox, and messages put in after that are never answered. Here one lock decides whether a
+message comes before the end or after it, and the message that a life handles stays visible until it is answered.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from haulier._threads.bell import Bell
 __all__ = ["Envelope", "Mailbox", "OwnStop", "Stop"]
 
 Envelope: TypeAlias = Any
-"""pykka's: ``message``, and ``reply_to``, a future or None."""
+"""pykka's envelope: ``message``, and ``reply_to``, which is a future or None."""
 
 
 class OwnStop(Stop):
-    """The actor stops itself (``self.stop()``), where that is to be the end of a life only."""
+    """The actor stopped itself (``self.stop()``), and that ends only this life."""
 
 
 class Mailbox:
     """A pykka inbox with one reader at a time.
 
-    ``stop_came()`` is called after a stop for good was put in; one that the reader tells itself is none, if
-    ``own_stop_is_final`` is false.
+    ``stop_came()`` is called after a final stop was put in. A stop that the reader tells itself is final only if
+    ``own_stop_is_final``.
     """
 
     def __init__(self, stop_came: Callable[[], None], *, own_stop_is_final: bool) -> None:
         self.reader: int | None = None
-        """The thread (its ident) that reads."""
+        """The ident of the thread that reads."""
         self.stop_asked = False
-        """A stop for good is queued, or in hand."""
+        """Whether a final stop is queued or being handled."""
         self._stop_came = stop_came
         self._own_stop_is_final = own_stop_is_final
-        self._lock = threading.RLock()  # one that a finalizer may take, too, which runs in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a finalizer may run in the middle of a step and put a message
         self._queue: deque[Envelope] = deque()
         self._in_hand: Envelope | None = None
         self._bell = Bell()
         self._closed: str | None = None
 
-    # ---- for everybody -----------------------------------------------------------------------------------------------
+    # ---- on any thread -----------------------------------------------------------------------------------------------
 
     def qsize(self) -> int:
-        """How many messages are queued; named as with ``queue.Queue``, which pykka's own actors have."""
+        """Return how many messages are queued. The name is that of ``queue.Queue``, which pykka uses."""
         return len(self._queue)
 
     def empty(self) -> bool:
-        """Whether none is."""
+        """Whether no message is queued."""
         return not self._queue
 
     def is_held(self) -> bool:
-        """Whether the calling thread is in the middle of a step here."""
+        """Whether the calling thread holds the mailbox's lock."""
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def put(self, envelope: Envelope) -> None:
-        """Queue a message. Where no more are taken: ``pykka.ActorDeadError``, raised to a tell, answered to an ask."""
+        """Queue a message. If the mailbox is closed, a tell raises ``ActorDeadError``, and an ask's future gets it."""
         stops = isinstance(envelope.message, Stop)
         mine = stops and self.reader == threading.get_ident()
         if mine and envelope.reply_to is None and not self._own_stop_is_final:
@@ -80,19 +80,19 @@ class Mailbox:
         self._bell.ring()
         if stops:
             if mine and envelope.reply_to is not None:
-                _reply(envelope.reply_to, None)  # an actor that waited for its own stop would wait for itself
+                _reply(envelope.reply_to, None)  # an actor that waited for its own stop would deadlock
             self._stop_came()
 
     # ---- for the life that reads -------------------------------------------------------------------------------------
 
     def take(self) -> Envelope | None:
-        """Wait for the next message, and have it in hand; None once the mailbox is closed."""
+        """Wait for the next message and return it; None once the mailbox is closed."""
         while True:
             with self._lock:
                 if self._closed is not None:
                     return None
                 if self._queue:
-                    # First seen, then removed: a thread that dies anywhere here leaves it in sight.
+                    # Kept first, then removed: if the thread dies between the two, the message is not lost.
                     self._in_hand = self._queue[0]
                     self._queue.popleft()
                     return self._in_hand
@@ -100,26 +100,29 @@ class Mailbox:
             self._bell.wait(None)
 
     def done(self, envelope: Envelope, response: Any) -> None:
-        """Reply to the message in hand."""
+        """Reply to the message that ``take`` returned."""
         if envelope.reply_to is not None:
             _reply(envelope.reply_to, response)
         self._in_hand = None
 
     def done_with(self, envelope: Envelope, error: BaseException) -> None:
-        """The same, with an exception that is for the asker."""
+        """Reply to the message that ``take`` returned with an exception, which the asker gets."""
         _fail(envelope.reply_to, error, error.__traceback__)
         self._in_hand = None
 
-    # ---- for whoever ends lives --------------------------------------------------------------------------------------
+    # ---- for the keeper --------------------------------------------------------------------------------------
 
     def stop_is_next(self) -> bool:
-        """Whether there is nothing to handle before the stop that was asked for, or whether it was taken already."""
+        """Whether a final stop was asked for and no message is queued before it."""
         with self._lock:
             stops = [_is_final(envelope.message) for envelope in self._queue]
             return self.stop_asked and (stops[:1] == [True] or True not in stops)
 
     def drop_in_hand(self, why: str, cause: BaseException | None) -> None:
-        """Whoever had a message in hand died of it, or is given up on: its asker is told. Twice is fine."""
+        """Answer the message being handled with ``ActorDeadError``: its life died or was given up on.
+
+        May be called twice.
+        """
         with self._lock:
             envelope = self._in_hand
             if envelope is None:
@@ -130,15 +133,15 @@ class Mailbox:
         self._in_hand = None
 
     def close(self, why: str) -> None:
-        """Take no more messages. Those that are queued stay until ``reject``."""
+        """Refuse messages from now on. Those that are queued stay until ``reject``."""
         with self._lock:
             self._closed = self._closed or why
         self._bell.ring()
 
     def reject(self, *, but_stops: bool = False) -> int:
-        """Answer what is queued in a closed mailbox; how many told messages are lost thereby. Twice is fine.
+        """Answer every message queued in a closed mailbox. Returns how many told messages are lost.
 
-        ``but_stops``: leave those who wait for the stop, which is not quite over.
+        May be called twice. ``but_stops``: leave the stops in the queue, because the stop has not completed yet.
         """
         lost = 0
         kept: deque[Envelope] = deque()
@@ -153,12 +156,12 @@ class Mailbox:
         return lost
 
     def open(self) -> None:
-        """Take messages again."""
+        """Accept messages again."""
         with self._lock:
             self._closed = None
 
     def forked(self, why: str) -> None:
-        """This is a copy in a forked child: nobody reads it, and whoever held the lock is not here."""
+        """Close this copy in a forked child. No thread reads it, and the lock's holder does not exist here."""
         self._lock = threading.RLock()
         self._closed = why
 
@@ -168,7 +171,7 @@ def _is_final(message: Any) -> bool:
 
 
 def _end(envelope: Envelope, why: str, cause: BaseException | None) -> None:
-    """Answer what nobody will handle, as pykka does: a stop has come true, anything else has not."""
+    """Answer a message that will not be handled. As in pykka, a stop succeeds, and any other ask fails."""
     if envelope.reply_to is None:
         return
     if isinstance(envelope.message, Stop):
@@ -183,7 +186,7 @@ def _reply(reply_to: Any, response: Any) -> None:
     try:
         reply_to.set(response)
     except Full:
-        pass  # it was answered before, by whoever gave up on this life
+        pass  # it was answered when the keeper gave up on this life
 
 
 def _fail(reply_to: Any, error: BaseException, traceback: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""``Supervisor``: what a program calls."""
+"""``Supervisor``: the public face of ``haulier.supervision``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Supervisor"]
 A = TypeVar("A", bound=pykka.ThreadingActor)
 
 STOP_S: Final = 10.0
-"""How long a stop waits for what its children still have to do, where its caller does not say."""
+"""How long a stop waits for the children by default, in seconds."""
 
 
 class Supervisor:
-    """Starts actors, and starts those again that crash, each by itself. Usable from any thread, and from its actors.
+    """Starts actors, and restarts each one that crashes. Every method may be called from any thread, and by its actors.
 
-    A context manager: leaving it stops them all. Its own thread keeps no interpreter alive; those of its actors do what
-    the class's ``use_daemon_thread`` says, as ever with pykka.
+    Use it in a ``with`` statement: leaving it calls ``stop()``. The supervisor's own thread does not keep the
+    interpreter alive. An actor's thread does so unless its class sets ``use_daemon_thread``, as always with pykka.
     """
 
     def __init__(self) -> None:
@@ -53,20 +53,20 @@ class Supervisor:
         name: str | None = None,
         **kwargs: Any,
     ) -> pykka.ActorRef[A]:
-        """Start ``actor(*args, **kwargs)`` in place of ``actor.start(*args, **kwargs)``, and have it supervised.
+        """Start a supervised actor, ``actor(*args, **kwargs)``, and return its ref. Replaces ``actor.start(...)``.
 
-        The ref, its urn and its mailbox stay the same over all its lives. While it rests between a crash and the next
-        start, what it is told and asked waits. Once it is down or stopped, tells and asks raise ``ActorDeadError``.
+        The ref, its urn and its mailbox stay the same in all lives of the actor. While the actor rests between a crash
+        and its restart, messages wait. Once it is down or stopped, tells and asks raise ``ActorDeadError``.
 
-        - ``actor``: a class of ``pykka.ThreadingActor``, or a ``functools.partial`` of one, for parameters of its own
-          that are called ``restart``, ``policy`` or ``name``. A next life is made of the same arguments.
+        - ``actor``: a subclass of ``pykka.ThreadingActor``. Pass a ``functools.partial`` of one if its own parameters
+          are called ``restart``, ``policy`` or ``name``. Every life is made with the same arguments.
         - ``restart``: ``'always'``, ``'on_failure'`` or ``'never'``: see ``Restart``.
-        - ``policy``: how often and how soon it is started again. A ``wait`` that blocks holds up this child alone.
-        - ``name``: of the child, and of its thread. By default the class's with a number.
+        - ``policy``: how often and how soon the actor restarts. A ``wait`` that blocks delays this child only.
+        - ``name``: the name of the child and of its thread. The default is the name of the class and a number.
 
-        Raises what the actor's ``__init__`` raises, which runs here; in later lives it runs on the actor's own thread,
-        and what it raises is a crash. ``TypeError`` or ``ValueError`` for bad arguments, ``SupervisorStopped`` after
-        ``stop``, ``RuntimeError`` where there is no thread to be had.
+        The first ``__init__`` runs in this call, which raises what that raises. Later ones run on the actor's thread,
+        where an exception counts as a crash. Raises ``TypeError`` or ``ValueError`` for an invalid argument or a name
+        that is taken, ``SupervisorStopped`` after ``stop``, and ``RuntimeError`` if no thread can be started.
         """
         keeper = self._keeper
         keeper.check_open()
@@ -91,31 +91,32 @@ class Supervisor:
         return cast("pykka.ActorRef[A]", child.ref)
 
     def children(self) -> dict[str, ChildStatus]:
-        """The children that run, rest or are down, by name, in the order in which they were started."""
+        """Return the children that run, rest or are down, by name, in the order in which they were started."""
         self._keeper.check_here()
         self._keeper.ensure()
         with self._keeper.lock:
             return {name: child.status() for name, child in self._keeper.children.items()}
 
     def revive(self, child: str | pykka.ActorRef[Any]) -> None:
-        """Start a child again that is down; its restarts are counted anew. One that is not is left as it is.
+        """Restart a child that is down, and count its restarts anew. Does nothing if the child is not down.
 
-        Raises ``LookupError`` where there is no such child, and ``SupervisorStopped`` after ``stop``.
+        Raises ``LookupError`` if there is no such child, and ``SupervisorStopped`` after ``stop``.
         """
         self._keeper.check_open()
         found = self._find(child)
         if found is None:
-            raise LookupError(f"there is no child {child!r}")
+            raise LookupError(f"there is no child {child!r}: children() lists them")
         self._keeper.revive(found)
 
     def stop_child(self, child: str | pykka.ActorRef[Any], timeout: float | None = STOP_S) -> bool:
-        """Stop a child: what it was told before is handled first. True once it is over, also if it was before.
+        """Stop a child once it has handled the messages queued before. Returns True if it has stopped.
 
-        After ``timeout`` seconds (None: no limit) it is given up on: False. Then its asks have been answered with
-        ``ActorDeadError``, ``self.actor_stopped`` is set, and its thread ends with the message that it handles.
+        After ``timeout`` seconds (None: no limit) the supervisor gives up on the child, and this returns False. Its
+        asks then fail with ``ActorDeadError``, its ``actor_stopped`` is set, and its thread ends after the message that
+        it handles.
 
-        In its own handler a child can only ask for its stop: the answer is False, and it stops after this message. So
-        can a signal handler that came in the middle of another call.
+        The call does not wait, and returns False, in the child's own handler and in a signal handler that interrupts
+        another call. The child then stops later. Raises ``ValueError`` if ``timeout`` is negative.
         """
         keeper = self._keeper
         keeper.check_here()
@@ -135,11 +136,13 @@ class Supervisor:
         return found.over.is_set() and found.in_time
 
     def stop(self, timeout: float | None = STOP_S) -> bool:
-        """Start nothing more, and stop all children, each once the one that was started after it is over.
+        """Stop all children, the youngest first, each after the one before has stopped. No child starts any more.
 
-        After ``timeout`` seconds (None: no limit) those that are not over are given up on, as by ``stop_child``: False.
-        Twice is fine, also at once. From within a child, or from a signal handler that came in the middle of another
-        call, it is begun and not waited for: False.
+        Returns True if all have stopped. After ``timeout`` seconds (None: no limit) the supervisor gives up on the
+        rest, as ``stop_child`` does, and this returns False. May be called twice, also at the same time.
+
+        The call does not wait, and returns False, in a child's handler and in a signal handler that interrupts another
+        call. The children then stop later. Raises ``ValueError`` if ``timeout`` is negative.
         """
         keeper = self._keeper
         keeper.check_here()
@@ -155,10 +158,11 @@ class Supervisor:
         return keeper.in_time
 
     def subscribe(self, callback: Callable[[SupervisionEvent], Any], *, capacity: int = 10_000) -> Subscription:
-        """Have ``callback(event)`` called for each event from now on, on a thread of its own: see ``SupervisionEvent``.
+        """Call ``callback(event)`` for each ``SupervisionEvent`` from now on, on a thread of its own.
 
-        A callback that raises is logged. One that is more than ``capacity`` events behind misses some, and hears a
-        ``haulier.Missed`` that says how many. ``close()`` the subscription, or use it in a ``with``.
+        If the callback raises, the error is logged. A callback that is more than ``capacity`` events behind loses some,
+        and receives a ``haulier.Missed`` event that says how many. Call ``close()`` on the subscription, or use it in a
+        ``with`` statement. Raises ``SupervisorStopped`` after ``stop``.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -184,17 +188,17 @@ class Supervisor:
             if isinstance(child, pykka.ActorRef):
                 urn = child.actor_urn
                 return next((each for each in self._keeper.children.values() if each.urn == urn), None)
-        raise TypeError(f"a child is known by its name or its ref, not by {child!r}")
+        raise TypeError(f"child must be a name or an ActorRef, not {child!r}")
 
 
 def _parts_of(
     actor: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[type[pykka.ThreadingActor], tuple[Any, ...], dict[str, Any]]:
-    """The class of an actor, and what it is made with."""
+    """The class of an actor, and the arguments that it is made with."""
     if isinstance(actor, partial):
         actor, args, kwargs = actor.func, (*actor.args, *args), {**actor.keywords, **kwargs}
     if not isinstance(actor, type) or not issubclass(actor, pykka.ThreadingActor):
-        raise TypeError(f"actor must be a class of pykka.ThreadingActor, not {actor!r}")
+        raise TypeError(f"actor must be a subclass of pykka.ThreadingActor, not {actor!r}")
     return plain(actor), args, dict(kwargs)
 
 

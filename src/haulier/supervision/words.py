@@ -1,4 +1,4 @@
-"""What a supervisor says: the state of its children, and what happens to them."""
+"""The states of supervised children, and the events that a supervisor sends."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ __all__ = [
 ]
 
 Restart: TypeAlias = Literal["always", "on_failure", "never"]
-"""Which end of an actor is followed by another life (in OTP: permanent, transient, temporary).
+"""When an actor restarts (in OTP: permanent, transient, temporary).
 
-- ``'always'``: a crash, and also that it stopped itself with ``self.stop()``.
-- ``'on_failure'``: a crash.
-- ``'never'``: none. A crash is told, and the child is gone.
+- ``'always'``: after a crash, and after it stopped itself with ``self.stop()``.
+- ``'on_failure'``: after a crash.
+- ``'never'``: not at all. A crash sends a ``Down`` event, and the supervisor forgets the child.
 
-Whoever stops it from outside means it: then there is no further life.
+An actor never restarts after a stop from outside.
 """
 
 ChildState: TypeAlias = Literal["running", "resting", "down", "stopped"]
-"""
-- ``'running'``: it has a thread.
-- ``'resting'``: it is started again, soon. What it is told waits in its mailbox.
-- ``'down'``: it crashed too often. ``revive`` starts it again.
-- ``'stopped'``: over; its supervisor no longer knows it.
+"""The state of a child.
+
+- ``'running'``: the child has a thread.
+- ``'resting'``: the child crashed and restarts soon. Messages wait in its mailbox.
+- ``'down'``: the child crashed too often. ``revive`` restarts it.
+- ``'stopped'``: the child has ended, and the supervisor has forgotten it.
 """
 
 
 class ChildStatus(NamedTuple):
-    """One child, as of the moment of the call."""
+    """One child at the moment of the call."""
 
     name: str
     ref: pykka.ActorRef[Any]
     state: ChildState
     restarts: int
-    """Over its whole life."""
+    """How often the child has restarted in all."""
     queued: int
-    """Messages that wait in its mailbox."""
+    """How many messages wait in the child's mailbox."""
     failure: BaseException | None
-    """What it crashed with last."""
+    """The exception of the last crash; None if there was none."""
     reason: str | None
-    """Why it is down."""
+    """Why the child is down; None if it is not."""
 
 
 class Crashed(NamedTuple):
-    """A child crashed, and is started again in ``rests_s`` seconds."""
+    """A child crashed, and restarts in ``rests_s`` seconds. ``on``: UTC seconds since the epoch."""
 
     child: str
     failure: BaseException
@@ -64,7 +65,7 @@ class Crashed(NamedTuple):
 
 
 class Restarted(NamedTuple):
-    """A child was started again, for the ``restarts``-th time."""
+    """A child restarted. ``restarts``: how often it has in all. ``on``: UTC seconds since the epoch."""
 
     child: str
     restarts: int
@@ -72,7 +73,7 @@ class Restarted(NamedTuple):
 
 
 class Down(NamedTuple):
-    """A child crashed (or stopped itself) once too often, and is not started again."""
+    """A child crashed or stopped itself, and does not restart. ``on``: UTC seconds since the epoch."""
 
     child: str
     failure: BaseException | None
@@ -81,7 +82,7 @@ class Down(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """A child was stopped. ``in_time``: False where it was given up on, since it still handled a message."""
+    """A child was stopped. ``in_time`` is False if the supervisor gave up on it. ``on``: UTC seconds."""
 
     child: str
     in_time: bool
@@ -89,4 +90,4 @@ class Stopped(NamedTuple):
 
 
 SupervisionEvent: TypeAlias = Crashed | Restarted | Down | Stopped | Missed
-"""``on`` is in UTC seconds since the epoch."""
+"""Any event that ``Supervisor.subscribe`` delivers."""
