@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haulier._cli.arguments import UsageError
-from haulier._cli.places import place_of
+from haulier._cli.get.places import place_of
 from haulier._cli.values import byte_count, jitter
 
 if TYPE_CHECKING:

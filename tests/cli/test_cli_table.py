@@ -12,8 +12,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from haulier._cli.board import Bar, Board, SourceLine, state_of
-from haulier._cli.table import draw
+from haulier._cli.display.board import Bar, Board, SourceLine, state_of
+from haulier._cli.display.table import draw
 from haulier.status import SourceStatus
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulier._cli.words import bytes_text, clock_text, counted, span_text
+from haulier._cli.display.text import bytes_text, clock_text, counted, span_text
 
 
 @pytest.mark.parametrize(

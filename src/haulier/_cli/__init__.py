@@ -53,6 +53,6 @@ def _run(args: argparse.Namespace) -> int:
         from haulier._cli.bench.show import run as bench
 
         return bench(args)
-    from haulier._cli.get import run as get
+    from haulier._cli.get.command import run as get
 
     return get(args)

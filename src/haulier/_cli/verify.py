@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from haulier._cli.arguments import UsageError
+from haulier._cli.display.text import counted
 from haulier._cli.outlet import Outlet, stderr_line
-from haulier._cli.words import counted
 from haulier.verify import Violation, verify
 
 __all__ = ["run"]

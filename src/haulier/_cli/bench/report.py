@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from rich.table import Table
 
 from haulier._cli.bench.measures import Measures
-from haulier._cli.words import counted
+from haulier._cli.display.text import counted
 
 __all__ = ["Compared", "by_source", "compared", "comparison", "summary"]
 

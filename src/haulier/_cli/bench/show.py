@@ -23,9 +23,9 @@ from haulier._cli.bench.real import run as run_for_real
 from haulier._cli.bench.report import by_source, compared, comparison, summary
 from haulier._cli.bench.scenario import Scenario
 from haulier._cli.bench.simulated import Stopped, simulate
+from haulier._cli.display.text import counted, span_text
 from haulier._cli.outlet import Outlet, stderr_line
 from haulier._cli.signals import Stop
-from haulier._cli.words import counted, span_text
 from haulier.verify import Violation, verify
 
 __all__ = ["run"]

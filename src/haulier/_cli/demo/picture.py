@@ -10,8 +10,8 @@ from typing import Final
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from haulier._cli.board import Board
-from haulier._cli.table import draw
+from haulier._cli.display.board import Board
+from haulier._cli.display.table import draw
 
 __all__ = ["Photographer"]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from haulier._cli.demo.hosts import HOSTS, Host, content
 from haulier._cli.demo.server import Meter, Site
-from haulier._cli.tally import Tally
-from haulier._cli.words import counted
+from haulier._cli.display.tally import Tally
+from haulier._cli.display.text import counted
 from haulier.records import TERMINAL_PHASES, Phase, Record
 from haulier.status import SourceStatus
 

@@ -18,12 +18,12 @@ from haulier._cli.demo.hosts import HOSTS, Host
 from haulier._cli.demo.picture import Photographer
 from haulier._cli.demo.report import Finding, findings
 from haulier._cli.demo.server import Site
-from haulier._cli.follow import Follower
+from haulier._cli.display.tally import Tally
+from haulier._cli.display.text import span_text
+from haulier._cli.display.views import view_for
+from haulier._cli.get.follow import Follower
 from haulier._cli.outlet import Outlet, stderr_line
 from haulier._cli.signals import Stop
-from haulier._cli.tally import Tally
-from haulier._cli.views import view_for
-from haulier._cli.words import span_text
 from haulier._engine.engine import DownloadEngine
 from haulier._engine.ticket import Impl
 from haulier.errors import SourceCrashed

@@ -1,25 +1,66 @@
-"""Follow an engine until all is over, or somebody has had enough."""
+"""Follow an engine until every download has ended, or a signal asks to stop. Hosts take turns meanwhile."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from math import inf
+from threading import Lock
 from time import monotonic, thread_time
 from types import TracebackType
 from typing import Final
 
-from haulier._cli.board import Board, Camera
-from haulier._cli.news import News, news_of
+from haulier._cli.display.board import Board, Camera
+from haulier._cli.display.tally import Tally
+from haulier._cli.display.views import News, View, news_of
 from haulier._cli.signals import Stop
-from haulier._cli.tally import Tally
-from haulier._cli.views import View
 from haulier._engine.engine import DownloadEngine
 from haulier.events import Changed, Event
 from haulier.records import TERMINAL_PHASES
 
-__all__ = ["Follower"]
+__all__ = ["MOST_HOSTS", "Explainer", "Follower", "Turns"]
+
+MOST_HOSTS: Final = 64
+"""At once, by default: more only share the same line, and each needs a thread, a connection and a file."""
+
+
+class Turns:
+    """``downloads``: how many each source has. Sources beyond the first ``most`` are paused until one is through."""
+
+    def __init__(self, engine: DownloadEngine, downloads: Mapping[str, int], most: int) -> None:
+        self._engine = engine
+        self._left = Counter(downloads)
+        self._waiting = deque(islice(downloads, min(most, len(downloads)), None))
+        self._lock = Lock()
+        for source in self._waiting:
+            engine.pause(source)
+
+    def ended(self, source: str) -> None:
+        """One of the source's downloads is over."""
+        with self._lock:
+            self._left[source] -= 1
+            follower = self._waiting.popleft() if self._waiting and not self._left[source] else None
+        if follower is not None:
+            self._engine.resume(follower)
+
+
+class Explainer:
+    """Looks at every board."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._kinds: dict[str, str] = {}
+
+    def look(self, board: Board) -> None:
+        """Tell of each source that waits for something else than before."""
+        for source in board.sources:
+            if self._kinds.get(source.name) != source.kind:
+                self._kinds[source.name] = source.kind
+                self._view.tell(News("why", f"{source.name}: {source.text}; {source.queued:,} wait"))
+
 
 FRAME_S: Final = 0.125
 """Between two frames of the table, and between two looks at whether a signal came."""

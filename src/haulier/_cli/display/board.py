@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Final
 
-from haulier._cli.tally import Tally
-from haulier._cli.words import span_text
+from haulier._cli.display.tally import Tally
+from haulier._cli.display.text import span_text
 from haulier._engine.engine import DownloadEngine
 from haulier.status import SourceStatus
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from haulier._cli.arguments import UsageError
-from haulier._cli.tally import Tally
-from haulier._cli.wanted import Wanted
+from haulier._cli.display.tally import Tally
+from haulier._cli.get.wanted import Wanted
 from haulier._engine.engine import DownloadEngine
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched

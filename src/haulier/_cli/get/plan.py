@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
-from haulier._cli.cells import plain
-from haulier._cli.manners import Manners
+from haulier._cli.display.text import plain
+from haulier._cli.get.places import Place
+from haulier._cli.get.settings import Manners
+from haulier._cli.get.wanted import Wanted
 from haulier._cli.outlet import Outlet
-from haulier._cli.places import Place
-from haulier._cli.wanted import Wanted
 
 __all__ = ["dry_run", "raise_file_limit"]
 

@@ -5,20 +5,64 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from pathlib import PurePath
+from time import time
+from typing import Final, NamedTuple, Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.text import Text
 
-from haulier._cli.board import Board
-from haulier._cli.cells import plain
-from haulier._cli.news import News
+from haulier._cli.display.board import Board
+from haulier._cli.display.table import draw
+from haulier._cli.display.tally import CLOSED
+from haulier._cli.display.text import bytes_text, plain, span_text
 from haulier._cli.outlet import Outlet
-from haulier._cli.table import draw
+from haulier.events import Changed
+from haulier.records import Phase, Record
 
-__all__ = ["Lines", "LiveTable", "Silence", "View", "view_for"]
+__all__ = ["Lines", "LiveTable", "News", "Silence", "View", "news_of", "view_for"]
+
+
+class News(NamedTuple):
+    """One line. ``kind`` is its first word: start, done, here, why, again, waits, failed or stops."""
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind:<7} {self.text}"
+
+
+def news_of(event: Changed, *, put_back: bool) -> News | None:
+    """The line on an event, None for one that is no news.
+
+    ``put_back``: whether the event is a download's return to its queue, since its source asked for a pause.
+    """
+    record, shown = event.record, event.record["shown"]
+    if put_back:
+        pause_s = record.get("next_attempt_at", 0.0) - time()
+        return News("waits", f"{event.source}: the server asks for a pause, {span_text(pause_s)} to go")
+    if event.phase == Phase.RUNNING:
+        again = f" (attempt {record['attempt']})" if record["attempt"] > 1 else ""
+        return News("start", f"{shown}{again}")
+    if event.phase == Phase.SUCCEEDED:
+        if record.get("already_there"):
+            return News("here", f"{shown} -> {PurePath(record['file_path']).name}, already there")
+        return News("done", f"{shown} -> {_landed(record)}")
+    if event.phase == Phase.BACKING_OFF:
+        in_s = record.get("next_attempt_at", 0.0) - time()
+        return News("again", f"{shown}: {record.get('error')}; next attempt in {span_text(in_s)}")
+    if event.phase in (Phase.FAILED, Phase.CANCELLED) and record["error_type"] != CLOSED:
+        return News("failed", f"{shown}: {record.get('error') or 'cancelled'}")
+    return None
+
+
+def _landed(record: Record) -> str:
+    took_s = record["finished_at"] - record["started_at"]
+    return f"{PurePath(record['file_path']).name}, {bytes_text(record['transferred'])} in {span_text(took_s)}"
+
 
 _STYLES: Final = {"failed": "red", "again": "yellow", "waits": "yellow", "stops": "bold"}
 """The news that are worth a line above the live table."""

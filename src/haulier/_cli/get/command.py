@@ -16,22 +16,18 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from haulier._cli.arguments import UsageError
-from haulier._cli.cells import plain
-from haulier._cli.config import ConfigError, read_config
-from haulier._cli.explain import Explainer
-from haulier._cli.follow import Follower
-from haulier._cli.jsonlines import JsonLines
-from haulier._cli.manners import Manners, manners_of
+from haulier._cli.display.jsonlines import JsonLines
+from haulier._cli.display.tally import Tally
+from haulier._cli.display.text import bytes_text, counted, plain, span_text
+from haulier._cli.display.views import view_for
+from haulier._cli.get.follow import Explainer, Follower, Turns
+from haulier._cli.get.places import Place, place_of
+from haulier._cli.get.plan import dry_run, raise_file_limit
+from haulier._cli.get.settings import ConfigError, Manners, manners_of, read_config
+from haulier._cli.get.stored import Kept, impl_of, kept_in, leave_kept, to_store
+from haulier._cli.get.wanted import Wanted, read_wanted
 from haulier._cli.outlet import Outlet, stderr_line
-from haulier._cli.places import Place, place_of
-from haulier._cli.plan import dry_run, raise_file_limit
 from haulier._cli.signals import Stop
-from haulier._cli.stored import Kept, impl_of, kept_in, leave_kept, to_store
-from haulier._cli.tally import Tally
-from haulier._cli.turns import Turns
-from haulier._cli.views import view_for
-from haulier._cli.wanted import Wanted, read_wanted
-from haulier._cli.words import bytes_text, counted, span_text
 from haulier._engine.engine import DownloadEngine
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched

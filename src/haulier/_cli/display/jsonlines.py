@@ -13,11 +13,10 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Final
 
-from haulier._cli.board import Board
-from haulier._cli.news import News
+from haulier._cli.display.board import Board
+from haulier._cli.display.tally import CLOSED
+from haulier._cli.display.views import News, Silence
 from haulier._cli.outlet import Outlet
-from haulier._cli.tally import CLOSED
-from haulier._cli.views import Silence
 from haulier.events import Changed, Event
 from haulier.records import Phase
 

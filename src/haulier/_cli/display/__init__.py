@@ -1,0 +1,1 @@
+"""How ``haulier get`` shows what happens: lines, a live table, JSON lines."""

@@ -1,0 +1,1 @@
+"""``haulier get``: URLs in, files out."""
