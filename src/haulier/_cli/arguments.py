@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from haulier._cli import values
 from haulier._cli.bench import options as bench_options
 from haulier._cli.get.chooser import WISHES, wish_of
-from haulier._cli.get.follow import MOST_HOSTS
+from haulier._cli.values import MOST_HOSTS
 from haulier.fetchers.urls import redacted
 
 __all__ = ["UsageError", "parsed", "parser", "usage_error"]

@@ -7,7 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["at_least", "byte_count", "header", "jitter", "rate", "seconds", "seconds_above_zero"]
+__all__ = ["MOST_HOSTS", "at_least", "byte_count", "header", "jitter", "rate", "seconds", "seconds_above_zero"]
+
+MOST_HOSTS: Final = 64
+"""How many hosts download at once by default. More would only share the same line, and each needs a thread."""
 
 _MOST_SECONDS: Final = 1e9
 """Some thirty years: more is a typing error, and no clock of the system takes it."""

@@ -21,10 +21,7 @@ from haulier._engine.engine import DownloadEngine
 from haulier.events import Changed, Event
 from haulier.records import TERMINAL_PHASES
 
-__all__ = ["MOST_HOSTS", "Explainer", "Follower", "Turns"]
-
-MOST_HOSTS: Final = 64
-"""At once, by default: more only share the same line, and each needs a thread, a connection and a file."""
+__all__ = ["Explainer", "Follower", "Turns"]
 
 
 class Turns:
