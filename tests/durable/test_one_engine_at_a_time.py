@@ -23,7 +23,7 @@ from haulier import (
 
 def test_a_second_engine_is_refused_and_the_first_unharmed(engine: DownloadEngine, durable: Any, tmp_path: Any) -> None:
     before = set(threading.enumerate())
-    with pytest.raises(StoreUnavailable, match="another engine's in this process"):
+    with pytest.raises(StoreUnavailable, match="another engine of this process"):
         DownloadEngine(store=durable.path, trace=tmp_path / "other.trace")
     assert set(threading.enumerate()) == before
     assert not (tmp_path / "other.trace").exists()

@@ -77,22 +77,22 @@ class Colour(enum.IntEnum):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (b"jpeg", r"\['cover'\]: cannot be stored: bytes; give a str, such as base64 text, or the path of a file"),
-        (bytearray(b""), r"\['cover'\]: cannot be stored: bytearray; give a str"),
-        ((1, 2), r"\['cover'\]: cannot be stored: tuple; give a list"),
-        ({1}, r"\['cover'\]: cannot be stored: set; give a list"),
-        (math.nan, r"\['cover'\]: cannot be stored: nan; give None"),
-        (-math.inf, r"\['cover'\]: cannot be stored: -inf; give None"),
-        (Path("x"), r"\['cover'\]: cannot be stored: pathlib\.[\w.]+; give str\(path\)"),
-        (datetime.datetime(2024, 1, 1), r"\['cover'\]: cannot be stored: datetime\.datetime; give its isoformat\(\)"),
-        (Word("a"), r"\['cover'\]: cannot be stored: .*\.Word; give a plain str"),
-        (Colour.RED, r"\['cover'\]: cannot be stored: .*\.Colour; give a plain int"),
-        (object(), r"\['cover'\]: cannot be stored: object; give a str, int, float"),
+        (b"jpeg", r"\['cover'\]: cannot be stored: bytes; pass a str, such as base64 text, or the path of a file"),
+        (bytearray(b""), r"\['cover'\]: cannot be stored: bytearray; pass a str"),
+        ((1, 2), r"\['cover'\]: cannot be stored: tuple; pass a list"),
+        ({1}, r"\['cover'\]: cannot be stored: set; pass a list"),
+        (math.nan, r"\['cover'\]: cannot be stored: nan; pass None"),
+        (-math.inf, r"\['cover'\]: cannot be stored: -inf; pass None"),
+        (Path("x"), r"\['cover'\]: cannot be stored: pathlib\.[\w.]+; pass str\(path\)"),
+        (datetime.datetime(2024, 1, 1), r"\['cover'\]: cannot be stored: datetime\.datetime; pass its isoformat\(\)"),
+        (Word("a"), r"\['cover'\]: cannot be stored: .*\.Word; pass a plain str"),
+        (Colour.RED, r"\['cover'\]: cannot be stored: .*\.Colour; pass a plain int"),
+        (object(), r"\['cover'\]: cannot be stored: object; pass a str, int, float"),
         ({"a": [None, {"b": b""}]}, r"\['cover'\]\['a'\]\[1\]\['b'\]: cannot be stored: bytes"),
-        ({1: "a"}, r"\['cover'\]: cannot be stored: the key 1 \(int\); give a str"),
-        ({None: "a"}, r"\['cover'\]: cannot be stored: the key None \(NoneType\); give a str"),
-        ({True: "a"}, r"\['cover'\]: cannot be stored: the key True \(bool\); give a str"),
-        ({Word("a"): 1}, r"\['cover'\]: cannot be stored: the key 'a' \(.*Word\); give a str"),
+        ({1: "a"}, r"\['cover'\]: cannot be stored: the key 1 \(int\); pass a str"),
+        ({None: "a"}, r"\['cover'\]: cannot be stored: the key None \(NoneType\); pass a str"),
+        ({True: "a"}, r"\['cover'\]: cannot be stored: the key True \(bool\); pass a str"),
+        ({Word("a"): 1}, r"\['cover'\]: cannot be stored: the key 'a' \(.*Word\); pass a str"),
         (["\ud83d\ude00"], r"\['cover'\]\[0\]: cannot be stored: a surrogate pair as two characters"),
         ({"\ud83d\ude00": 1}, r"\['cover'\]\[.*\]: cannot be stored: a surrogate pair as two characters"),
     ],
@@ -110,7 +110,7 @@ def test_a_value_alone_is_named_as_well() -> None:
 def test_an_int_that_python_does_not_write_out_is_refused() -> None:
     longest = sys.get_int_max_str_digits()
     assert decode(encode("record", 10 ** (longest - 1))) == 10 ** (longest - 1)
-    with pytest.raises(TypeError, match=r"^record: cannot be stored: .*give such an int as a str"):
+    with pytest.raises(TypeError, match=r"^record: cannot be stored: .*pass such an int as a str"):
         encode("record", {"a": 10**longest})
 
 

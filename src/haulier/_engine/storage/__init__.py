@@ -1,4 +1,4 @@
-"""Where the record store writes to: a file, PostgreSQL, or dicts. ``open_storage`` opens what a program names."""
+"""What the record store writes to: an SQLite file, PostgreSQL, or dicts. ``open_storage`` opens a storage."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ __all__ = [
 ]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")
-_SCHEME: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_SCHEME: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+://")  # at least two letters, because C:// is a drive
 _MISSPELT: Final = re.compile(r"\s*postgres(ql)?:/|.*\bpassword\s*=", re.IGNORECASE | re.DOTALL)
-"""What somebody meant for PostgreSQL. Taken for a path, the password in it would be shown, or be a file's name."""
+"""A misspelt PostgreSQL URL. Taken for a path, its password would be shown, or become the name of a file."""
 
 
 def open_storage(
     where: str | os.PathLike[str], name: str = "default", synchronous: Literal["full", "normal"] = "full"
 ) -> Storage:
-    """The storage at ``where``: the path of a file, made where there is none, or a ``postgresql://`` URL.
+    """Open the storage at ``where``, and lock it.
 
-    ``name``: the engine's, 1 to 48 letters, digits, ``_`` and ``-``. Engines of different names share a PostgreSQL
-    database; a file is one engine's alone, whatever its name. ``synchronous``: ``'full'``: what was written survives
-    power loss; ``'normal'``: not necessarily the latest of it.
+    - ``where``: the path of an SQLite file, which is created if it is missing, or a ``postgresql://`` URL.
+    - ``name``: the engine's name: 1 to 48 letters, digits, ``_`` and ``-``. Engines of different names may share a
+      PostgreSQL database. A file belongs to one engine, whatever its name.
+    - ``synchronous``: with ``'full'`` every write survives power loss; with ``'normal'`` the latest ones may be lost.
 
-    Raises ``ValueError`` or ``TypeError`` for arguments that make no sense, ``ImportError`` where psycopg is missing,
-    ``StoreLocked`` where another engine has it, ``StoreUnavailable`` where it cannot be used: that is left as it is.
+    Raises ``ValueError`` or ``TypeError`` for an invalid argument, ``ImportError`` if psycopg is missing,
+    ``StoreLocked`` if another engine uses the storage, and ``StoreUnavailable`` if it cannot be used. A storage that
+    cannot be used is left unchanged.
     """
     place = os.fsdecode(where)
     if not isinstance(name, str):
@@ -50,14 +52,14 @@ def open_storage(
     if isinstance(where, str) and place.startswith(("postgresql://", "postgres://")):
         return _open_postgres(place, name, synchronous)
     if place == ":memory:":
-        raise ValueError("':memory:' is no file: leave the store out, and records are kept in memory")
+        raise ValueError("':memory:' is not a file: leave the store out to keep records in memory")
     if not place or "\0" in place:
-        raise ValueError(f"the path of a store must not be empty or have a NUL in it: {place!r}")
+        raise ValueError(f"the path of a store must not be empty or contain a NUL, not {place!r}")
     if isinstance(where, str) and (scheme := _SCHEME.match(place)):
-        raise ValueError(f"a store is the path of a file or a postgresql:// URL, not {scheme[0].strip()}…")
+        raise ValueError(f"a store must be the path of a file or a postgresql:// URL, not {scheme[0].strip()}…")
     if _MISSPELT.match(place):
-        raise ValueError("a store in PostgreSQL is named by a str that begins with postgresql:// or postgres://")
-    from haulier._engine.storage.sqlite import SqliteStorage  # here: what is not used need not be there
+        raise ValueError("the URL of a store in PostgreSQL must be a str that begins with postgresql:// or postgres://")
+    from haulier._engine.storage.sqlite import SqliteStorage  # imported here, because not every Python has sqlite3
 
     return SqliteStorage(place, synchronous)
 

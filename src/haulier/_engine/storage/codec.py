@@ -1,7 +1,7 @@
-"""Values as JSON text, strictly: what is read back is exactly what was written, type by type, or it is not written.
+"""Encode values as strict JSON text: a value that would not be read back with the same types is refused.
 
-The text is ASCII, so that a text with a NUL or half a surrogate pair in it (a file's name that is not UTF-8) passes
-through any database. Names that are written as they are, ``escape`` makes fit for that.
+The text is ASCII, so that any database accepts a NUL or half a surrogate pair (from a file name that is not UTF-8).
+Names are stored as plain text, which ``escape`` makes acceptable to any database.
 """
 
 from __future__ import annotations
@@ -19,43 +19,44 @@ from haulier.errors import StoreUnavailable
 __all__ = ["check_name", "decode", "encode", "encode_text", "escape", "unescape"]
 
 DEEPEST: Final = 100
-"""Lists and dicts within one another. The C code of ``json`` gives up at a depth that depends on who calls it."""
+"""The deepest nesting of lists and dicts. ``json`` fails at a depth that depends on the caller's stack."""
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 _PLAIN: Final = frozenset({int, bool, type(None)})
 _SPLIT_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-"""Two characters in Python that JSON reads back as one."""
+"""Two surrogates, which are two characters in Python, but which JSON reads back as one."""
 
 
 def encode(key: str, value: object) -> str:
-    """``value`` as JSON text.
+    """Return ``value`` as JSON text.
 
-    Raises ``TypeError``, naming ``key`` and the place within it, for anything but ``str``, ``int``, ``bool``, finite
-    ``float``, None, and lists and ``str``-keyed dicts of these. Their subclasses would not come back as what they are.
+    Allowed are ``str``, ``int``, ``bool``, finite ``float``, None, and lists and ``str``-keyed dicts of these.
+    Subclasses are refused, because they would not be read back as such. Raises ``TypeError`` for anything else, naming
+    ``key`` and the place within its value.
     """
     _check((key,), value, ())
     try:
         return _dumps(value)
     except ValueError as error:  # sys.get_int_max_str_digits()
-        raise TypeError(f"{key}: cannot be stored: {error}; give such an int as a str") from None
+        raise TypeError(f"{key}: cannot be stored: {error}; pass such an int as a str") from None
 
 
 def encode_text(key: str, text: object) -> str:
-    """The same, five times as fast for what it mostly is."""
+    """Return ``text`` as JSON text, like ``encode``, but five times as fast for an ASCII str."""
     return _quote(text) if type(text) is str and text.isascii() else encode(key, text)
 
 
 def decode(text: str) -> Any:
-    """What ``encode`` was given. Raises ``StoreUnavailable`` for a text that is not of it."""
+    """Return the value that ``encode`` was given. Raises ``StoreUnavailable`` if ``text`` is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StoreUnavailable(f"the database is damaged: a value in it is no JSON: {error}") from error
+        raise StoreUnavailable(f"the database is damaged: a value in it is not JSON: {error}") from error
 
 
 def _check(path: tuple[object, ...], value: object, within: tuple[int, ...]) -> None:
-    """Raise ``TypeError`` for what does not come back as it is. ``within``: the ids of what ``value`` is in."""
+    """Raise ``TypeError`` if ``value`` would be read back changed. ``within``: the ids of the containers around it."""
     kind = type(value)
     if kind in _PLAIN:
         return
@@ -89,7 +90,7 @@ def _check(path: tuple[object, ...], value: object, within: tuple[int, ...]) -> 
 def _refused(path: tuple[object, ...], what: str, instead: str) -> TypeError:
     key, *places = path
     shown = "".join(f"[{place!r}]" for place in places[:5]) + ("[…]" if len(places) > 5 else "")
-    return TypeError(f"{key}{shown}: cannot be stored: {what}; give {instead}")
+    return TypeError(f"{key}{shown}: cannot be stored: {what}; pass {instead}")
 
 
 def _name(kind: type) -> str:
@@ -115,29 +116,29 @@ def _advice(value: object) -> str:
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
-# PostgreSQL has no NUL in a text, and neither database half a surrogate pair. A substitute character (U+001A, which no
-# name has) and four digits stand for them, and for itself.
+# PostgreSQL cannot store a NUL in a text, and neither database half a surrogate pair. Each such character is written as
+# a substitute character (U+001A, which no name should contain) and four hex digits; so is U+001A itself.
 _UNFIT: Final = re.compile("[\0\x1a\ud800-\udfff]")
 _ESCAPED: Final = re.compile("\x1a([0-9a-f]{4})")
 
 
 LONGEST: Final = 1000
-"""Bytes of the name of a source, or of an id. PostgreSQL has an index of both, and takes 2,700 for a row of it."""
+"""The most bytes of a source's name, or of an id. PostgreSQL allows 2,700 for a row of the index on both."""
 
 
 def check_name(what: str, text: str) -> None:
-    """Raise ``ValueError`` for a name that is too long: not all could be written of what is written with it."""
+    """Raise ``ValueError`` if ``text`` is longer than ``LONGEST`` bytes. ``what`` says which name it is."""
     if 5 * len(text) > LONGEST and len(escape(text).encode()) > LONGEST:
-        raise ValueError(f"{what} must not be longer than {LONGEST} bytes where it is stored: {text[:20]!r}…")
+        raise ValueError(f"{what} must not be longer than {LONGEST} bytes in a durable store: {text[:20]!r}…")
 
 
 def escape(text: str) -> str:
-    """``text`` as every database takes it: itself, but for characters that no name should have."""
-    if text.isprintable():  # the quickest of all looks, and nearly always enough
+    """Return ``text`` with those characters escaped that a database cannot store."""
+    if text.isprintable():  # the fastest test, and nearly always true
         return text
     return _UNFIT.sub(lambda unfit: f"\x1a{ord(unfit[0]):04x}", text)
 
 
 def unescape(text: str) -> str:
-    """What ``escape`` was given."""
+    """Return the text that ``escape`` was given."""
     return _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), text) if "\x1a" in text else text

@@ -1,4 +1,4 @@
-"""What the two databases do alike. ``sqlite`` and ``postgres`` bring the connection, its faults and the lock."""
+"""``Database``: the parts that SQLite and PostgreSQL share. Subclasses add the connection, its errors and the lock."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ BEFORE_ALL: Final = Cursor(-inf, -(2**63))
 BEYOND_ALL: Final = Cursor(inf, 2**63 - 1)
 
 PAGE_ROWS: Final = 1000
-"""Rows that are read at a time when all are loaded: a page costs PostgreSQL one exchange, and nothing stays open
-between two."""
+"""How many rows ``load`` reads at a time. A page costs PostgreSQL one round trip, and no cursor stays open between
+two pages."""
 
 
 class DatabaseCursor(Protocol):
-    """What both modules call a cursor."""
+    """The methods that the cursors of both database modules have."""
 
     def execute(self, statement: Any, parameters: Any = ..., /) -> Any:
         """Run a statement."""
 
     def executemany(self, statement: Any, parameters: Any, /) -> Any:
-        """Run it once for each of ``parameters``."""
+        """Run a statement once for each of ``parameters``."""
 
     def fetchall(self) -> list[Any]:
-        """What the statement found."""
+        """Return the rows that the last statement found."""
 
 
 class Database(ABC):
@@ -44,7 +44,7 @@ class Database(ABC):
 
     def __init__(self, shown: str, dialect: sql.Dialect) -> None:
         self._shown = shown
-        """What messages call it: no password in it."""
+        """The name of the database in messages, without a password."""
         self._dialect = dialect
         self._told: dict[sql.Statement, sql.Told] = {}
         self._pid = os.getpid()
@@ -53,24 +53,24 @@ class Database(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._shown}>"
 
-    # ---- what a database brings --------------------------------------------------------------------------------------
+    # ---- what a subclass implements ----------------------------------------------------------------------------------
 
     @abstractmethod
     def _read(self, work: Callable[[DatabaseCursor], T]) -> T:
-        """The result of ``work``, which only reads."""
+        """Run ``work``, which only reads, and return its result."""
 
     @abstractmethod
     def _write(self, work: Callable[[DatabaseCursor], T]) -> T:
-        """The result of ``work``, done in one transaction and durable."""
+        """Run ``work`` in one transaction, and return its result once the transaction is durable."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the connection and release the lock."""
 
     # ---- the storage -------------------------------------------------------------------------------------------------
 
     def load(self) -> Loaded:
-        """Everything that is listed, page by page."""
+        """Load all listed rows, page by page."""
 
         def work(cursor: DatabaseCursor) -> tuple[list[GateRow], int]:
             gates = [
@@ -94,8 +94,8 @@ class Database(ABC):
             seq = page[-1][2]
 
     def write(self, batch: Batch) -> None:
-        """Write all of it or nothing."""
-        # Escaped before the transaction begins, which then is as short as it can be.
+        """Write the whole batch, or nothing of it."""
+        # Escape before the transaction begins, to keep it short.
         added = [_escaped_row(row) for row in batch.added]
         changed = [_escaped_row(change) for change in batch.changed]
         attempts = [_escaped_attempt(attempt) for attempt in batch.attempts]
@@ -118,18 +118,18 @@ class Database(ABC):
     def history(
         self, source: str | None = None, phase: str | None = None, before: Cursor | None = None, limit: int = 100
     ) -> list[Row]:
-        """A page of what is over, newest first."""
+        """Return one page of the downloads that have ended, newest first."""
         parameters = (*(before or BEYOND_ALL), _escaped(source), _escaped(phase), limit)
         return list(map(_row, self._read(lambda cursor: self._all(cursor, sql.HISTORY, parameters))))
 
     def find(self, source: str, id: str) -> Row | None:
-        """One row."""
+        """Return one row, listed or not; None if there is none."""
         key = Key(escape(source), escape(id))
         found = self._read(lambda cursor: self._all(cursor, sql.FIND, key))
         return _row(found[0]) if found else None
 
     def attempts(self, source: str, id: str) -> list[Attempt]:
-        """The ended attempts of one download, in order."""
+        """Return the ended attempts of one download, in order."""
         key = Key(escape(source), escape(id))
         found = self._read(lambda cursor: self._all(cursor, sql.ATTEMPTS, key))
         return [
@@ -140,7 +140,7 @@ class Database(ABC):
         ]
 
     def prune(self, max_rows: int | None, before_on: float | None) -> int:
-        """Delete what is too much, or too old, of the history."""
+        """Delete history that is too long or too old. Returns how many rows."""
 
         def work(cursor: DatabaseCursor) -> int:
             newest = BEFORE_ALL if before_on is None else Cursor(before_on, BEFORE_ALL.seq)
@@ -158,11 +158,14 @@ class Database(ABC):
     # ---- for both ----------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
-        """Raise ``ForkedEngine`` in a forked child, whose use of the connection would break it for the parent."""
+        """Raise ``StoreUnavailable`` after ``close()``, and ``ForkedEngine`` in a forked child.
+
+        A child that used the connection would break it for the parent.
+        """
         if self._pid != os.getpid():
             raise forked()
         if self._closed:
-            raise StoreUnavailable(f"{self._shown} has been closed")
+            raise StoreUnavailable(f"{self._shown} is closed")
 
     def _all(self, cursor: DatabaseCursor, statement: sql.Statement, parameters: Sequence[Any] = ()) -> list[Any]:
         text, arrange = self._tell(statement)
@@ -181,17 +184,17 @@ class Database(ABC):
         return told
 
     def _upgrade(self, cursor: DatabaseCursor, version: int) -> None:
-        """Take the steps from ``version`` to this one. The caller writes down that they were taken."""
+        """Run the steps from ``version`` to the current one. The caller stores the new version."""
         for step in sql.STEPS[version:]:
             for statement in step:
                 cursor.execute(self._dialect.define(statement))
 
     def _check_version(self, version: int) -> None:
-        """Raise ``StoreUnavailable`` for a database of a later version, which stays as it is."""
+        """Raise ``StoreUnavailable`` if a newer haulier made the database, which is left unchanged."""
         if version > len(sql.STEPS):
             raise StoreUnavailable(
                 f"{self._shown} was made by a newer haulier: its version is {version}, and this haulier knows "
-                f"{len(sql.STEPS)}. It was left as it is: upgrade haulier, or give another place"
+                f"{len(sql.STEPS)}. It was left as it is: upgrade haulier, or use another store"
             )
 
 
@@ -212,14 +215,14 @@ R = TypeVar("R", Row, Change)
 
 
 def _escaped_row(row: R) -> R:
-    """The row, mostly itself."""
+    """Return the row with its names escaped. Most rows need none, and are returned as they are."""
     if row.source.isprintable() and row.id.isprintable() and (row.phase is None or row.phase.isprintable()):
         return row
     return row._replace(source=escape(row.source), id=escape(row.id), phase=_escaped(row.phase))
 
 
 def _escaped_attempt(attempt: Attempt) -> Attempt:
-    """The attempt, mostly itself."""
+    """Return the attempt with its texts escaped. Most need none, and are returned as they are."""
     if all(text is None or text.isprintable() for text in attempt if not isinstance(text, int | float)):
         return attempt
     return attempt._replace(

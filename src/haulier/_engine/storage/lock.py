@@ -1,8 +1,8 @@
-"""A lock on a path that the system takes back when its process ends, however it ends.
+"""``FileLock``: a lock on a path, which the system releases when the process ends, however it ends.
 
-It is on a file of its own beside the path: SQLite's locks on the database would go with the first descriptor of it
-that this process closes, and a lock of ours on it would keep readers out. A record lock, not a ``flock``: a forked
-child does not inherit it, so that what a dead parent had is not locked for as long as the child lives.
+The lock is on a separate file beside the path. If it were on the database, closing any descriptor of that file would
+release SQLite's own locks, and our lock would keep readers out. It is a record lock and not a ``flock``, because a
+forked child does not inherit it. So the child does not keep a dead parent's database locked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(fd: int) -> None:
-        os.lseek(fd, 1 << 30, os.SEEK_SET)  # far behind the pid: what is locked there cannot be read
+        os.lseek(fd, 1 << 30, os.SEEK_SET)  # far behind the pid, because locked bytes cannot be read
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 else:
     from fcntl import LOCK_EX, LOCK_NB, lockf
@@ -35,14 +35,15 @@ SUFFIX: Final = "-lock"
 _TAKEN: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 
 _held: Final[dict[tuple[int, str], FileLock]] = {}
-"""By pid and path. The system gives a process its own lock a second time, and takes both back at the first close."""
+"""The locks of this process, by pid and path. The system would grant a process the same lock twice, and release both
+at the first close."""
 
 
 class FileLock:
-    """The lock on ``path``, which has no link in it, until ``release``.
+    """Locks ``path``, which must contain no symbolic link, until ``release``.
 
-    Raises ``StoreLocked`` where it is held, by this process or another one, and ``StoreUnavailable`` where the folder
-    cannot be written to.
+    Raises ``StoreLocked`` if this process or another one holds the lock, and ``StoreUnavailable`` if the lock's file
+    cannot be created.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,7 +51,7 @@ class FileLock:
         self._key = (os.getpid(), path)
         self._is_lost = False
         if _held.setdefault(self._key, self) is not self:
-            raise StoreLocked(f"{path} is another engine's in this process: close that one first")
+            raise StoreLocked(f"{path} is in use by another engine of this process: close that one first")
         try:
             self._fd = self._take(path)
         except BaseException:
@@ -73,11 +74,11 @@ class FileLock:
                 os.close(fd)
                 if error.errno not in _TAKEN:
                     raise StoreUnavailable(f"{path} cannot be locked: {error.strerror}") from error
-                raise StoreLocked(f"{path} is in use by another engine{pid}: one at a time") from None
+                raise StoreLocked(f"{path} is in use by another engine{pid}: close that one first") from None
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)  # its holder took the file away between the two steps: this lock is on nothing
+            os.close(fd)  # its holder removed the file between open and lock: try again
 
     def _is_named(self, fd: int) -> bool:
         try:
@@ -86,18 +87,18 @@ class FileLock:
             return False
 
     def _sign(self, fd: int) -> None:
-        with suppress(OSError):  # such as a full disk: the pid is only for the message
+        with suppress(OSError):  # e.g. the disk is full; the pid is only for the error message
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())
 
     def hold(self) -> None:
-        """Take it again where somebody has removed the file, taking it for one that was left behind.
+        """Take the lock again if somebody removed its file, e.g. because it looked like a leftover.
 
-        Raises ``StoreLocked`` where another process has it by now, and from then on; and what the making of one raises.
+        Raises what ``FileLock`` raises. Once another process has had the lock, every call raises ``StoreLocked``.
         """
         path = self._key[1]
         if self._is_lost:
-            raise StoreLocked(f"{path} has been in use by another engine: what this one knows is out of date")
+            raise StoreLocked(f"{path} has been in use by another engine: this one is out of date, make a new one")
         if not self._is_named(self._fd):
             try:
                 fd = self._take(path)
@@ -108,10 +109,10 @@ class FileLock:
             self._fd = fd
 
     def release(self) -> None:
-        """Let go of it. In a forked child, which does not have it: nothing."""
+        """Release the lock. Does nothing in a forked child, which does not have it."""
         if _held.get(self._key) is not self or self._key[0] != os.getpid():
             return
-        with suppress(OSError):  # Windows does not remove what is open
+        with suppress(OSError):  # Windows does not remove an open file
             if self._is_named(self._fd):
                 os.unlink(self._path)
         os.close(self._fd)
@@ -119,7 +120,7 @@ class FileLock:
 
 
 def _signature(fd: int) -> str:
-    """What the holder wrote, as a part of a sentence."""
+    """Return ``, process PID`` for the holder of the lock; an empty string if the pid is unknown."""
     try:
         pid = int(os.pread(fd, 20, 0)) if hasattr(os, "pread") else int(os.read(fd, 20))
     except (OSError, ValueError):

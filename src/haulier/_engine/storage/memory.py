@@ -1,4 +1,4 @@
-"""A storage in dicts: the reference that the databases are held against, and a stand-in for tests."""
+"""``MemoryStorage``: a storage in dicts. Tests compare the databases with it, and use it in their place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["MemoryStorage"]
 
 
 class MemoryStorage:
-    """``earlier``: go on with what that one, closed since, was told, as one that opens the same file would."""
+    """A storage in dicts. ``earlier``: a closed storage whose contents this one takes over, like a reopened file."""
 
     def __init__(self, earlier: MemoryStorage | None = None) -> None:
         self._rows: dict[Key, Row] = {} if earlier is None else earlier._rows
@@ -22,14 +22,14 @@ class MemoryStorage:
         self._closed = False
 
     def load(self) -> Loaded:
-        """What is listed."""
+        """Load all listed rows."""
         self._check_open()
         rows = sorted((row for key, row in self._rows.items() if key not in self._unlisted), key=lambda row: row.seq)
         gates = sorted(self._gates.values())
         return Loaded(rows, gates, max([0, *(row.seq for row in self._rows.values())]) + 1)
 
     def write(self, batch: Batch) -> None:
-        """Write all of it or nothing: on copies, which take the place of what was there when all is done."""
+        """Write the whole batch, or nothing of it: changes go to copies, which replace the originals at the end."""
         self._check_open()
         rows, unlisted = dict(self._rows), set(self._unlisted)
         attempts = dict(self._attempts)
@@ -61,7 +61,7 @@ class MemoryStorage:
     def history(
         self, source: str | None = None, phase: str | None = None, before: Cursor | None = None, limit: int = 100
     ) -> list[Row]:
-        """A page of what is over, newest first."""
+        """Return one page of the downloads that have ended, newest first."""
         self._check_open()
         found = [
             row
@@ -72,17 +72,17 @@ class MemoryStorage:
         return [row for row in found if before is None or row.cursor < before][:limit]
 
     def find(self, source: str, id: str) -> Row | None:
-        """One row."""
+        """Return one row, listed or not; None if there is none."""
         self._check_open()
         return self._rows.get(Key(source, id))
 
     def attempts(self, source: str, id: str) -> list[Attempt]:
-        """The ended attempts of one download, in order."""
+        """Return the ended attempts of one download, in order."""
         self._check_open()
         return [attempt for _, attempt in sorted(self._attempts.get(Key(source, id), {}).items())]
 
     def prune(self, max_rows: int | None, before_on: float | None) -> int:
-        """Delete what is too much, or too old, of the history."""
+        """Delete history that is too long or too old. Returns how many rows."""
         self._check_open()
         over = [row for key in self._unlisted if (row := self._rows[key]).ended_on is not None]
         over.sort(key=lambda row: (row.ended_on, row.seq), reverse=True)
@@ -97,12 +97,12 @@ class MemoryStorage:
         return len(gone)
 
     def close(self) -> None:
-        """From now on only another one that goes on with it can be used."""
+        """Close the storage. Every other method raises ``StoreUnavailable`` from now on."""
         self._closed = True
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreUnavailable("the storage in memory has been closed")
+            raise StoreUnavailable("the storage in memory is closed")
 
 
 def _changed(row: Row, change: Change) -> Row:

@@ -1,8 +1,7 @@
-"""What a storage is, and what goes in and out of it.
+"""``Storage``: the interface of a storage, and the values that it reads and writes.
 
-A row is a download in the form in which it is written: the keys by which it is found, and JSON text made by ``codec``.
-A listed row is a record that programs see; one that is unlisted is history, until it is pruned. A row is over when it
-has an ``ended_on``.
+A row is the stored form of a download: the keys by which it is found, and JSON text made by ``codec``. A listed row is
+a record that programs see. An unlisted row is history, until it is pruned. A row has ended if it has an ``ended_on``.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ __all__ = ["Attempt", "Batch", "Change", "Cursor", "GateRow", "HistoryRow", "Key
 
 
 class Key(NamedTuple):
-    """What a row is known by. Any pair of ``str`` will do."""
+    """Identifies a row. Any pair of ``str`` is valid."""
 
     source: str
     id: str
 
 
 class Row(NamedTuple):
-    """A download, whole."""
+    """A whole download."""
 
     source: str
     id: str
     seq: int
-    """The order of dispatch. No two rows have the same, unlisted ones included; at most 63 bits."""
+    """The order of dispatch, at most 63 bits. It is unique among all rows, listed or not."""
     phase: str | None
     """None for a record that ``add_record`` made."""
     ended_on: float | None
@@ -36,21 +35,21 @@ class Row(NamedTuple):
     record: str
     """JSON text."""
     ticket: str | None
-    """JSON text: what it takes to run it (again). None where nothing runs it."""
+    """JSON text: what is needed to run the download (again). None if nothing runs it."""
     tried: str | None
-    """JSON text: what is known of its attempts so far. None before the first."""
+    """JSON text: the state of its attempts so far. None before the first."""
 
     @property
     def cursor(self) -> Cursor:
-        """Its place in the history, where it is over: see ``Storage.history``."""
+        """The place of a row that has ended in the history. See ``Storage.history``."""
         assert self.ended_on is not None
         return Cursor(self.ended_on, self.seq)
 
 
 class Change(NamedTuple):
-    """What is new of a row that is there; its place in the order stays. No such row: nothing happens.
+    """New values for an existing row, which keeps its ``seq``. Without such a row nothing happens.
 
-    Its ticket stays until it is over: nobody runs it again, and there may be a password in it.
+    The row keeps its ticket until it has ended. Then the ticket is deleted, because it may contain a password.
     """
 
     source: str
@@ -62,7 +61,7 @@ class Change(NamedTuple):
 
 
 class GateRow(NamedTuple):
-    """What outlives a process of a source's gate. Times in UTC seconds."""
+    """The state of a source's gate that outlives the process. Times are in UTC seconds."""
 
     source: str
     last_end_on: float | None
@@ -71,75 +70,75 @@ class GateRow(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is written at once, in this order but for the gates, which touch nothing else."""
+    """What one transaction writes, in this order. The order of the gates does not matter."""
 
     added: Sequence[Row] = ()
-    """New rows, or rows set anew: whatever was there by this source and id is replaced, and listed."""
+    """New rows. Each replaces a row with the same source and id, and is listed."""
     changed: Sequence[Change] = ()
     attempts: Sequence[Attempt] = ()
     unlisted: Sequence[tuple[str, str]] = ()
-    """``(source, id)`` of what becomes history. Only what is over: nobody would ever see or prune the rest."""
+    """``(source, id)`` of rows that become history. They must have ended, else they are never seen or pruned again."""
     forgotten: Sequence[tuple[str, str]] = ()
-    """``(source, id)`` of what goes without a trace, its attempts included."""
+    """``(source, id)`` of rows to delete, with their attempts."""
     gates: Sequence[GateRow] = ()
 
 
 class Loaded(NamedTuple):
-    """What a storage has when it is opened."""
+    """What a storage contains when it is opened."""
 
     rows: Iterable[Row]
-    """The listed ones in the order of ``seq``. To be gone through once; may raise ``StoreUnavailable`` on the way."""
+    """The listed rows in the order of ``seq``. Iterate over them once; that may raise ``StoreUnavailable``."""
     gates: list[GateRow]
     next_seq: int
-    """Above every ``seq`` that is there; from 1."""
+    """Above every existing ``seq``; at least 1."""
 
 
 class Storage(Protocol):
-    """Where the record store writes to. ``storage.open_storage`` opens one.
+    """What the record store writes to. ``storage.open_storage`` opens a storage.
 
-    One thread at a time may call it. Every method but ``close`` raises
+    Only one thread at a time may call it. Every method but ``close`` raises
 
-    - ``StoreUnavailable`` where the storage cannot be read or written: disk full or read-only, file damaged, connection
-      lost, closed. The object stays good: the next call opens what has to be opened anew.
-    - ``StoreLocked`` where the lock was lost with the connection and another engine has, or had, it since. What this
-      engine knows is out of date then.
+    - ``StoreUnavailable`` if the storage cannot be read or written: the disk is full or read-only, the file is damaged,
+      the connection is lost, or the storage is closed. Unless it is closed, the next call reconnects.
+    - ``StoreLocked`` if the lock was lost with the connection, and another engine has taken it since. The records of
+      this engine are then out of date.
     - ``ForkedEngine`` in a forked child.
     """
 
     def load(self) -> Loaded:
-        """What is there. Once, after opening."""
+        """Load the listed rows and the gates. Call it once, after opening."""
 
     def write(self, batch: Batch) -> None:
-        """Write all of ``batch`` in one transaction; it is durable when this returns.
+        """Write ``batch`` in one transaction, which is durable when this returns.
 
-        Where it raises, nothing of it is in, with one exception that no database can rule out: where the connection or
-        the disk failed in the very commit, all of it may be. To write the same again, alone or as a part of more, is
-        right in either case.
+        If it raises, nothing was written, with one exception that no database can rule out: if the connection or the
+        disk failed during the commit, the whole batch may be stored. In both cases it is safe to write the same batch
+        again, alone or as a part of a larger one.
 
-        Raises ``ValueError`` for a ``seq`` that another row has.
+        Raises ``ValueError`` if another row has the ``seq`` of a new row.
         """
 
     def history(
         self, source: str | None = None, phase: str | None = None, before: Cursor | None = None, limit: int = 100
     ) -> list[Row]:
-        """At most ``limit`` rows that are over, listed or not, newest first by ``(ended_on, seq)``.
+        """Return at most ``limit`` rows that have ended, listed or not, newest first by ``(ended_on, seq)``.
 
-        Those of one ``source`` or ``phase`` only, where given. ``before``: the cursor of the last row seen; what ended
-        in the meantime does not shift what follows.
+        ``source`` and ``phase`` select rows. ``before`` is the cursor of the last row of the page before, so that rows
+        that have ended since do not shift the next page.
         """
 
     def find(self, source: str, id: str) -> Row | None:
-        """One row, listed or not."""
+        """Return one row, listed or not; None if there is none."""
 
     def attempts(self, source: str, id: str) -> list[Attempt]:
-        """The ended attempts of one download, in order."""
+        """Return the ended attempts of one download, in order."""
 
     def prune(self, max_rows: int | None, before_on: float | None) -> int:
-        """Delete history, oldest first, with its attempts: how many rows.
+        """Delete history, oldest first, with its attempts. Returns how many rows.
 
-        What is beyond ``max_rows`` unlisted rows that are over, and what of them ended before ``before_on`` (UTC
-        seconds). None: no such limit. Listed rows stay.
+        At most ``max_rows`` unlisted rows that have ended stay, and none that ended before ``before_on`` (UTC seconds).
+        None means no such limit. Listed rows always stay.
         """
 
     def close(self) -> None:
-        """Let go of file or connection, and of the lock. Twice is fine. Raises nothing."""
+        """Close the file or connection, and release the lock. May be called twice. Raises nothing."""
