@@ -60,7 +60,7 @@ def test_a_schema_of_another_program_is_refused(
 ) -> None:
     admin.execute(f'CREATE SCHEMA "haulier_{database_name}"')
     admin.execute(f'CREATE TABLE "haulier_{database_name}".bookmarks (url text)')
-    with pytest.raises(StoreUnavailable, match="another program's"):
+    with pytest.raises(StoreUnavailable, match="belongs to another program"):
         opened()
     tables = admin.execute(
         "SELECT tablename FROM pg_tables WHERE schemaname = %s", (f"haulier_{database_name}",)

@@ -242,7 +242,7 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "haulier.db").mkdir()
-    with pytest.raises(StoreUnavailable, match="is no file"):
+    with pytest.raises(StoreUnavailable, match="is not a regular file"):
         open_storage(tmp_path / "haulier.db")
     assert [path.name for path in tmp_path.iterdir()] == ["haulier.db"]
 

@@ -1,6 +1,6 @@
-"""A storage in PostgreSQL, by psycopg 3: a schema ``haulier_<name>`` for each engine's name, and a lock for each.
+"""``PostgresStorage``: a storage in PostgreSQL, by psycopg 3. Each engine's name has a schema and a lock of its own.
 
-The lock is the session's own: it is there exactly as long as the connection that writes, so that nobody can write
+The lock belongs to the session. It lasts exactly as long as the connection that writes, so that no engine can write
 without it.
 """
 
@@ -29,7 +29,7 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 DIALECT: Final = sql.Dialect(numbered=True, words={"seq": "BIGINT", "name": 'TEXT COLLATE "C"', "clustered": ""})
 
 LOCK_WAIT_MS: Final = 1000
-"""How long to wait for the lock: the server takes a moment to see that a process has died."""
+"""Milliseconds to wait for the lock, because the server needs a moment to notice that a process died."""
 
 _CONNECTION: Final = {
     # Give up on a server that does not answer, instead of hanging in the store's thread.
@@ -39,33 +39,32 @@ _CONNECTION: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""What the URL does not say, seconds and (the last) milliseconds."""
+"""Defaults for options that the URL does not set, in seconds; ``tcp_user_timeout`` is in milliseconds."""
 
 _SESSION: Final = {
-    # The server's side of the same: the lock of an engine whose machine died is free after a minute, not after hours.
+    # The same for the server: when an engine's machine dies, its lock is free after a minute, not after hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
-    # An idle engine keeps its lock, and loading takes as long as it takes.
+    # An idle engine keeps its lock, and loading may take long.
     "idle_session_timeout": "0",
     "statement_timeout": "0",
 }
 
 _ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})
-"""Of databases that have every name as it is."""
+"""The encodings in which a database can store every name."""
 
 _ENGINE: Final = "CREATE TABLE engine (version INTEGER NOT NULL, opened_by TEXT NOT NULL)"
-"""One row: the version of the tables, and a token of whoever opened them last."""
+"""One row: the version of the tables, and the token of the storage that opened them last."""
 
 
 class PostgresStorage(Database):
-    """The schema ``haulier_<name>`` in the database at ``url``.
+    """A storage in the schema ``haulier_<name>`` of the database at ``url``.
 
-    ``synchronous``: ``'normal'`` does not wait for the server's disk; what the server had not yet written when it
-    crashed is missing then.
+    ``synchronous='normal'`` does not wait for the server's disk. If the server crashes, the latest writes are lost.
 
-    Raises ``ValueError`` for a URL that cannot be read; ``StoreLocked``; ``StoreUnavailable`` for a server or a
-    database that cannot be used. None of them shows the password.
+    Raises ``ValueError`` if the URL cannot be read, ``StoreLocked`` if another engine holds the lock, and
+    ``StoreUnavailable`` if the server or the database cannot be used. No message shows the password.
     """
 
     def __init__(self, url: str, name: str, synchronous: Literal["full", "normal"] = "full") -> None:
@@ -75,13 +74,13 @@ class PostgresStorage(Database):
         self._synchronous = synchronous
         self._token = uuid4().hex
         self._former: tuple[int, Any] | None = None
-        """The server's process of our last connection, and when that began."""
+        """The server process of our last connection, and the time it started."""
         self._connection: Connection | None = self._connect(again=False)
 
     # ---- the connection ----------------------------------------------------------------------------------------------
 
     def _connect(self, *, again: bool) -> Connection:
-        """A connection that has the lock. ``again``: where another engine has had it since, it is not ours any more."""
+        """Connect and take the lock. ``again``: raise ``StoreLocked`` if another engine has had the lock since."""
         try:
             connection: Connection = psycopg.connect(**self._options, autocommit=True, cursor_factory=psycopg.RawCursor)
         except psycopg.Error as error:
@@ -106,10 +105,10 @@ class PostgresStorage(Database):
         [(encoding,)] = _query(cursor, "SELECT current_setting('server_encoding')")
         if encoding not in _ENCODINGS:
             raise StoreUnavailable(
-                f"{self._shown}: the encoding of the database is {encoding}, which does not have every name; "
-                "make one with ENCODING 'UTF8'"
+                f"{self._shown}: the encoding of the database is {encoding}, which cannot store every name; "
+                "create a database with ENCODING 'UTF8'"
             )
-        for setting, value in _SESSION.items():  # not every version has every one
+        for setting, value in _SESSION.items():  # not every version of the server has every setting
             cursor.execute("SELECT set_config(name, $1, false) FROM pg_settings WHERE name = $2", (value, setting))
         if self._synchronous == "normal":
             cursor.execute("SET synchronous_commit = off")
@@ -119,7 +118,7 @@ class PostgresStorage(Database):
 
     def _lock(self, connection: Connection, cursor: DatabaseCursor) -> None:
         if self._former is not None:
-            # Where the network failed the server may still wait for our last connection, which holds the lock.
+            # After a network failure the server may still hold our last connection open, and with it the lock.
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
                 self._former,
@@ -131,19 +130,19 @@ class PostgresStorage(Database):
                 cursor.execute("SELECT pg_advisory_lock($1)", (key,))
         except psycopg.errors.LockNotAvailable:
             raise StoreLocked(
-                f"{self._shown} is in use by another engine{_holder(cursor, key)}: one at a time"
+                f"{self._shown} is in use by another engine{_holder(cursor, key)}: close that one first"
             ) from None
         [self._former] = _query(cursor, "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
 
     def _migrate(self, cursor: DatabaseCursor) -> None:
-        """Bring the schema to this version, and note that it is ours from now on."""
+        """Create the tables or upgrade them to this version, and store our token."""
         tables = {name for (name,) in _query(cursor, _TABLES, (self._schema,))}
         if "engine" in tables:
             [(version,)] = _query(cursor, "SELECT version FROM engine")
             self._check_version(version)
         elif tables:
             raise StoreUnavailable(
-                f"{self._shown}: the schema {self._schema} is another program's: it was left as it is"
+                f"{self._shown}: the schema {self._schema} belongs to another program: it was left as it is"
             )
         else:
             version = 0
@@ -158,7 +157,7 @@ class PostgresStorage(Database):
         if _query(cursor, "SELECT opened_by FROM engine") != [(self._token,)]:
             raise StoreLocked(
                 f"{self._shown} has been in use by another engine since the connection was lost: "
-                "what this one knows is out of date"
+                "this one is out of date, make a new one"
             )
 
     # ---- reading and writing -----------------------------------------------------------------------------------------
@@ -170,10 +169,10 @@ class PostgresStorage(Database):
         return self._run(work)
 
     def _run(self, work: Callable[[DatabaseCursor], T]) -> T:
-        """The result of ``work``, in one transaction and, as far as it asks nothing, one exchange with the server.
+        """Run ``work`` in one transaction, and return its result. Without queries that is one round trip.
 
-        A connection that was lost since the last time (the server was started again) is noticed here: then once more
-        on a new one. Whatever a storage does can be done twice.
+        A connection that was lost since the last call, e.g. because the server restarted, fails here. Then ``work``
+        runs again on a new connection. This is safe, because every operation of a storage may be repeated.
         """
         self._check_open()
         kept, connection = self._connection is not None, self._connection or self._connect(again=True)
@@ -191,7 +190,7 @@ class PostgresStorage(Database):
         return self._run(work)
 
     def _take_back(self, connection: Connection) -> None:
-        """Leave nothing of what was begun; drop a connection that is lost, or out of order."""
+        """Roll back, and drop the connection if it is lost or broken."""
         try:
             if not connection.closed:
                 connection.rollback()
@@ -204,7 +203,7 @@ class PostgresStorage(Database):
         return StoreUnavailable(f"{self._shown}: {_flat(error) or type(error).__name__}")
 
     def close(self) -> None:
-        """Let go of the connection, and so of the lock."""
+        """Close the connection, which releases the lock. May be called twice."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
@@ -213,7 +212,7 @@ class PostgresStorage(Database):
 
 
 def _exchange(connection: Connection, work: Callable[[DatabaseCursor], T]) -> T:
-    """Do ``work`` in one transaction. Raises the first error that the server, or the connection, had."""
+    """Run ``work`` in one transaction. Raises the first error of the server or of the connection."""
     first: psycopg.Error | None = None
     try:
         with connection.pipeline():
@@ -223,7 +222,7 @@ def _exchange(connection: Connection, work: Callable[[DatabaseCursor], T]) -> T:
                 result = work(cursor)
                 cursor.execute(b"COMMIT")
             except psycopg.Error as error:
-                first = error  # kept from psycopg, which would log the errors that come of it
+                first = error  # hidden from psycopg, which would log the errors that follow from it
     except psycopg.Error as error:
         raise first or error from None
     if first is not None:
@@ -242,7 +241,7 @@ _HOLDER: Final = """
 
 
 def _holder(cursor: DatabaseCursor, key: int) -> str:
-    """Who has the lock, as a part of a sentence."""
+    """Return ``, NAME`` for the holder of the lock; an empty string if its name is unknown."""
     found = _query(cursor, _HOLDER, (key,))
     return f", {found[0][0]}" if found and found[0][0] else ""
 
@@ -257,18 +256,21 @@ def _query(cursor: DatabaseCursor, statement: str, parameters: tuple[Any, ...] =
 
 
 def _options(url: str, name: str) -> dict[str, Any]:
-    """What the URL says, and what it does not say. A URL that cannot be read is not shown: it may hold a password."""
+    """The options in the URL, and defaults for the rest.
+
+    Raises ``ValueError`` if the URL cannot be read. The message does not show it, because it may contain a password.
+    """
     try:
         told = conninfo_to_dict(url)
         ports = str(told.get("port") or "").split(",")
         authority, _, path = url.partition("://")[2].partition("/")
-        # A password with an @ or a / in it: libpq takes a part of it for a host, a port or a database, and says so.
+        # If a password has an unescaped @ or /, libpq takes a part of it for a host, and shows that in its error.
         if authority.count("@") > 1 or "@" in path.partition("?")[0] or not all(p.isdigit() or not p for p in ports):
             raise ValueError
     except (ValueError, psycopg.Error):
         raise ValueError(
-            "the PostgreSQL URL cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, "
-            "and in a user's name or a password : / @ % ? and # are written as %3A %2F %40 %25 %3F %23"
+            "the PostgreSQL URL cannot be read: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, "
+            "and in a user's name or a password write : / @ % ? and # as %3A %2F %40 %25 %3F %23"
         ) from None
     signature = f"process {os.getpid()} on {socket.gethostname()}"
     return {**_CONNECTION, "application_name": f"haulier {name}, {signature}"[:63], **told, "client_encoding": "UTF8"}

@@ -1,7 +1,7 @@
-"""The tables and the statements: one set, for SQLite and PostgreSQL alike.
+"""The tables and the statements: one set for both SQLite and PostgreSQL.
 
-Statements are written with the names of the fields that they are given, ``:source``, and told to a database with their
-places, so that the named tuples of ``protocol`` go in as they are: a dict for each row would cost 0.6 µs.
+A statement names its parameters, e.g. ``:source``. ``Dialect`` replaces the names by positions, so that the named
+tuples of ``protocol`` can be passed unchanged. A dict for each row would cost 0.6 µs.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _PARAMETER: Final = re.compile(r":(\w+)")
 
 
 class Statement(NamedTuple):
-    """``text``, in which ``:name`` stands for the parameter at the place of ``name`` in ``fields``."""
+    """An SQL statement. ``:name`` in ``text`` is the parameter at the position of ``name`` in ``fields``."""
 
     text: str
     fields: tuple[str, ...] = ()
 
 
 class Told(NamedTuple):
-    """A statement as a database takes it."""
+    """A statement in the form that one database accepts."""
 
     text: str
     arrange: Callable[[Sequence[Any]], Sequence[Any]] | None
-    """Brings the parameters into the order of the text; None where they are."""
+    """Puts the parameters into the order of the text; None if they already are."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Where the two differ."""
+    """The differences between the two databases."""
 
     numbered: bool
-    """Whether a parameter is ``$`` and its number, or one ``?`` like the other. SQLite would take numbers, but Python
-    3.12.0 to 3.12.3 warn of them."""
+    """Whether a parameter is ``$`` and its number, or a plain ``?``. SQLite accepts numbers, but Python 3.12.0 to
+    3.12.3 warn about them."""
     words: Mapping[str, str]
-    """What the tables need a word of the database's own for."""
+    """The database's own words for the placeholders in ``STEPS``."""
 
     def tell(self, statement: Statement) -> Told:
-        """The statement as this database takes it."""
+        """Return ``statement`` in the form that this database accepts."""
         place = statement.fields.index
         if self.numbered:
             return Told(_PARAMETER.sub(lambda found: f"${place(found[1]) + 1}", statement.text), None)
@@ -55,14 +55,14 @@ class Dialect:
         return Told(_PARAMETER.sub("?", statement.text), None if in_order else itemgetter(*order))
 
     def define(self, text: str) -> str:
-        """A statement of ``STEPS`` as this database takes it."""
+        """Return a statement of ``STEPS`` in the form that this database accepts."""
         return text.format_map(self.words)
 
 
 # ---- the tables ------------------------------------------------------------------------------------------------------
 
-# {seq}: an integer of 64 bits. {name}: text that is compared byte by byte, since an index in the order of a language
-# breaks when the system's idea of that language changes. {clustered}: rows lie in the order of their primary key.
+# {seq}: an integer of 64 bits. {name}: text that is compared byte by byte, because an index in the order of a language
+# breaks when the system's collation changes. {clustered}: rows are stored in the order of their primary key.
 _FIRST: Final = (
     """
     CREATE TABLE downloads (
@@ -78,12 +78,12 @@ _FIRST: Final = (
         UNIQUE (source, id)
     )
     """,
-    # An engine that starts looks at nothing that is only history.
+    # An engine that starts reads no history.
     "CREATE INDEX downloads_listed ON downloads (seq) WHERE listed",
-    # A page of the history costs nothing of the pages before. Without the phase: PostgreSQL would write every change
-    # of it into all indexes.
+    # A page of the history does not read the pages before it. The index leaves the phase out, because PostgreSQL would
+    # write each change of the phase into all indexes.
     "CREATE INDEX downloads_ended ON downloads (ended_on, seq, source) WHERE ended_on IS NOT NULL",
-    # That there is nothing to prune shows without a look at a row: 30 ms instead of 400 with 80,000 of them.
+    # Finding nothing to prune reads no rows: 30 ms instead of 400 ms with 80,000 of them.
     "CREATE INDEX downloads_unlisted ON downloads (ended_on, seq) WHERE NOT listed",
     """
     CREATE TABLE attempts (
@@ -109,7 +109,7 @@ _FIRST: Final = (
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
-"""What makes version 1 of nothing, 2 of 1 and so on. A step that was once released is never changed: add one."""
+"""The first step makes version 1, the next makes version 2 of it, and so on. Never change a released step: add one."""
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
 

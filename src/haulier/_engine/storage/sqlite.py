@@ -1,6 +1,6 @@
-"""A storage in one file, by the standard library's ``sqlite3``.
+"""``SqliteStorage``: a storage in one file, by the standard library's ``sqlite3``.
 
-The file is one engine's at a time; others may read it while that one works.
+One engine at a time uses the file. Other programs may read it meanwhile.
 """
 
 from __future__ import annotations
@@ -25,39 +25,40 @@ T = TypeVar("T")
 DIALECT: Final = sql.Dialect(numbered=False, words={"seq": "INTEGER", "name": "TEXT", "clustered": "WITHOUT ROWID"})
 
 APPLICATION_ID: Final = int.from_bytes(b"haul", "big")
-"""By which ``file`` and we tell our databases from other people's."""
+"""Marks our databases, for ``file`` and for ``SqliteStorage``."""
 
 SMALLEST_BYTES: Final = 512
-"""Of a database that has anything in it. SQLite takes a file of one byte for an empty one."""
+"""The smallest size of a database that is not empty. SQLite takes a file of one byte for an empty one."""
 
 CHECKED_BYTES: Final = 256 << 20
-"""Files up to this size are checked whole when they are opened: 0.1 s for 100,000 rows, which are 100 MB. What is
-damaged in a larger one shows when it is read."""
+"""Files up to this size are checked completely when they are opened: 0.1 s for 100,000 rows (100 MB). In a larger file
+damage is found when it is read."""
 
 BUSY_S: Final = 5.0
-"""How long to wait for a program from outside that writes."""
+"""Seconds to wait for another program that writes to the file."""
 
 _WAYS: Final = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "it cannot be written to: the file or its folder is read-only",
-    sqlite3.SQLITE_CANTOPEN: "the file, or one beside it, cannot be opened or made",
+    sqlite3.SQLITE_CANTOPEN: "the file, or one beside it, cannot be opened or created",
     sqlite3.SQLITE_BUSY: f"another program has been writing to it for {BUSY_S:g} s",
     sqlite3.SQLITE_CORRUPT: "the file is damaged",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database, or is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database, or is damaged",
     sqlite3.SQLITE_IOERR: "reading or writing the file failed",
 }
 
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT})
-"""After these the connection is as good as before, and what is there can be read."""
+"""After these errors the connection still works, and existing rows can be read."""
 
 
 class SqliteStorage(Database):
-    """The file at ``path``; a missing or empty one becomes a database.
+    """A storage in the file at ``path``. A missing or empty file becomes a database.
 
-    ``synchronous``: ``'full'``: what was written survives power loss. ``'normal'``: it survives ``kill -9``, and after
-    power loss what is missing is the latest.
+    With ``synchronous='full'`` every write survives power loss. With ``'normal'`` every write survives ``kill -9``, but
+    power loss may lose the latest ones.
 
-    Raises ``StoreLocked``; ``StoreUnavailable`` for a file that cannot be used, and leaves that as it is.
+    Raises ``StoreLocked`` if another engine uses the file, and ``StoreUnavailable`` if the file cannot be used, which
+    is then left unchanged.
     """
 
     def __init__(self, path: str, synchronous: Literal["full", "normal"] = "full") -> None:
@@ -66,7 +67,7 @@ class SqliteStorage(Database):
         self._synchronous = synchronous
         folder = os.path.dirname(self._path)
         if not os.path.isdir(folder):
-            raise StoreUnavailable(f"{self._path} cannot be made: there is no folder {folder}")
+            raise StoreUnavailable(f"{self._path} cannot be created: there is no folder {folder}")
         self._lock = FileLock(self._path)
         self._connection: sqlite3.Connection | None = None
         try:
@@ -81,27 +82,32 @@ class SqliteStorage(Database):
     # ---- before a byte is written ------------------------------------------------------------------------------------
 
     def _look(self) -> int:
-        """The size of what is there, in bytes."""
+        """Return the size of the file in bytes, 0 if there is none.
+
+        Raises ``StoreUnavailable`` if the path cannot be a database.
+        """
         try:
             there = os.stat(self._path)
         except FileNotFoundError:
             return 0
         if not stat.S_ISREG(there.st_mode):
-            raise StoreUnavailable(f"{self._path} is no file")
-        if there.st_nlink > 1:  # its log and our lock go by the name: one that came by the other would break it
-            raise StoreUnavailable(f"{self._path} has another name (a hard link): remove that, or copy the file")
+            raise StoreUnavailable(f"{self._path} is not a regular file")
+        if there.st_nlink > 1:  # the log and our lock are named after the path: use by another name would break both
+            raise StoreUnavailable(f"{self._path} has another name (a hard link): remove that name, or copy the file")
         if not os.access(self._path, os.R_OK | os.W_OK):
-            raise StoreUnavailable(f"{self._path} cannot be read and written: it is read-only, or another user's")
+            raise StoreUnavailable(
+                f"{self._path} cannot be read and written: it is read-only, or belongs to another user"
+            )
         if 0 < there.st_size < SMALLEST_BYTES:
             raise StoreUnavailable(f"{self._path}: {_WAYS[sqlite3.SQLITE_NOTADB]}: it was left as it is")
         return there.st_size
 
     def _inspect(self) -> None:
-        """Raise ``StoreUnavailable`` for what is damaged, somebody else's or newer, without writing to it."""
+        """Raise ``StoreUnavailable`` if the file is damaged, another program's or newer. Writes nothing to it."""
         if os.path.exists(self._path + "-journal"):
-            return  # its making was broken off, which SQLite undoes when it opens it to write
+            return  # its creation was interrupted; SQLite undoes that when it opens the file to write
         if _size(self._path + "-wal") == 0:
-            connection = self._open("ro&immutable=1")  # leaves no file beside it
+            connection = self._open("ro&immutable=1")  # creates no file beside it
         else:
             connection = self._open("ro")
         try:
@@ -109,7 +115,7 @@ class SqliteStorage(Database):
             if _size(self._path) <= CHECKED_BYTES:
                 [(told,), *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
                 if told != "ok":
-                    why = " ".join(told.split())  # it has lines
+                    why = " ".join(told.split())  # it has several lines
                     raise StoreUnavailable(f"{self._path} is damaged: {why}. It was left as it is")
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
@@ -117,7 +123,10 @@ class SqliteStorage(Database):
             connection.close()
 
     def _check(self, connection: sqlite3.Connection) -> int:
-        """The version; 0 where there is nothing yet. Raises ``StoreUnavailable`` for what is not of this haulier."""
+        """Return the version, 0 for an empty database.
+
+        Raises ``StoreUnavailable`` if another program or a newer haulier made the database.
+        """
         version = _number(connection, "PRAGMA user_version")
         if _number(connection, "PRAGMA application_id") != APPLICATION_ID:
             if version or _number(connection, "SELECT count(*) FROM sqlite_master"):
@@ -136,10 +145,10 @@ class SqliteStorage(Database):
             raise self._unavailable(error) from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        """A connection that can write to a database of this version."""
+        """Open a connection that can write, and upgrade the database to this version."""
         connection = self._open(mode)
         try:
-            # An empty one would become a new database, in which everything before is missing without a word.
+            # An emptied file would silently become a new database, without any of the records.
             if mode == "rw" and not self._check(connection):
                 raise StoreUnavailable(f"{self._path} was emptied while it was in use: put it back")
             self._settle(connection)
@@ -152,16 +161,16 @@ class SqliteStorage(Database):
         return connection
 
     def _settle(self, connection: sqlite3.Connection) -> None:
-        """What each buys was measured with 100,000 rows, in batches of 1,000 and of one, on ext4."""
-        # A commit is one append and one fdatasync, and readers wait for nobody. Without the log a batch of one row
+        """Set the pragmas. Their effects were measured with 100,000 rows, in batches of 1,000 and of one, on ext4."""
+        # With a log a commit is one append and one fdatasync, and readers never wait. Without it a batch of one row
         # writes 35 KB instead of 21 and takes 1.2 ms instead of 0.4.
         [(mode,)] = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
-            raise StoreUnavailable(f"{self._path} is where SQLite cannot keep a write-ahead log")
+            raise StoreUnavailable(f"SQLite cannot keep a write-ahead log beside {self._path}: use a local disk")
         # FULL waits for the disk at each commit, NORMAL only when the log is copied into the database: a batch of one
         # row takes 0.1 ms instead of 0.4, and one of 1,000 the same 20.
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        # On macOS an fsync leaves what it was given in the drive's own memory. Nothing elsewhere.
+        # On macOS a plain fsync leaves the data in the drive's cache. Elsewhere this has no effect.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
         # 16 MiB of pages instead of 2. New ids come to random places in their index: a third of the reads, 7 % less
@@ -173,10 +182,10 @@ class SqliteStorage(Database):
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring it to this version, in one transaction."""
+        """Upgrade the database to this version, in one transaction."""
         connection.execute("BEGIN IMMEDIATE")
         self._upgrade(connection.cursor(), self._check(connection))
-        # Written each time, so that what cannot be written to shows now, and not when something is to be stored.
+        # Written each time, so that a file that cannot be written to fails now and not at the first dispatch.
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(sql.STEPS)}")
         connection.execute("COMMIT")
@@ -191,7 +200,7 @@ class SqliteStorage(Database):
     def _connected(self) -> sqlite3.Connection:
         self._check_open()
         self._lock.hold()
-        # SQLite would go on writing to a file that has no name any more.
+        # SQLite would continue to write to a file that was deleted.
         if self._identity() != self._file:
             self._disconnect()
             raise StoreUnavailable(f"{self._path} was removed or replaced while it was in use: put it back")
@@ -207,7 +216,7 @@ class SqliteStorage(Database):
 
     # ---- reading and writing -----------------------------------------------------------------------------------------
 
-    # A cursor that is not closed would keep the file, with its locks, after ``_disconnect``: the traceback has it.
+    # Close each cursor: a traceback may refer to it, and it would keep the file and its locks after ``_disconnect``.
 
     def _read(self, work: Callable[[DatabaseCursor], T]) -> T:
         connection = self._connected()
@@ -216,12 +225,12 @@ class SqliteStorage(Database):
                 return work(cursor)
         except sqlite3.Error as error:
             self._disconnect()
-            raise self._unavailable(error) from None  # its text may be that of a damaged record
+            raise self._unavailable(error) from None  # the text may contain a damaged record
 
     def _write(self, work: Callable[[DatabaseCursor], T]) -> T:
         connection = self._connected()
         try:
-            connection.execute("BEGIN IMMEDIATE")  # so that a writer from outside is waited for here, and only here
+            connection.execute("BEGIN IMMEDIATE")  # waits for other programs' writes here, and only here
             with closing(connection.cursor()) as cursor:
                 result = work(cursor)
             connection.execute("COMMIT")
@@ -235,7 +244,7 @@ class SqliteStorage(Database):
         return result
 
     def _take_back(self, connection: sqlite3.Connection, error: BaseException) -> None:
-        """Leave nothing of what was begun. Where the file itself failed, it is opened anew the next time."""
+        """Roll back. If the file itself failed, close the connection; the next call opens a new one."""
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -245,18 +254,18 @@ class SqliteStorage(Database):
             self._disconnect()
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
-        if str(error).startswith("Could not decode"):  # Python's own, and the text itself follows
+        if str(error).startswith("Could not decode"):  # an error of Python's, which would show the text
             return StoreUnavailable(f"{self._path}: {_WAYS[sqlite3.SQLITE_CORRUPT]}: a text in it is not UTF-8")
         way = _WAYS.get(_kind(error))
         return StoreUnavailable(f"{self._path}: {error}" if way is None else f"{self._path}: {way} ({error})")
 
     def close(self) -> None:
-        """Copy the log into the database, so that one file remains, and let go of it."""
+        """Copy the log into the database, so that one file remains, and release the lock. May be called twice."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
         if self._connection is not None:
-            with suppress(sqlite3.Error):  # who reads just now keeps the log; it is copied by the next to close
+            with suppress(sqlite3.Error):  # a reader keeps the log in use; then a later close copies it
                 self._connection.execute("PRAGMA busy_timeout = 0")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._disconnect()
@@ -276,5 +285,5 @@ def _size(path: str) -> int:
 
 
 def _kind(error: sqlite3.Error) -> int:
-    """SQLite's code without what it extends it by."""
+    """SQLite's primary result code, without the extension."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
