@@ -75,7 +75,7 @@ def test_a_store_that_is_in_use_or_no_store_is_a_usage_error(
     assert f"in use by another engine, process {process.pid}" in second.stderr
     (tmp_path / "text").write_text("no database")
     wrong = run("get", "--store", "text")
-    assert (wrong.returncode, "no SQLite database" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "not an SQLite database" in wrong.stderr) == (2, True)
     assert (tmp_path / "text").read_text() == "no database"
     with DownloadEngine(store=tmp_path / "daemon.db") as engine:
         engine.add_record("peer", "mine", {"state": "InProgress"})

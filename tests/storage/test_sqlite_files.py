@@ -61,7 +61,7 @@ def test_an_empty_file_becomes_a_database_and_stays_the_same_file(path: Path, ma
 @pytest.mark.parametrize("text", [b"x", b"shopping: milk, bread\n" * 200, b"SQLite format 3", b"\0" * 8192])
 def test_another_file_is_refused(path: Path, text: bytes) -> None:
     path.write_bytes(text)
-    refused(path, "no SQLite database, or is damaged")
+    refused(path, "not an SQLite database, or is damaged")
 
 
 def test_a_header_with_nothing_behind_it_is_refused(path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_lock_that_nobody_holds_is_no_lock(path: Path) -> None:
 def test_one_that_was_refused_can_be_opened_once_it_is_mended(path: Path) -> None:
     path.write_bytes(b"x")
     for _ in range(2):
-        refused(path, "no SQLite database")
+        refused(path, "not an SQLite database")
     path.unlink()
     open_storage(path).close()
 
