@@ -654,3 +654,22 @@ def test_what_is_not_kept_is_not_written_down_either() -> None:
     running(ledger, ("volatile", "a"))
     ledger.table.repair()
     assert not write(ledger)
+
+
+def test_a_record_put_over_one_that_runs_is_written_anew(ledger: Ledger) -> None:
+    running(ledger)
+    ledger.apply(m.Put(*A, {"note": 1}))
+    assert list(write(ledger).touched) == [A]
+
+
+def test_a_start_at_a_source_that_has_no_record_is_a_dead_letter_and_not_written(ledger: Ledger) -> None:
+    start(ledger, ticket(("nowhere", "a")))
+    assert len(ledger.dead_letters) == 1
+    assert not write(ledger).touched
+
+
+def test_an_attempt_is_written_with_the_next_batch() -> None:
+    journal = Journal(lambda _: True)
+    assert not journal.batch.is_urgent
+    journal.note(Attempted(*A, 1, ON, ON + 1.0, "interrupted", "e", "E"))
+    assert journal.batch.is_urgent

@@ -30,7 +30,7 @@ class Attempts:
         self._queue, self._gate, self._slots = source.queue, source.gate, source.slots
         self.in_flight: dict[str, Transfer] = {}
         """The attempts whose end the source still waits for, by download id."""
-        self.are_guarded = False
+        self.are_guarded = timeouts.is_guarded(source.policy)
         """Whether the policy sets a time-out: then the supervisor looks at each attempt."""
 
     # ---- start -------------------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ class Ledger:
                 entry.fixed = entry.phase is None and state == State.CANCELLED
         (entry.record if entry.overlay is None else entry.overlay).update(patch)
         self.table.end_if_terminal(source, download_id, entry)
-        if self.journal is not None and download_id in self.table.buckets.get(source, ()):
+        if self.journal is not None and download_id in self.table.buckets[source]:
             urgent = entry.record.get("state") != before or not self.table.is_live(source, download_id)
             self.journal.touch(source, download_id, urgent)
 

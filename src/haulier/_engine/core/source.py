@@ -60,7 +60,6 @@ class Source:
         self.gate = Gate(policy, draw)
         self.slots = Slots(policy)
         self.attempts = Attempts(self)
-        self.attempts.are_guarded = timeouts.is_guarded(policy)
 
     def apply(self, policy: SourcePolicy) -> None:
         """Take over another policy, at once."""
@@ -92,7 +91,7 @@ class Source:
         )
         if self.policy.on_full == "raise":
             return full
-        dropped = self.queue.oldest(waiting + count - most) if count <= most else None
+        dropped = self.queue.oldest(waiting + count - most)
         if dropped is None:
             return full
         for download_id in dropped:

@@ -171,5 +171,5 @@ class Table:
 
     def is_live(self, source: str, download_id: str) -> bool:
         """Whether a record is likely to be written again and again: it runs, or is its callers' own and not ended."""
-        stored = self.buckets.get(source, {}).get(download_id)
+        stored = self.buckets[source].get(download_id)
         return isinstance(stored, Entry) and stored.phase in (Phase.RUNNING, None) and not stored.is_terminal
