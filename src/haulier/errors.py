@@ -7,7 +7,7 @@
     │   └── ForkedEngine    a forked child touched its parent's engine: make a new one in the child
     ├── SourceDown          dispatch to a source that crashed too often: fix the cause, then revive(source)
     ├── QueueFull           dispatch to a source with max_queued downloads waiting: try later
-    ├── StoreUnavailable    the record store cannot go on: nothing was accepted
+    ├── StoreUnavailable    the record store cannot read or write: nothing was accepted
     │   └── StoreLocked         another engine uses the database: close that one first
     ├── UnknownDownload     wait() for a download that has no record
     ├── SupervisorStopped   haulier.supervision: start or revive after stop()
@@ -16,9 +16,9 @@
         ├── PermanentError      failed for good: no further attempt
         ├── Throttled           the source asks for a pause: all its downloads wait, no attempt is spent
         ├── SourceCrashed       the source's client is broken: restart the source
-        └── DownloadCancelled   the impl noticed the cancel (Transfer.raise_if_cancelled())
+        └── DownloadCancelled   the impl noticed the cancel: see Transfer.raise_if_cancelled()
 
-Bad arguments are plain ``ValueError`` and ``TypeError``, raised at the call, before anything is stored.
+Invalid arguments raise plain ``ValueError`` or ``TypeError`` at the call, before anything is stored.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HaulierError(Exception):
 
 
 class EngineClosed(HaulierError):
-    """The engine was closed; it takes no more work. Its records can still be read."""
+    """The engine is closed and takes no more work. Its records can still be read."""
 
 
 class ForkedEngine(EngineClosed):
@@ -85,7 +85,7 @@ class UnknownDownload(HaulierError, LookupError):
 
 
 class SupervisorStopped(HaulierError):
-    """The supervisor was stopped: it starts and revives no children any more."""
+    """The supervisor was stopped, and starts and revives no children any more. Make a new one."""
 
 
 class ForkedSupervisor(SupervisorStopped):

@@ -1,4 +1,4 @@
-"""Policies: how a source is treated. Frozen values that are checked when they are made."""
+"""Policies: settings of a source and of an engine. They are frozen, and checked when they are made."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _failed_or_empty(state: tenacity.RetryCallState) -> bool:
 
 
 def _exponential(first: float, most: float) -> tenacity.wait.wait_base:
-    """Doubling from ``first`` to ``most`` seconds, with up to as much as ``first`` at random on top."""
+    """A wait that doubles from ``first`` to ``most`` seconds, plus a random 0 to ``first`` seconds."""
     return tenacity.wait_exponential(multiplier=first, max=most) + tenacity.wait_random(0, first)
 
 
@@ -82,10 +82,10 @@ class RetryPolicy:
 class RestartPolicy:
     """How often and how soon a crashed source is restarted, after Erlang/OTP's restart intensity and period.
 
-    - ``intensity``, ``period``: more than so many restarts within so many seconds bring the source down.
+    - ``intensity``, ``period``: more than ``intensity`` restarts within ``period`` seconds bring the source down.
     - ``wait``: a tenacity wait object: seconds to rest before each restart. It sees restarts in a row as attempts. It
       runs on the supervisor's thread, so a ``wait`` that blocks delays the restarts of all sources.
-    - ``calm``: after so many seconds without a crash, ``wait`` begins anew.
+    - ``calm``: after this many seconds without a crash, ``wait`` starts from its first value again.
 
     Raises ``ValueError`` or ``TypeError``, naming the field.
     """
@@ -110,6 +110,8 @@ class Retention:
     - ``max_age``: seconds since the end; None for no limit.
     - ``max_history``, ``history_age``: with a durable store, how many records that left memory stay in its history, and
       for how many seconds since their end. None for no limit.
+
+    Raises ``ValueError`` or ``TypeError``, naming the field.
     """
 
     max_terminal: int = 10_000
@@ -156,7 +158,7 @@ class SourcePolicy:
       Otherwise it fails.
     - ``discard_cancelled``: whether to delete a file that an impl returns for a download that was cancelled.
 
-    What its records say from the start:
+    Records and threads:
 
     - ``username``: the ``username`` of the record, instead of the source's name.
     - ``thread_name``: the name of the thread while an impl runs. ``{target_id}`` and ``{download_id}`` are filled in.

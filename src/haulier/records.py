@@ -1,4 +1,4 @@
-"""The words of a record: its keys, its states and its phases.
+"""Records: their keys, states and phases.
 
 A record is a flat ``dict[str, Any]`` that belongs to the record store. Callers get copies.
 """
@@ -121,22 +121,22 @@ class HistoryRow(NamedTuple):
 
 
 class State:
-    """What ``record['state']`` says. A plugin may write others; these are the ones that haulier writes."""
+    """The values of ``record['state']`` that haulier writes. Plugins may write others."""
 
     INITIALIZING: Final = "Initializing"
     """Not running: waits in its source's queue, or backs off before its next attempt."""
     IN_PROGRESS: Final = "InProgress, Downloading"
-    """Moved there by the slot that took it. After a crash of its source: ``Errored``."""
+    """Set by the slot that runs the download. If the source crashes, ``Errored`` follows."""
     SUCCEEDED: Final = "Completed, Succeeded"
-    """Moved there by the slot. Terminal."""
+    """Set by the slot. Terminal."""
     ERRORED: Final = "Errored"
-    """Moved there by the slot (the impl failed), the supervisor (crash, time-out, source down) or close(). Terminal."""
+    """Set by the slot (the impl failed), the supervisor (crash, time-out, source down) or ``close()``. Terminal."""
     CANCELLED: Final = "Cancelled"
-    """Moved there by whoever cancels. Terminal, and wins against whatever lands later."""
+    """Set by a cancel. Terminal: a later result of the impl does not change it."""
 
 
 class Phase:
-    """What ``record['phase']`` says: one word for a program to test, where ``state`` is for people."""
+    """The values of ``record['phase']``: one word for programs to test. ``state`` is for people."""
 
     QUEUED: Final = "queued"
     RUNNING: Final = "running"
