@@ -131,7 +131,7 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_access(get.add_argument_group("access"))
     output = get.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object a line for whatever happens")
-    output.add_argument("--dry-run", action="store_true", help="only say what would go where, and with which manners")
+    output.add_argument("--dry-run", action="store_true", help="only say what would go where, and under which settings")
     output.add_argument("--explain", action="store_true", help="say what each host waits for, whenever that changes")
     output.add_argument("--trace", metavar="FILE", help="append what happens when, for 'haulier verify'")
     _add_loudness(get)
@@ -184,7 +184,7 @@ def _add_manners(manners: argparse._ArgumentGroup) -> None:
         help=f"hosts at once, of all that are listed (default: {MOST_HOSTS})",
     )  # fmt: skip
     manners.add_argument(
-        "--config", metavar="FILE", help='TOML: manners by host, e.g. ["*.example.org"] with delay = 3'
+        "--config", metavar="FILE", help='TOML: settings by host, e.g. ["*.example.org"] with delay = 3'
     )
 
 

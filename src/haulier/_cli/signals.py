@@ -18,7 +18,7 @@ _SHOW_CURSOR: Final = b"\x1b[?25h\r\n"
 
 
 def _leave(signum: int, _: FrameType | None) -> None:
-    """End this process at once. What has been written of a file can be gone on with, however a process ends."""
+    """End this process at once. Partial files can be resumed, however a process ends."""
     with suppress(OSError):
         if os.isatty(1):
             os.write(1, _SHOW_CURSOR)  # the live table hides it

@@ -1,4 +1,4 @@
-"""Locks whose holder may be torn out of any step."""
+"""Locks whose holder may be interrupted in any step."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class HttpFetcher:
 
     It grows as ``NAME.part``, and is called ``NAME`` once it has exactly the declared size, its checksum, and is on
     disk. Without a declared size it must end as its protocol says; an answer that ends with its connection (HTTP/1.0)
-    cannot be checked. A part that breaks off is gone on with by the next attempt, or the next process, where the server
+    cannot be checked. An interrupted download is resumed by the next attempt, or the next process, where the server
     gave a strong validator (RFC 9110, section 8.8), and else removed.
 
     A cancel takes effect within a quarter of a second, except while connecting.

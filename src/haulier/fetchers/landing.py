@@ -33,7 +33,7 @@ class Landing:
     becomes ``NAME (1).ext`` and so on. ``overwrite='always'`` replaces a file that is there; ``'changed'`` only one
     that carries this download's mark. A link or a folder is never replaced.
 
-    Without a successful ``land()`` the part stays only where ``note`` said that it can be gone on with.
+    Without a successful ``land()`` the partial file stays only if ``note`` said that it can be resumed.
 
     Everything here raises ``FetchError`` where another attempt may help (disk full), else ``PermanentError``.
     """
@@ -49,7 +49,7 @@ class Landing:
         self._number = 0
         self._goes_on = False
         self.begun: Begun | None = None
-        """What is in the part already; None: nothing that can be gone on with."""
+        """What the partial file holds already; None if it cannot be resumed."""
         self.length = 0
         """Bytes in the part."""
 
@@ -91,7 +91,7 @@ class Landing:
         self.begun, self.length, self._goes_on = None, 0, False
 
     def note(self, etag: str | None, last_modified: str | None, size: int | None, *, resumable: bool) -> None:
-        """Begin, before the first byte: say what the file is, and whether it can be gone on with if it breaks off."""
+        """Begin, before the first byte: say what the file is, and whether it can be resumed after an interruption."""
         if self._part is None:
             with self._explained():
                 make_folder(self._root, self._dest)

@@ -1,6 +1,7 @@
 """``NAME.part``, the file while it grows, and ``NAME.part.json``, which says whose it is and whether it can go on.
 
-A part belongs to whoever holds its lock *and* finds it under its name: only the owner writes, renames or removes it.
+A partial file belongs to the process that holds its lock *and* finds it under its name. Only the owner writes,
+renames or removes it.
 One without a sidecar of the same download is not ours, and stays as it is.
 """
 
@@ -54,7 +55,7 @@ class Part(NamedTuple):
         return _sidecar(self.path)
 
     def describe(self, key: str, begun: Begun | None) -> None:
-        """Write the sidecar. ``begun`` None: what is in the part cannot be gone on with."""
+        """Write the sidecar. ``begun``: None if the partial file cannot be resumed."""
         told: dict[str, Any] = {"version": _VERSION, "key": key}
         if begun is not None:
             told |= {"etag": begun.etag, "last_modified": begun.last_modified, "size": begun.size}

@@ -105,7 +105,7 @@ class Scenario:
         return self.concurrency[_place(name) % len(self.concurrency)]
 
     def policy(self, name: str) -> SourcePolicy:
-        """The manners of one source."""
+        """The policy of one source."""
         place = _place(name)
         return SourcePolicy(
             concurrency=self.slots(name),

@@ -114,7 +114,7 @@ class _Slots:
         simulation.note("rules", source=name, limit=self.source.slots.limit, **self.source.gate.rules())
 
     def work(self) -> None:
-        """Hire whoever is needed, and start whatever may start."""
+        """Hire the slots that are needed, and start the downloads that may start."""
         source, now = self.source, self._simulation.now
         while True:
             while source.reserve_slot():

@@ -131,7 +131,7 @@ class LiveTable:
         self._live.stop()
 
     def tell(self, news: News) -> None:
-        """Keep a line for the next frame: whoever has the news is not to wait for a terminal."""
+        """Keep a line for the next frame, so that the thread that has it does not wait for the terminal."""
         style = _STYLES.get(news.kind)
         if style is not None:
             self._untold.append(Text.assemble((f"{news.kind:<7}", style), " ", plain(news.text)))

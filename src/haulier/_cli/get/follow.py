@@ -104,7 +104,7 @@ class Follower:
         self._exits.__exit__(exc_type, exc, traceback)
 
     def glance(self) -> None:
-        """Show a frame, if it is time for one: for whoever has something else to do than to wait."""
+        """Show a frame of the live table if one is due, without waiting."""
         if monotonic() >= self._next_at:
             began = thread_time()
             self._view.frame(self._camera.take)

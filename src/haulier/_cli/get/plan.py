@@ -20,7 +20,7 @@ __all__ = ["dry_run", "raise_file_limit"]
 def dry_run(
     wanted: Sequence[Wanted], place: Place, manners: Mapping[str, Manners], outlet: Outlet, *, as_json: bool
 ) -> int:
-    """Say what would go where and with which manners; the exit status."""
+    """Print what would go where and under which settings. Returns the exit status."""
     for source, request, shown, _, is_medium in wanted:
         path = os.path.join(place.folder, request.name) if request.name.rpartition("/")[2] else None
         if as_json:

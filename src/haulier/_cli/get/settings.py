@@ -144,7 +144,7 @@ class Manners:
 
 
 def manners_of(source: str, args: argparse.Namespace, config: Config) -> Manners:
-    """The manners for ``source``. An option that was not given is None in ``args``.
+    """The settings of ``source``. An option that was not given is None in ``args``.
 
     The defaults of a source that ``haulier.presets`` has a policy for are that policy's.
     """

@@ -89,7 +89,7 @@ class Entry:
         if self.phase is not None:
             return self.phase in TERMINAL_PHASES
         state = self.record.get("state")
-        # As plain text: what a caller's own kind of str does when it is compared is nothing to whoever looks after all.
+        # As plain text: a caller's own subclass of str may raise when it is compared.
         return isinstance(state, str) and str.__str__(state) in TERMINAL_STATES
 
 

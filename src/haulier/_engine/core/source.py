@@ -4,8 +4,8 @@ The parts are ``queue`` (what waits), ``gate`` (when the next may start), ``slot
 (what runs). The shell calls every method under the source's one lock, but for ``queue.put``.
 
 A step tells the store and the supervisor through two callables, in its middle, instead of returning a list of effects.
-The order of the two matters for what an interrupted step leaves behind, and a list per download would cost more than
-the message itself.
+The order of the two matters for what an interrupted step leaves behind. The simulators pass callables of their own,
+and so run the same rules.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ class Watches:
                     del self.callbacks[download_id]
 
     def call(self, download_id: str, held: Stored) -> None:
-        """A download is over, or gone: whoever watches it is to hear, and watches no longer.
+        """Have the callbacks of a download called that has ended or was removed; they watch it no longer.
 
-        Torn in between and done again it comes to the same: the list is the same, and is worked off once.
+        If this is interrupted and done again, the list is the same, and each callback runs once.
         """
         callbacks = self.callbacks.get(download_id)
         if callbacks is not None:
@@ -53,7 +53,7 @@ class Watches:
             del self.callbacks[download_id]
 
     def close(self, watched: Mapping[str, Stored]) -> None:
-        """The engine is closed. Whoever waits for what goes on with the next one waits no longer."""
+        """Close with the engine: call the callbacks of downloads that are kept for the next engine."""
         self._is_closed = True
         for download_id, held in watched.items():
             if self._goes_on(held):

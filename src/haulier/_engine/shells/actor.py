@@ -31,7 +31,7 @@ class Inbox(ABC):
     """A pykka inbox that is fed by the engine alone.
 
     What arrives through pykka is from elsewhere in the program (``pykka.ActorRegistry.broadcast`` or ``stop_all``): a
-    dead letter, answered so that whoever asked does not hang.
+    dead letter, answered so that the asking thread does not hang.
     """
 
     thread: threading.Thread | None = None
@@ -79,7 +79,7 @@ class EngineActor(pykka.ThreadingActor):
         try:
             sharpen_timers()
             super()._actor_loop()
-        except BaseException as failure:  # even a thread that is torn down is reported
+        except BaseException as failure:  # even a thread that is killed is reported
             self.failure = failure
             if not sys.is_finalizing():
                 logger.exception("%s died", self._name)

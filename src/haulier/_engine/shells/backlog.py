@@ -42,7 +42,7 @@ slows them down and hangs none: one of them may have the very lock that the hand
 
 
 class StoreDied(StoreUnavailable):
-    """The store was torn before it could answer: nobody knows how far it had come."""
+    """The store was interrupted before it could answer: how much it had done is unknown."""
 
 
 class Ask(NamedTuple):
@@ -59,7 +59,7 @@ class Backlog(Inbox):
         self.ledger = ledger
         self.backlog: deque[Any] = deque()
         self.running = False
-        """Whether the actor is there; while it is not, whoever asks applies."""
+        """Whether the actor runs. While it does not, a caller that asks applies the messages itself."""
         self.forked = False
         """This is a copy in a forked child: the actor's thread is not here."""
         self._patience = 1
@@ -99,7 +99,7 @@ class Backlog(Inbox):
         mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
         while True:
             if mine or not self.running or self._sayer is not None:
-                self.drain()  # whoever logs may be waiting for a log handler in which this very thread asks
+                self.drain()  # a thread that logs may be waiting for a log handler in which this very thread asks
             try:
                 reply, error = answers.get(timeout=1.0)
             except Empty:
@@ -113,7 +113,7 @@ class Backlog(Inbox):
             return reply
 
     def _is_lost(self, asked: Ask) -> bool:
-        """Whether a question was taken off, and whoever did was torn before it could answer."""
+        """Whether the thread that took a question off was interrupted before it could answer."""
         return all(each is not asked for each in self.backlog.copy()) and self._drainer is None
 
     @property
@@ -147,6 +147,6 @@ class Backlog(Inbox):
 
 
 def torn(message: Any) -> tuple[None, StoreUnavailable | None]:
-    """The answer where the store's thread was torn in the middle of ``message``."""
+    """The answer if the store's thread was interrupted in the middle of ``message``."""
     nothing_to_say = isinstance(message, (Sync, Listen))  # and it had been applied, or all before it
     return None, None if nothing_to_say else StoreDied("the record store died as it answered")

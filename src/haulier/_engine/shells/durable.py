@@ -103,7 +103,7 @@ class DurableStore(Store):
             self.ledger.refuse(written=True)
             raise
         finally:
-            # All of them in one step: what is torn before they are answered is not applied again.
+            # All of them in one step: a message that is interrupted before its answer is not applied again.
             for number, message in enumerate(list(islice(iter(self.backlog.popleft, None), applied)), 1):
                 if type(message) is Ask:
                     message.reply(self._reply(message.message, replies.get(number), failure))

@@ -60,7 +60,7 @@ class Intake:
             self._mailbox.call_on_slots()
 
     def put_many(self, tickets: Collection[Ticket]) -> None:
-        """``put`` for many: all of them or none."""
+        """Queue many downloads: all of them or none. Raises what ``put`` does."""
         began = 0.0 if self._mailbox.trace is None else monotonic()
         try:
             with self._mailbox.lock:  # so that nothing starts, and nobody closes, before all are there
@@ -75,9 +75,9 @@ class Intake:
             raise
 
     def put_kept(self, tickets: Collection[Ticket], texts: Collection[str]) -> None:
-        """Queue downloads that are to survive the process, once they are on disk: all of them or none.
+        """Queue downloads that must survive the process as soon as they are on disk: all of them or none.
 
-        Raises what ``put`` does, and ``StoreUnavailable``.
+        Raises what ``put`` does, and ``StoreUnavailable`` if they cannot be written.
         """
         source, began = self._mailbox.source, 0.0 if self._mailbox.trace is None else monotonic()
         assert self._mailbox.ask_store is not None
@@ -123,14 +123,14 @@ class Intake:
             raise error
 
     def _queued(self, tickets: Collection[Ticket], began: float) -> None:
-        """They are in the queue."""
+        """Trace that downloads are in the queue, and have a slot look at them."""
         if self._mailbox.trace is not None:
             for ticket in tickets:
                 self._mailbox.trace.note("queued", source=self._mailbox.source.name, id=ticket[ID], began=began)
         self._mailbox.call_on_slots()
 
     def _take_back(self, tickets: Collection[Ticket]) -> None:
-        """A signal handler raised, or memory ran out: whoever called has no ids."""
+        """Undo a dispatch that was interrupted (a signal handler raised, memory ran out): its caller has no ids."""
         with self._mailbox.lock:
             for download_id in self._mailbox.source.queue.renounce(tickets):
                 self._mailbox.tell_store(m.Forget(self._mailbox.source.name, download_id))
@@ -144,14 +144,14 @@ class Intake:
             self._mailbox.source.queue.put(ticket)
 
     def _withdraw_late(self, ticket: Ticket) -> None:
-        """The source was closed while the download was being queued: refuse it, unless it was seen to already."""
+        """Refuse a download whose source was closed while it was being queued, unless it is gone already."""
         with self._mailbox.lock:
             refusal = self._mailbox.source.refusal
             if refusal is not None and self._mailbox.source.queue.take_back(ticket[ID]):
                 raise refusal.error(self._mailbox.source.name)
 
     def put_and_wait(self, ticket: Ticket) -> None:
-        """The same, and come back once a slot is about to call the impl, in ``HANDOFF_S`` at the latest."""
+        """Queue a download, and return when a slot is about to call its impl, after ``HANDOFF_S`` at the latest."""
         started = self.handoffs[ticket[ID]] = Lock()
         started.acquire()
         try:

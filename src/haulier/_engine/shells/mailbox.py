@@ -169,7 +169,7 @@ class Mailbox:
         return True
 
     def repair(self, unfinished: Collection[str]) -> list[str]:
-        """Somebody was torn in the middle of a step: go by what is. Which ``unfinished`` downloads nobody has."""
+        """Correct the source after an interrupted step. Returns the ``unfinished`` downloads that nobody has."""
         with self.lock:
             slots = [slot for slot in self.slots.copy() if not slot.left]
             zombies = sum(slot.is_zombie for slot in slots)
@@ -179,9 +179,9 @@ class Mailbox:
     # ---- where a thread, or a process, ends --------------------------------------------------------------------------
 
     def forsake(self) -> None:
-        """This is a copy in a forked child: whoever needs the lock is told, an impl that returns here among them."""
+        """Make every use of the lock raise ``ForkedEngine``: this is a copy in a forked child."""
         self.lock = self.outlet.leader = _NoLock()  # type: ignore[assignment]
 
     def let_go(self) -> None:
-        """The calling slot ends: what it holds still, having been torn out of a wait, it holds no longer."""
+        """Release the locks that the calling slot still holds as it ends, because a wait was interrupted."""
         release_all(self.lock, self.outlet.leader)

@@ -94,7 +94,7 @@ class Outlet:
                     self._mailbox.bell.armed = False
                     return taken
                 if now >= until or self._mailbox.source.is_overstaffed:
-                    # Disarmed before it is counted off: whoever puts from now on has somebody hired, or is seen.
+                    # Disarmed before the slot is counted off: a later ``put`` hires another slot, or is seen below.
                     self._mailbox.bell.armed = False
                     slot.left = self._mailbox.source.leave(taken, now, self._mailbox.patience_s)
                     if slot.left:
@@ -108,7 +108,7 @@ class Outlet:
             self._mailbox.bell.wait(min(taken, until) - now)
 
     def _discard(self, transfer: Transfer, path: str) -> None:
-        """A file landed for a download that had ended before."""
+        """Report a file that an impl returned for a download that had ended before; delete it if the policy says so."""
         deleted = False
         if self._mailbox.source.policy.discard_cancelled:
             try:
@@ -119,20 +119,20 @@ class Outlet:
         self._mailbox.tell_store(Discarded(transfer.download_id, transfer.source, path, deleted, time()))
 
     def confirm(self, transfer: Transfer) -> None:
-        """The impl is called now: delays between starts count from here."""
+        """Count delays between starts from now, when the impl is called."""
         with self._mailbox.lock:
             self._mailbox.bell.ring()  # first: between the stamp and the call there is to be as little as can be
             self._mailbox.source.attempts.confirm(transfer, monotonic())
 
     def slot_died(self, transfer: Transfer) -> None:
-        """The calling slot dies with ``transfer`` in hand."""
+        """Note that the calling slot dies with ``transfer`` in hand."""
         with self._mailbox.lock:
             if self._mailbox.trace is not None:
                 self._mailbox.trace.note("fell", source=self._mailbox.source.name, id=transfer.download_id)
             self._mailbox.source.attempts.slot_died(transfer, monotonic())
 
     def started(self, download_id: str) -> None:
-        """The impl is about to be called: let the dispatch that waits for it go."""
+        """Let the dispatch return that waits for this download: its impl is about to be called."""
         waiting = self._mailbox.intake.handoffs.pop(download_id, None)
         if waiting is not None:
             waiting.release()

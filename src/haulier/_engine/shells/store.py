@@ -41,7 +41,7 @@ class _DrainBell(Bell):
 
 
 class Store(Backlog):
-    """The way out: whoever applies, mostly the actor."""
+    """Applies the messages of the backlog, mostly on the actor's thread."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger)
@@ -97,18 +97,18 @@ class Store(Backlog):
         return None if expiry is None else expiry - time()
 
     def stop(self) -> None:
-        """Have the actor end once all is applied; from then on whoever asks applies."""
+        """Have the actor end once all is applied. After that a caller that asks applies its message itself."""
         self.stopping = True
         self._bell.armed = True
         self._bell.ring()
 
     def vacated(self) -> None:
-        """The actor died: until there is another one, whoever asks applies."""
+        """Note that the actor died: until it has a successor, a caller that asks applies the messages itself."""
         self.running = False
         self.ledger.table.is_damaged = True  # nobody knows in the middle of what
 
     def let_go(self) -> None:
-        """The calling thread ends: what it holds still, having been torn out of a step, it holds no longer."""
+        """Release what the calling thread still holds as it ends, because a step was interrupted."""
         mine = get_ident()
         if self._drainer == mine:
             self._drainer = None
@@ -125,7 +125,7 @@ class Store(Backlog):
                 self._bell.wait(left)
 
     def end(self) -> None:
-        """The actor has ended: from now on whoever rings applies."""
+        """End the store: from now on every message is applied on the thread that sends it."""
         self.running = False
         self.ended()
         self._bell = _DrainBell(self.drain)
@@ -201,7 +201,7 @@ class Store(Backlog):
             raise failure
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
-        """The reply. What is raised goes to who asked; but not what the store's own thread is torn with."""
+        """Apply a question. An exception goes to the thread that asked, unless it kills the store's thread."""
         try:
             reply = self.ledger.apply(message)
         except Exception as error:
@@ -230,7 +230,7 @@ class Store(Backlog):
                     callbacks[0](record)
                 except Exception as error:
                     self._lines.append((logging.ERROR, "a callback failed: %s", type(error).__name__, error))
-                del callbacks[0]  # last: torn before, it is called again, with the very same record
+                del callbacks[0]  # last: if interrupted before, it is called again, with the same record
             ledger.table.watches.due.popleft()
         while ledger.table.events:
             self.publish(ledger.table.events.popleft())
@@ -247,7 +247,7 @@ class StoreActor(Permanent):
         self._store = store
 
     def on_start(self) -> None:
-        """From here on whoever asks waits for this thread."""
+        """Note that this thread applies the messages: from here on a caller that asks waits for it."""
         self._store.running = True
         if self._store.restarts.total:
             self._store.drain()  # its predecessor may have died before it said what it had done

@@ -219,7 +219,7 @@ class SupervisorActor(Permanent):
                 logger.warning("dead letter: %s is no message for the supervisor", type(message).__name__)
 
     def _hire(self, mailbox: Any) -> None:
-        """Start as many source actors as there is work for."""
+        """Start as many source actors as the source has work for."""
         mailbox.hiring = False
         while True:
             with mailbox.lock:
@@ -246,7 +246,7 @@ class SupervisorActor(Permanent):
             supervisor.later(m.Audit(supervisor.audit_at))
 
     def _audit(self, thorough: bool) -> None:
-        """Make good what nobody told of: by what is, not by what happened."""
+        """Look for dead slots and lost downloads that no message told of, and correct what they left."""
         for mailbox in self._engine.sources():
             for slot in mailbox.lost_slots():
                 logger.error("the thread of %s has died without a word", slot)
@@ -261,7 +261,7 @@ class SupervisorActor(Permanent):
                 self._audit_in(AUDIT_S)
 
     def _make_good(self, mailbox: Any) -> None:
-        """See to what was lost, and fail the downloads that nobody has: whoever had them in hand was interrupted."""
+        """Repair a source, and fail the downloads that no thread has any more after an interrupted step."""
         source = mailbox.source
         nowhere = mailbox.repair(self._engine.ask_store(m.Unfinished(source.name)))
         if not nowhere:
@@ -285,7 +285,9 @@ class SupervisorActor(Permanent):
             mailbox.changed()
         elif verdict is not None:
             self._supervisor.later(guard._replace(at=verdict))
-            guard.transfer.look_at = verdict  # last: torn before, it is told again, and is the only one
+            guard.transfer.look_at = (
+                verdict  # last: if this step is interrupted before, the message comes again, and is the only one
+            )
 
 
 _NUMBERS: Final = count(1)

@@ -42,11 +42,11 @@ def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[R
 
 def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadline: float | None) -> Iterator[Record]:
     try:
-        yield {}  # to whoever made it: one that was never started would not come to its finally
+        yield {}  # to ``arrivals``: a generator that was never started would not run its finally
         record: Record = {}
         for _ in ids:
             last = record
-            while record is last:  # a store that was torn may tell twice
+            while record is last:  # a store that was interrupted may send a record twice
                 if store.forked:
                     raise forked()
                 left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)

@@ -21,7 +21,7 @@ try:
     from fcntl import LOCK_EX, LOCK_NB, flock
 
     _LOCKS = True
-except ImportError:  # Windows: a folder that is there is never gone on with
+except ImportError:  # Windows: an existing folder is never resumed
     _LOCKS = False
 
 __all__ = ["Workplace"]
@@ -98,7 +98,7 @@ class Workplace:
         try:
             if _LOCKS:
                 self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-                flock(self._fd, LOCK_EX)  # whoever else looks at it lets go of it at once
+                flock(self._fd, LOCK_EX)  # another process that looks at it releases it at once
             self._describe()
         except BaseException:  # such as a full disk
             self.__exit__()
