@@ -43,35 +43,36 @@ __all__ = ["FetchError", "HttpFetcher", "Request", "fetch", "redacted"]
 
 
 class HttpFetcher:
-    """Fetches the URL (or the ``Request``) that ``target_id`` is into the folder ``dest``; threads may share one.
+    """Downloads the file at a URL, or of a ``Request``, into the folder ``dest``. Threads may share one fetcher.
 
     - ``timeout``: seconds that connecting may take, and that may pass without a byte from the server.
-    - ``headers``: sent along, e.g. ``{"User-Agent": "…"}``. On a redirect to another host only User-Agent, Accept and
-      Accept-Language are. A user and password in the URL become basic authentication, for its host only.
-    - ``ca_certs``: a PEM file (or a folder of them) with certificates of authorities that are trusted beside the
-      system's. Verification cannot be turned off.
-    - ``overwrite``: ``'never'``: a file that is there stays; if it is this very download (its mark says so, or its size
-      and modification time), it counts as fetched, else the new one is called ``NAME (1).ext``. ``'changed'``: a file
-      of this download is fetched again where the server has another version. ``'always'``: whatever file is there is
-      replaced. True and False stand for the last and the first.
-    - ``max_redirects``; ``allow_downgrade``: follow redirects from https to http.
-    - ``max_size``: bytes beyond which a file is refused.
-    - ``limit_rate``: bytes per second, of all downloads of this fetcher together.
-    - ``proxy``: the URL of an HTTP proxy; by default the environment's (``https_proxy``, ``no_proxy`` …).
-    - ``cookies``: a file in Netscape's format. ``netrc``: True for ``~/.netrc``, or a path.
+    - ``headers``: sent with every request, e.g. ``{"User-Agent": "…"}``. After a redirect to another host only
+      User-Agent, Accept and Accept-Language are sent. A user and password in the URL become basic authentication,
+      for the host of that URL only.
+    - ``ca_certs``: a PEM file, or a folder of them, with certificate authorities to trust beside the system's.
+      Verification cannot be turned off.
+    - ``overwrite``: what to do with a file that exists. ``'never'`` (or False) keeps it. If it is this very download
+      (its mark says so, or its size and modification time), it counts as fetched; else the new file is named
+      ``NAME (1).ext``. ``'changed'`` downloads a file of this download again if the server has another version.
+      ``'always'`` (or True) replaces any file.
+    - ``max_redirects``: how many redirects to follow. ``allow_downgrade``: also follow them from https to http.
+    - ``max_size``: refuse a file of more bytes.
+    - ``limit_rate``: bytes per second, for all downloads of this fetcher together.
+    - ``proxy``: the URL of an HTTP proxy. The default comes from the environment (``https_proxy``, ``no_proxy`` …).
+    - ``cookies``: a cookie file in Netscape's format. ``netrc``: True for ``~/.netrc``, or the path of such a file.
 
-    The file is named by the dispatch's ``original_filename``, or by the request; where both are empty, by the server's
-    ``Content-Disposition``; else by the last segment of the URL (after redirects); else ``download``. Whoever chose the
-    name: what is unsafe in it is replaced. Its modification time is the server's ``Last-Modified``.
+    The name of the file is ``original_filename`` of the dispatch, or the name in the request. If both are empty, it
+    comes from the server's ``Content-Disposition``, then from the last segment of the final URL, then it is
+    ``download``. Unsafe characters are replaced. The modification time is the server's ``Last-Modified``.
 
-    It grows as ``NAME.part``, and is called ``NAME`` once it has exactly the declared size, its checksum, and is on
-    disk. Without a declared size it must end as its protocol says; an answer that ends with its connection (HTTP/1.0)
-    cannot be checked. An interrupted download is resumed by the next attempt, or the next process, where the server
-    gave a strong validator (RFC 9110, section 8.8), and else removed.
+    The file grows as ``NAME.part``. It gets its name once it has exactly the declared size and its checksum, and is on
+    disk. Without a declared size the body must end as HTTP says; a body that ends with its connection (HTTP/1.0) cannot
+    be checked. The next attempt, or the next process, resumes an interrupted download if the server gave a strong
+    validator (RFC 9110, section 8.8). Otherwise the partial file is removed.
 
     A cancel takes effect within a quarter of a second, except while connecting.
 
-    Raises ``ValueError`` or ``TypeError``, naming the argument; ``OSError`` where a file of certificates, cookies or
+    Raises ``ValueError`` or ``TypeError``, naming the argument, and ``OSError`` if a file of certificates, cookies or
     passwords cannot be read.
     """
 
@@ -107,10 +108,11 @@ class HttpFetcher:
         )
 
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
-        """Fetch it, and return the path of the file.
+        """Download the file, and return its path.
 
-        Raises ``PermanentError`` (bad URL, 404, untrusted certificate, wrong checksum, may not write), ``Throttled``
-        (429, or 503 with Retry-After), ``DownloadCancelled``, or ``FetchError`` for what another attempt may mend.
+        Raises ``PermanentError`` (bad URL, 404, untrusted certificate, wrong checksum, no permission to write),
+        ``Throttled`` (429, or 503 with Retry-After), ``DownloadCancelled``, or ``FetchError`` where another attempt may
+        succeed.
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
@@ -129,7 +131,7 @@ class HttpFetcher:
         raise failure
 
     def close(self) -> None:
-        """Close the connections that are kept for the next download, when none runs. It can be used again."""
+        """Close idle connections. The fetcher can be used again."""
         self._exchange.close()
 
     def __enter__(self) -> HttpFetcher:

@@ -51,30 +51,31 @@ _FOR_ANY_SITE: Final = frozenset({"accept", "accept-language", "referer", "user-
 
 
 class YtDlpFetcher:
-    """Fetches the media of the page that ``target_id`` (a URL or a ``Request``) is, into the folder ``dest``.
+    """Downloads the media of a web page with yt-dlp, into the folder ``dest``.
 
-    - ``options``: of yt-dlp's own (https://github.com/yt-dlp/yt-dlp#embedding-yt-dlp), e.g. ``{"format": "bestaudio"}``
-      or ``{"writesubtitles": True}``. ``outtmpl``, a text, names the file, without a folder and a suffix (default:
-      ``%(title)s [%(id)s]``, and ``%(title)s`` for pages of no known site).
+    ``target_id`` is the URL of the page, or a ``Request``.
+
+    - ``options``: yt-dlp's own options (https://github.com/yt-dlp/yt-dlp#embedding-yt-dlp), e.g.
+      ``{"format": "bestaudio"}`` or ``{"writesubtitles": True}``. ``outtmpl``, a str, names the file, without folder
+      and suffix. Its default is ``%(title)s [%(id)s]``, and ``%(title)s`` for pages of unknown sites.
     - ``timeout``: seconds without a byte. ``proxy``, ``cookies``, ``netrc``, ``limit_rate``, ``max_size``: as for
-      ``HttpFetcher``. ``headers``: of them Accept, Accept-Language, Referer and User-Agent are sent, to all hosts that
-      the site needs; no others are sent to any.
-    - ``overwrite``: ``'never'``: what is there of this very page stays and counts as fetched, other files keep their
-      names; ``'changed'``: it is fetched again where the site has it in another form; ``'always'``: replaced.
+      ``HttpFetcher``.
+    - ``headers``: only Accept, Accept-Language, Referer and User-Agent are sent, to every host that the site needs.
+    - ``overwrite``: ``'never'`` keeps what exists of this page and counts it as fetched. ``'changed'`` downloads it
+      again if the site has another version. ``'always'`` replaces it.
 
-    A URL of one medium gives one file (and what ``options`` ask for beside it), and its path is returned. A URL of a
-    list (an album, a channel) gives a folder, which comes to be when all of it is here.
+    The URL of one medium gives one file, beside further files that ``options`` ask for, and its path is returned. The
+    URL of a list (an album, a channel) gives a folder, which appears when it is complete.
 
-    The file is named by the dispatch's ``original_filename`` or by the request, with the suffix that fits; else by its
-    title. Whoever chose the name: what is unsafe in it is replaced. All that yt-dlp writes, it writes into a folder
-    ``HOST KEY.part`` in ``dest``, which is gone at the end, or stays for the next attempt to go on with (where the site
-    is known, or the medium dated). Its cache is off: give ``options={"cachedir": …}`` a folder to have one.
+    The name is ``original_filename`` of the dispatch, or the name in the request, with the suffix that fits, or else the
+    title. Unsafe characters are replaced. yt-dlp writes only into a folder ``HOST KEY.part`` in ``dest``. The folder is
+    removed at the end. After an interruption it stays for the next attempt to resume, if the site is known or the
+    medium has a date. yt-dlp's cache is off; ``options={"cachedir": …}`` turns it on.
 
-    Converting and merging (where ``ffmpeg`` is installed) are part of the run: the download is running until the file
-    has its name. A cancel takes effect with the next bytes, requests or steps: where a server is silent, after
-    ``timeout``; where something is converted, at its end.
+    Converting and merging (if ``ffmpeg`` is installed) are part of the download. A cancel takes effect with the next
+    bytes, request or step: after ``timeout`` if the server is silent, or at the end of a conversion.
 
-    Raises ``ValueError`` or ``TypeError``, naming the argument; ``OSError`` where a file of cookies cannot be read.
+    Raises ``ValueError`` or ``TypeError``, naming the argument, and ``OSError`` if the cookie file cannot be read.
     """
 
     def __init__(
@@ -106,10 +107,10 @@ class YtDlpFetcher:
         self._netrc = netrc
 
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
-        """Fetch it, and return the path of the file or the folder.
+        """Download the media, and return the path of the file or the folder.
 
-        Raises ``PermanentError`` (private, gone, no media there, wrong checksum), ``Throttled`` (429, or said in
-        words), ``DownloadCancelled``, or ``FetchError`` for what another attempt may mend.
+        Raises ``PermanentError`` (private, removed, no media, wrong checksum), ``Throttled`` (429, or an error text that
+        says so), ``DownloadCancelled``, or ``FetchError`` where another attempt may succeed.
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
