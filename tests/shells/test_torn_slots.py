@@ -20,6 +20,7 @@ from haulier.records import TERMINAL_PHASES
 ROOMS: Final = (
     "shells/mailbox.py",
     "shells/outlet.py",
+    "shells/intake.py",
     "shells/slot.py",
     "core/attempts.py",
     "core/slots.py",

@@ -67,7 +67,7 @@ class YtDlpFetcher:
     The URL of one medium gives one file, beside further files that ``options`` ask for, and its path is returned. The
     URL of a list (an album, a channel) gives a folder, which appears when it is complete.
 
-    The name is ``original_filename`` of the dispatch, or the name in the request, with the suffix that fits, or else the
+    The name is ``original_filename`` of the dispatch, or the name in the request, with the suffix that fits, or the
     title. Unsafe characters are replaced. yt-dlp writes only into a folder ``HOST KEY.part`` in ``dest``. The folder is
     removed at the end. After an interruption it stays for the next attempt to resume, if the site is known or the
     medium has a date. yt-dlp's cache is off; ``options={"cachedir": …}`` turns it on.
@@ -109,8 +109,8 @@ class YtDlpFetcher:
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
         """Download the media, and return the path of the file or the folder.
 
-        Raises ``PermanentError`` (private, removed, no media, wrong checksum), ``Throttled`` (429, or an error text that
-        says so), ``DownloadCancelled``, or ``FetchError`` where another attempt may succeed.
+        Raises ``PermanentError`` (private, removed, no media, wrong checksum), ``Throttled`` (429, or an error that says
+        so), ``DownloadCancelled``, or ``FetchError`` where another attempt may succeed.
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
