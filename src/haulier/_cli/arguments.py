@@ -47,7 +47,7 @@ cancelled, first come first served, and every download over exactly once. Names 
 and the one that it contradicts.
 
 exit status:
-  0 every promise was kept, 1 one was not, 2 this is not a trace
+  0 every promise was kept, 1 one was not, 2 this is no trace
 """
 
 _COMPLETION = """\

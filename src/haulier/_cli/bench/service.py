@@ -46,14 +46,14 @@ class Service:
 
 
 def service(text: str) -> Service:
-    """What ``--service`` means. Raises ``ValueError``, also for a file that cannot be read or is not a trace."""
+    """What ``--service`` means. Raises ``ValueError``, also for a file that cannot be read or is no trace."""
     kind, _, rest = text.partition(":")
     if kind == "trace" and rest:
         try:
             with open(rest, encoding="utf-8") as lines:
                 samples = tuple(recorded(lines))
         except UnicodeDecodeError:
-            raise ValueError(f"{rest} is not a trace: it is no text") from None
+            raise ValueError(f"{rest} is no trace: it is no text") from None
         except OSError as error:
             raise ValueError(f"cannot read {rest}: {(error.strerror or 'it failed').lower()}") from None
         if not samples:
@@ -71,7 +71,7 @@ def service(text: str) -> Service:
 
 
 def recorded(lines: Iterable[str]) -> Iterator[float]:
-    """The seconds from each start to its return in the lines of a trace. Raises ``ValueError`` for what is not a trace."""
+    """The seconds from each start to its return in the lines of a trace. Raises ``ValueError`` for what is no trace."""
     started: dict[tuple[str, str], float] = {}
     broken = 0
     for number, line in enumerate(lines, 1):
@@ -90,10 +90,10 @@ def recorded(lines: Iterable[str]) -> Iterator[float]:
             elif event == "returned" and (key := (run, str(told["id"]))) in started:
                 yield _lasted(at - started.pop(key))
         except (ValueError, KeyError, TypeError):
-            where = "this is not a trace" if number == 1 else f"line {number} is no line of a trace"
+            where = "this is no trace" if number == 1 else f"line {number} is no line of a trace"
             raise ValueError(f"{where}: a start or a return says too little") from None
     if broken == 1:
-        raise ValueError("this is not a trace")
+        raise ValueError("this is no trace")
 
 
 def _lasted(seconds: float) -> float:

@@ -109,8 +109,8 @@ class YtDlpFetcher:
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
         """Download the media, and return the path of the file or the folder.
 
-        Raises ``PermanentError`` (private, removed, no media, wrong checksum), ``Throttled`` (429, or an error that says
-        so), ``DownloadCancelled``, or ``FetchError`` where another attempt may succeed.
+        Raises ``PermanentError`` (private, removed, no media, wrong checksum), ``Throttled`` (429, or an error that
+        says so), ``DownloadCancelled``, or ``FetchError`` where another attempt may succeed.
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
