@@ -32,6 +32,7 @@ from haulier._engine.core.ledger import Ledger
 from haulier._engine.shells import durable
 from haulier._engine.shells.ids import new_id
 from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.outlet import Outlet
 from haulier._engine.shells.slot import SourceActor
 from haulier._engine.shells.store import Store
 from haulier._engine.shells.tickets import text_of_ticket
@@ -169,7 +170,7 @@ def _counts(count: int) -> dict[str, float]:
     counted(Store, "tell", lambda _: "messages to the store")
     counted(Store, "ask", lambda _: "questions to the store")
     counted(Bell, "ring", lambda bell: "wake-ups" if bell.armed else None)
-    counted(Mailbox, "report", lambda _: "turns of a slot")
+    counted(Outlet, "report", lambda _: "turns of a slot")
     engine = HaulierEngine()
     sample = W1.measure(engine, {**W1.sizes, "downloads": count})
     engine.close()
