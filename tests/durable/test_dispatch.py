@@ -111,7 +111,7 @@ def test_the_disk_says_what_the_record_says(engine: DownloadEngine, durable: Any
 # ---- calls that are broken off ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["announce", "enqueue", "call_on_slots", "_ask_store"])
+@pytest.mark.parametrize("where", ["announce", "enqueue", "call_on_slots", "ask_store"])
 @pytest.mark.parametrize("many", [False, True])
 def test_a_dispatch_that_is_broken_off_leaves_nothing(
     engine: DownloadEngine, durable: Any, monkeypatch: pytest.MonkeyPatch, where: str, many: bool
