@@ -18,14 +18,14 @@ Make: TypeAlias = Callable[..., Any]
 def test_a_queue_without_a_bound_always_has_room(make: Make) -> None:
     it = make()
     it.put(*"abc")
-    assert it.source.make_room(1_000_000, ON) is None
+    assert it.source.refuses(1_000_000) is None
 
 
 @pytest.mark.parametrize(("waiting", "wanted", "has_room"), [(0, 2, True), (1, 1, True), (1, 2, False), (2, 1, False)])
 def test_a_bounded_queue_has_room_up_to_its_bound(make: Make, waiting: int, wanted: int, has_room: bool) -> None:
     it = make(max_queued=2)
     it.put(*"ab"[:waiting])
-    error = it.source.make_room(wanted, ON)
+    error = it.source.refuses(wanted)
     assert (error is None) is has_room
     assert error is None or type(error) is QueueFull
     assert error is None or str(error) == (
@@ -38,23 +38,56 @@ def test_a_bounded_queue_has_room_up_to_its_bound(make: Make, waiting: int, want
 def test_a_source_that_is_down_has_no_room_whatever_the_policy(make: Make) -> None:
     it = make(max_queued=2, on_full="drop_oldest")
     it.source.go_down("crashed too often", ON)
-    error = it.source.make_room(1, ON)
+    error = it.source.refuses(1)
     assert type(error) is SourceDown
     assert "'tidal'" in str(error)
+
+
+def fill(it: Any, *download_ids: str) -> None:
+    """Queue downloads together, as a dispatch does: a look whether they may, then the queue, then the trim."""
+    assert it.source.refuses(len(download_ids)) is None
+    on = 100.0 + len(it.store)
+    tickets = [make_ticket(each, "tidal", username="tidal", queued_at=on) for each in download_ids]
+    for ticket in tickets:
+        it.source.queue.put(ticket)
+    it.source.trim(tickets, ON)
 
 
 def test_the_oldest_downloads_are_dropped_and_fail_with_queue_full(make: Make) -> None:
     it = make(max_queued=3, on_full="drop_oldest")
     it.put(*"abc")
-    assert it.source.make_room(2, ON) is None
-    assert list(it.source.queue.pending) == ["c"]
+    fill(it, *"de")
+    assert list(it.source.queue.pending) == ["c", "d", "e"]
     dropped = [message for message in it.store if getattr(message, "event", None) == "fail"]
     assert [(each.download_id, each.patch["error_type"], each.on) for each in dropped] == [
         ("a", "QueueFull", ON),
         ("b", "QueueFull", ON),
     ]
-    it.put("d")
-    assert [it.start().download_id for _ in range(1)] == ["c"]
+    assert it.start().download_id == "c"
+
+
+def test_nothing_is_dropped_before_the_new_ones_are_queued(make: Make) -> None:
+    it = make(max_queued=2, on_full="drop_oldest")
+    it.put(*"ab")
+    assert it.source.refuses(2) is None
+    assert (list(it.source.queue.pending), it.ends()) == (["a", "b"], [])
+
+
+@pytest.mark.parametrize("policy", [{}, {"max_queued": 1}, {"max_queued": 1, "on_full": "raise"}])
+def test_another_policy_drops_nothing(make: Make, policy: dict[str, Any]) -> None:
+    it = make(**policy)
+    it.put(*"abc")
+    it.source.trim((), ON)
+    assert (list(it.source.queue.pending), it.ends()) == (["a", "b", "c"], [])
+
+
+def test_a_source_that_was_closed_meanwhile_drops_nothing(make: Make) -> None:
+    it = make(max_queued=1, on_full="drop_oldest")
+    it.source.is_durable = True
+    it.put(*"ab")
+    it.source.close(ON)
+    it.source.trim((), ON)
+    assert (list(it.source.queue.pending), it.ends()) == (["a", "b"], [])
 
 
 def test_one_that_runs_is_never_dropped(make: Make) -> None:
@@ -62,55 +95,74 @@ def test_one_that_runs_is_never_dropped(make: Make) -> None:
     it.put("a")
     running = it.start()
     it.put("b")
-    assert it.source.make_room(1, ON) is None
+    fill(it, "c")
     assert it.source.attempts.in_flight == {"a": running}
     assert it.ends() == [("fail", "b", "dropped: the queue was full, and it had waited longest")]
 
 
-def test_one_that_backs_off_is_dropped_where_nothing_is_in_the_queue(make: Make) -> None:
+def test_one_that_backs_off_is_dropped_before_a_newer_one(make: Make) -> None:
     it = make(max_queued=1, on_full="drop_oldest")
     it.put("a")
     it.source.attempts.settle(it.start(), Again(60.0, "reset", "OSError"), 1.0, ON)
-    assert it.source.make_room(1, ON) is None
-    assert (it.source.queue.pending, it.source.queue.tried) == ({}, {})
+    fill(it, "b")
+    assert (list(it.source.queue.pending), it.source.queue.tried) == (["b"], {})
 
 
-def test_more_than_the_queue_may_hold_drops_nothing(make: Make) -> None:
+def test_those_that_were_tried_are_dropped_in_the_order_of_their_dispatch(make: Make) -> None:
+    it = make(max_queued=4, on_full="drop_oldest", concurrency=3)
+    it.put(*"cbad")
+    running = {transfer.download_id: transfer for transfer in (it.start(), it.start(), it.start())}
+    for download_id in "bac":
+        it.source.attempts.settle(running[download_id], Again(60.0, "reset", "OSError"), 1.0, ON)
+    queue = it.source.queue
+    assert [queue.oldest_beyond(most, ()) for most in (4, 3, 2, 1, 0)] == [
+        [], ["c"], ["c", "b"], ["c", "b", "a"], ["c", "b", "a", "d"],
+    ]  # fmt: skip
+    assert queue.oldest_beyond(2, {"c"}) == ["b", "a"]
+
+
+def test_one_that_is_in_the_queue_twice_is_dropped_once(make: Make) -> None:
     it = make(max_queued=2, on_full="drop_oldest")
-    it.put(*"ab")
-    assert type(it.source.make_room(3, ON)) is QueueFull
-    assert list(it.source.queue.pending) == ["a", "b"]
+    it.put(*"abc")
+    it.source.queue.ids.appendleft("a")
+    assert it.source.queue.oldest_beyond(1, ()) == ["a"]
+    assert it.source.queue.oldest_beyond(0, {"a"}) == ["b"]
+    it.source.trim((), ON)
+    assert [download_id for _, download_id, _ in it.ends()] == ["a"]
 
 
-def test_one_that_is_not_on_disk_yet_is_never_dropped(make: Make) -> None:
-    it = make(max_queued=1, on_full="drop_oldest")
-    it.source.queue.announce([make_ticket("a", "tidal")])
-    assert type(it.source.make_room(1, ON)) is QueueFull
+@pytest.mark.parametrize("on_full", ["raise", "drop_oldest"])
+def test_more_than_the_queue_may_hold_are_refused_and_nothing_is_dropped(make: Make, on_full: str) -> None:
+    it = make(max_queued=2, on_full=on_full)
+    it.put("a")
+    error = it.source.refuses(3)
+    assert type(error) is QueueFull
+    assert str(error) == (
+        "3 downloads do not fit into the queue of source 'tidal' at once: max_queued is 2; "
+        "dispatch at most 2 at a time, or raise max_queued"
+    )
     assert list(it.source.queue.pending) == ["a"]
+
+
+@pytest.mark.parametrize("is_tried", [False, True])
+def test_those_that_are_being_written_are_neither_counted_nor_dropped(make: Make, is_tried: bool) -> None:
+    it = make(max_queued=1, on_full="drop_oldest")
+    first, second = ([make_ticket(each, "tidal", queued_at=-1.0)] for each in "bc")
+    it.put("a")
+    if is_tried:
+        it.source.attempts.settle(it.start(), Again(60.0, "reset", "OSError"), 1.0, ON)
+    for announced in (first, second):
+        assert it.source.refuses(1) is None
+        it.source.queue.announce(announced)
+    assert it.source.queue.oldest_beyond(1, ()) == []
+    it.source.queue.enqueue(first)
+    it.source.trim(first, ON)
+    assert list(it.source.queue.pending) == ["b", "c"]
+    it.source.queue.renounce(second)
+    it.source.trim((), ON)
+    assert list(it.source.queue.pending) == ["b"]
 
 
 def test_on_full_is_checked() -> None:
     with pytest.raises(ValueError, match="on_full must be 'raise' or 'drop_oldest', not 'drop'"):
         SourcePolicy(on_full="drop")  # type: ignore[arg-type]
-
-
-def test_those_that_back_off_are_dropped_after_the_queue_in_the_order_of_their_dispatch(make: Make) -> None:
-    it = make(max_queued=4, on_full="drop_oldest", concurrency=4)
-    it.put(*"cbad")
-    running = {transfer.download_id: transfer for transfer in (it.start(), it.start(), it.start())}
-    for download_id in "bac":
-        it.source.attempts.settle(running[download_id], Again(60.0, "reset", "OSError"), 1.0, ON)
-    assert it.source.queue.oldest(3) == ["d", "c", "b"]
-    assert it.source.queue.oldest(4) == ["d", "c", "b", "a"]
-    assert it.source.queue.oldest(5) is None
-    assert it.source.make_room(2, ON) is None
-    assert set(it.source.queue.pending) == {"a", "b"}
-
-
-def test_one_whose_back_off_has_ended_is_counted_once(make: Make) -> None:
-    it = make(max_queued=2, on_full="drop_oldest")
-    it.put(*"ab")
-    it.source.attempts.settle(it.start(), Again(1.0, "reset", "OSError"), 0.0, ON)
-    it.source.queue.retry_due("a")
-    assert it.source.queue.oldest(2) == ["a", "b"]
-    assert it.source.queue.oldest(3) is None

@@ -98,6 +98,20 @@ class Books:
         if download_id in self.line:
             self.line.remove(download_id)
 
+    def dropped(self, new: str) -> list[str]:
+        """The downloads that a full queue drops for a ``new`` one: those that were dispatched first. They are gone."""
+        most = self._policy.max_queued
+        if most is None or self._policy.on_full != "drop_oldest" or self.is_closed or self.is_down:
+            return []
+        waiting = [*self.line, *self.back_offs]
+        oldest = [each for each in waiting if each != new]
+        if self.back_offs or not self._again.isdisjoint(self.line):  # else the queue is in the order of dispatch
+            oldest.sort(key=lambda each: self._dispatched[each])
+        dropped = oldest[: max(0, len(waiting) - most)]
+        for download_id in dropped:
+            self.gone(download_id)
+        return dropped
+
     def swept(self, but_for: Container[str]) -> None:
         """Who waits has failed, ``but_for`` some who came into the queue at that very moment."""
         self.version += 1

@@ -62,7 +62,7 @@ class Simulator(Shells):
         listening: bool = False,
     ) -> None:
         super().__init__(policy or SourcePolicy(), retention or Retention(), patience_s, draw)
-        self._numbers = count(1)
+        self._numbers, self._moments = count(1), count()
         self.known: list[str] = []
         """Ids that somebody may know by now: the store has been told of them."""
         if listening:
@@ -129,7 +129,9 @@ class Simulator(Shells):
         yield FREE
         download_id, source = call.download_id, self.source
         name = f"{download_id}.bin"
-        ticket = make_ticket(download_id, "simulated", None, name, name, "simulated", queued_at=self.clock.time())
+        # No two in the same moment: which of them has waited longest would be anybody's guess.
+        on = self.clock.time() + next(self._moments) * 1e-6
+        ticket = make_ticket(download_id, "simulated", None, name, name, "simulated", queued_at=on)
         self.witness.accepted.add(download_id)
         if source.refusal is not None:
             return self._refuse(call, source.refusal.error(source.name))
@@ -138,12 +140,14 @@ class Simulator(Shells):
         else:
             yield LOCK
             with self.held():
-                error = source.make_room(1, self.clock.time())
+                error = source.refuses(1)
                 if error is not None:
                     return self._refuse(call, error)
                 self.witness.dispatched(download_id, ticket[QUEUED_AT])
                 source.queue.put(ticket)
                 self.known.append(download_id)
+                self.witness.trimmed(download_id)
+                source.trim((ticket,), self.clock.time())
         yield FREE
         if source.refusal is not None:
             yield LOCK

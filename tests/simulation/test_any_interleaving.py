@@ -247,6 +247,25 @@ class Limits(Source):
         self.simulator.set_paused(paused)
 
 
+class Drops(Limits):
+    policy = SourcePolicy(
+        concurrency=2,
+        max_queued=2,
+        on_full="drop_oldest",
+        retry=RetryPolicy(stop=tenacity.stop_never, wait=tenacity.wait_fixed(1.0)),
+    )
+
+    @precondition(lambda self: self.simulator.slots)
+    @rule(choice=CHOICE)
+    def impl_fails(self, choice: int) -> None:
+        self.end(choice, error=RuntimeError("reset"))
+
+    @precondition(lambda self: self.simulator.slots)
+    @rule(choice=CHOICE, seconds=SECONDS)
+    def impl_is_throttled(self, choice: int, seconds: float) -> None:
+        self.end(choice, error=Throttled(1.0 + seconds))
+
+
 class Closes(Source):
     policy = SourcePolicy(concurrency=2, retry=RetryPolicy(stop=tenacity.stop_never, wait=tenacity.wait_fixed(1.0)))
 
@@ -268,7 +287,7 @@ class Closes(Source):
 
 MACHINES = [
     Cancels, Delays, DelaysFromStart, LongDelays, Crashes, CrashesThatTakeTheQueueAlong, Retries, RetriesAmongCrashes,
-    Hangs, Limits, Closes,
+    Hangs, Limits, Drops, Closes,
 ]  # fmt: skip
 
 

@@ -318,3 +318,14 @@ def test_the_witness_speaks_up(policy: SourcePolicy, harm: Callable[[Source], An
     simulator.spawn("somebody who has them look again", simulator._changed())
     with pytest.raises(AssertionError, match=complaint):
         simulator.finish()
+
+
+def test_a_full_queue_that_drops_its_oldest_keeps_every_promise() -> None:
+    simulator = Simulator(SourcePolicy(max_queued=2, on_full="drop_oldest"))
+    simulator.set_paused(True)
+    calls = [simulator.dispatch() for _ in range(5)]
+    simulator.settle_down()
+    assert [call.error for call in calls] == [None] * 5
+    assert list(simulator.source.queue.pending) == [call.download_id for call in calls[3:]]
+    simulator.set_paused(False)
+    simulator.finish()

@@ -56,7 +56,7 @@ class Witness:
         """In the order in which they came into the queue."""
         self.accepted: set[str] = set()
         self.withdrawn: set[str] = set()
-        """Cancelled while they waited: never to start again."""
+        """Cancelled or dropped while they waited: they must never start."""
         self.gaps: list[float] = []
         """Seconds from the end or start before to each start that had one before it."""
         self.paused = False
@@ -122,6 +122,13 @@ class Witness:
         if waited:
             self.withdrawn.add(download_id)
             self.books.gone(download_id)
+
+    def trimmed(self, new: str) -> None:
+        """A ``new`` download is in the queue, which may drop others for it."""
+        for download_id in self.books.dropped(new):
+            self.fates[download_id] = Phase.FAILED
+            self.withdrawn.add(download_id)
+        self.answers.changed()
 
     def set_rules(self, *, limit: int | None = None, delay: float | None = None, paused: bool | None = None) -> None:
         """Other rules hold from now on."""

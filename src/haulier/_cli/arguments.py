@@ -264,7 +264,7 @@ def _version() -> str:
 
 
 def _typed(meaning: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The same for argparse, which shows the text of no other error."""
+    """Turn ``ValueError`` of ``meaning`` into ``ArgumentTypeError``: argparse shows the text of no other error."""
 
     def typed(text: str) -> Any:
         try:

@@ -39,7 +39,7 @@ class Plain:
         yield raw
 
     def finish(self) -> None:
-        """It can end anywhere: its length is checked elsewhere."""
+        """Accept the end of a body wherever it comes: ``delivery`` checks the length."""
 
 
 class Gunzip:

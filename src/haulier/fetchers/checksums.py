@@ -39,7 +39,7 @@ class Checksum(NamedTuple):
 
     @classmethod
     def required(cls, text: str | None) -> Checksum | None:
-        """The same for a download: None where none is asked for. Raises ``PermanentError``."""
+        """Parse the checksum of a request; None for None. Raises ``PermanentError`` if it is not a checksum."""
         if text is None:
             return None
         try:

@@ -107,12 +107,12 @@ class _Numbers:
                 self._next[dest, name] = max(self._next.get((dest, name), 0), number + 1)
 
     def keep(self, dest: Path, name: str, key: str, number: int) -> None:
-        """The part of this number is kept for another attempt."""
+        """Keep the number of a partial file for another attempt."""
         with self._lock:
             self._kept[dest, name, key] = number
 
     def forget(self, dest: Path, name: str, key: str) -> None:
-        """It has landed."""
+        """Drop the number that was kept for a partial file: the file has its final name."""
         with self._lock:
             self._kept.pop((dest, name, key), None)
 

@@ -61,7 +61,7 @@ class Measures:
     sources: tuple[SourceMeasures, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The measures as a dict of plain values, for JSON."""
         return asdict(self)
 
 

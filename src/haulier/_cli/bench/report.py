@@ -47,7 +47,7 @@ class Compared(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The same in words, with the distance as a share of the nearest real value."""
+        """Where the simulated value lies, in words: within, or how far below or above the nearest real value."""
         if self.is_within:
             return "within"
         side, nearest = ("below", self.least) if self.simulated < self.least else ("above", self.most)

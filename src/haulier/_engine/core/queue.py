@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from heapq import nsmallest
 from math import inf
 from typing import Any, NamedTuple
 
@@ -128,18 +129,19 @@ class Queue:
                 most -= 1
             place += 1
 
-    def oldest(self, count: int) -> list[str] | None:
-        """The ``count`` downloads that have waited longest; None where fewer may be dropped.
+    def oldest_beyond(self, most: int, kept: Collection[str]) -> list[str]:
+        """The downloads that have waited longest, so many that ``most`` are left without them; none of ``kept``.
 
-        The head of the queue goes first, then what backs off. Announced downloads are left to their dispatch.
+        Announced downloads are neither counted nor returned: whether they are queued is up to their dispatch.
         """
-        oldest = list(self.first(count))
-        if len(oldest) < count:
-            backing_off = (self.pending.get(each) for each in self.tried if self.backs_off(each))
-            oldest += [
-                each[ID] for each in sorted((each for each in backing_off if each is not None), key=dispatch_time)
-            ]
-        return oldest[:count] if len(oldest) >= count else None
+        excess = len(self.pending) - sum(map(self.pending.__contains__, self._announced)) - most
+        if excess <= 0:
+            return []
+        if not self.tried:  # then the queue is in the order of dispatch, and only its head is looked at
+            return [download_id for download_id in dict.fromkeys(self.first(excess)) if download_id not in kept]
+        passed_over = self._announced.union(kept)
+        waiting = (ticket for download_id, ticket in self.pending.items() if download_id not in passed_over)
+        return [ticket[ID] for ticket in nsmallest(excess, waiting, key=dispatch_time)]
 
     def position(self, download_id: str) -> int | None:
         """How many downloads wait before this one; None if it is not in the queue. Takes time linear in the queue."""

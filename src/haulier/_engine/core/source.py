@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from haulier._engine import messages as m
 from haulier._engine.core import timeouts
@@ -22,12 +22,14 @@ from haulier._engine.core.outcome import text_of
 from haulier._engine.core.queue import Queue
 from haulier._engine.core.refusal import Refusal
 from haulier._engine.core.slots import Slots
-from haulier._engine.ticket import ID
+from haulier._engine.ticket import ID, Ticket
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import SourcePolicy
 from haulier.transfer import Transfer
 
 __all__ = ["Source"]
+
+DROPPED: Final = "dropped: the queue was full, and it had waited longest"
 
 
 class Source:
@@ -75,29 +77,42 @@ class Source:
 
     # ---- what waits --------------------------------------------------------------------------------------------------
 
-    def make_room(self, count: int, on: float) -> HaulierError | None:
-        """Make room in the queue for ``count`` more downloads; or the exception to raise where there is none.
+    def refuses(self, count: int) -> HaulierError | None:
+        """The exception that keeps ``count`` more downloads from being queued; None where they may be.
 
-        With ``on_full='drop_oldest'`` the downloads that have waited longest fail with ``QueueFull``.
+        With ``on_full='drop_oldest'`` a full queue refuses nothing: ``trim`` makes room once they are queued.
         """
         if self.refusal is not None:
             return self.refusal.error(self.name)
         most, waiting = self.policy.max_queued, len(self.queue.pending)
         if most is None or waiting + count <= most:
             return None
-        full = QueueFull(
+        if count > most:
+            return QueueFull(
+                f"{count} downloads do not fit into the queue of source {self.name!r} at once: max_queued is {most}; "
+                f"dispatch at most {most} at a time, or raise max_queued"
+            )
+        if self.policy.on_full == "drop_oldest":
+            return None
+        return QueueFull(
             f"the queue of source {self.name!r} is full: {waiting} downloads wait, max_queued is {most}; "
             "wait for some to end, or raise max_queued"
         )
-        if self.policy.on_full == "raise":
-            return full
-        dropped = self.queue.oldest(waiting + count - most)
-        if dropped is None:
-            return full
-        for download_id in dropped:
-            self.queue.withdraw(download_id)
-            self._fail_waiting(download_id, "dropped: the queue was full, and it had waited longest", "QueueFull", on)
-        return None
+
+    def trim(self, new: Collection[Ticket], on: float) -> None:
+        """With ``on_full='drop_oldest'``, fail the downloads that have waited longest until the queue fits again.
+
+        Called when ``new`` downloads are in the queue, and not before: a dispatch that fails on its way costs nobody a
+        download. None of ``new`` is dropped.
+        """
+        most = self.policy.max_queued
+        if most is None or self.policy.on_full != "drop_oldest" or self.refusal is not None:
+            return
+        for download_id in self.queue.oldest_beyond(most, {ticket[ID] for ticket in new}):
+            if self.queue.withdraw(download_id):
+                self._fail_waiting(
+                    download_id, "dropped: the queue was full, and it had waited longest", "QueueFull", on
+                )
 
     def sweep(self, error: str, error_type: str, on: float) -> None:
         """Fail every download that waits."""

@@ -64,9 +64,10 @@ class Intake:
         began = 0.0 if self._mailbox.trace is None else monotonic()
         try:
             with self._mailbox.lock:  # so that nothing starts, and nobody closes, before all are there
-                self._make_room(len(tickets))
+                self._check_room(len(tickets))
                 for ticket in tickets:
                     self._mailbox.source.queue.put(ticket)
+                self._mailbox.source.trim(tickets, time())
             self._queued(tickets, began)
         except HaulierError:
             raise
@@ -83,7 +84,7 @@ class Intake:
         assert self._mailbox.ask_store is not None
         try:
             with self._mailbox.lock:
-                self._make_room(len(tickets))
+                self._check_room(len(tickets))
                 source.queue.announce(tickets)
             try:
                 self._mailbox.ask_store(m.Add(source.name, tickets, texts))
@@ -100,6 +101,7 @@ class Intake:
                 refusal = source.refusal
                 if refusal is None or refusal.kind == "closed":  # then they are kept for the next start
                     source.queue.enqueue(tickets)
+                    source.trim(tickets, time())
                     refusal = None
                 else:
                     source.queue.renounce(tickets)
@@ -116,9 +118,9 @@ class Intake:
             self._take_back(tickets)
             raise
 
-    def _make_room(self, count: int) -> None:
-        """Make room for ``count`` more downloads, or raise what keeps them from being queued. Under the lock."""
-        error = self._mailbox.source.make_room(count, time())
+    def _check_room(self, count: int) -> None:
+        """Raise what keeps ``count`` more downloads from being queued. Under the lock."""
+        error = self._mailbox.source.refuses(count)
         if error is not None:
             raise error
 
@@ -140,8 +142,9 @@ class Intake:
 
     def _put_bounded(self, ticket: Ticket) -> None:
         with self._mailbox.lock:
-            self._make_room(1)
+            self._check_room(1)
             self._mailbox.source.queue.put(ticket)
+            self._mailbox.source.trim((ticket,), time())
 
     def _withdraw_late(self, ticket: Ticket) -> None:
         """Refuse a download whose source was closed while it was being queued, unless it is gone already."""

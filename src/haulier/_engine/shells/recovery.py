@@ -116,7 +116,7 @@ class Recovery:
             self._queue(ticket, standing, backs_off=row.phase == Phase.BACKING_OFF)
 
     def _interrupt(self, row: Row, standing: m.Standing) -> m.Standing:
-        """It ran, and that attempt is over; so is the download, or it waits again."""
+        """End the attempt of a download that ran when the process ended: the download fails, or is queued again."""
         self._interrupted[row.source] += 1
         what = (INTERRUPTED, "Interrupted")
         about = (standing.attempts, standing.on, self._on, "interrupted", *what)

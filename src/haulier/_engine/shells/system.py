@@ -177,7 +177,7 @@ class System:
         self.store.ask(m.Listen(active=True))
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """No longer, once what was told so far has been handed over."""
+        """Stop sending events to ``subscription`` once those sent so far are delivered."""
         self.store.ask(m.Sync())
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
