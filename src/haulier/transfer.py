@@ -28,7 +28,7 @@ class Transfer:
     """Whether the result is no longer wanted: it was cancelled or given up on, or the engine is closing."""
     fenced = False
     """Whether the record ended without this attempt. The attempt's report then no longer counts."""
-    over = False
+    has_ended = False
     """Whether the impl has returned. Progress that the impl's own threads still report no longer counts."""
     claimed = False
     """Taken by a slot, but the impl is not called yet. A delay between starts counts from the call."""
@@ -89,7 +89,7 @@ class Transfer:
         A call is cheap enough for every 16 KiB. Speed (bytes per second) and time remaining (seconds) are computed four
         times a second. The call does nothing once the record has ended without this attempt or the impl has returned.
         """
-        if self.fenced or self.over:
+        if self.fenced or self.has_ended:
             return
         cell = self.cell
         cell["transferred"] = transferred

@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
     number: int
     text: str
-    told: Mapping[str, Any]
+    values: Mapping[str, Any]
 
     def __str__(self) -> str:
         return f"line {self.number}: {self.text}"
@@ -61,17 +61,17 @@ class Report:
 def verify(lines: Iterable[str]) -> Report:
     """Check the trace of one engine or of several. Raises ``Violation``, or ``ValueError`` if it is not a trace."""
     runs: dict[str, _Run] = {}
-    over: dict[str, dict[str, Line]] = {}
+    ended: dict[str, dict[str, Line]] = {}
     for line in _parsed(lines):
-        run = runs.get(line.told["run"])
+        run = runs.get(line.values["run"])
         if run is None:
-            run = runs[line.told["run"]] = _Run(over)
+            run = runs[line.values["run"]] = _Run(ended)
         run.see(line)
     report, downloads = Report(runs=len(runs)), set()
     for run in runs.values():
         downloads |= run.finish(report)
     report.downloads = len(downloads)
-    report.open = sum(download_id not in over[source] for source, download_id in downloads)
+    report.open = sum(download_id not in ended[source] for source, download_id in downloads)
     return report
 
 
@@ -79,7 +79,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
     cut_off: Line | None = None
     for number, text in enumerate(lines, 1):
         line = _line(number, text.rstrip("\n"))
-        if cut_off is not None and (line is None or line.told["event"] != "opened"):
+        if cut_off is not None and (line is None or line.values["event"] != "opened"):
             raise _no_trace(cut_off)
         if line is None:
             # The process was killed while it wrote this line. It is the last line, or the next engine's follows.
@@ -94,14 +94,14 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
 def _line(number: int, text: str) -> Line | None:
     """Parse a line; None if it is cut off. Raises ``ValueError`` if it is not a line of a trace."""
     try:
-        told = json.loads(text)
+        values = json.loads(text)
     except ValueError:
         return None
     try:
-        told["run"], told["event"], told["at"] + 0.0
+        values["run"], values["event"], values["at"] + 0.0
     except (KeyError, TypeError):
         raise _no_trace(Line(number, text, {})) from None
-    return Line(number, text, told)
+    return Line(number, text, values)
 
 
 def _no_trace(line: Line) -> ValueError:
@@ -113,19 +113,19 @@ def _no_trace(line: Line) -> ValueError:
 class _Run:
     """What the trace says of one engine."""
 
-    def __init__(self, over: dict[str, dict[str, Line]]) -> None:
-        """``over``: the line with which each download ended, by source and id, of all engines."""
+    def __init__(self, ended: dict[str, dict[str, Line]]) -> None:
+        """``ended``: the line with which each download ended, by source and id, of all engines."""
         self._sources: dict[str, _Source] = {}
         self._closed: Line | None = None
-        self._over = over
+        self._ended = ended
 
     def see(self, line: Line) -> None:
-        source = line.told.get("source")
-        if line.told["event"] == "closed":
+        source = line.values.get("source")
+        if line.values["event"] == "closed":
             self._closed = line
         elif source is not None:
             if source not in self._sources:
-                self._sources[source] = _Source(self._over.setdefault(source, {}))
+                self._sources[source] = _Source(self._ended.setdefault(source, {}))
             self._sources[source].see(line)
 
     def finish(self, report: Report) -> set[tuple[str, str]]:
@@ -141,7 +141,7 @@ class _Run:
 class _Source:
     """What the trace says of one source of one engine."""
 
-    over: dict[str, Line]  # ended, with this engine or an earlier one
+    ended: dict[str, Line]  # ended, with this engine or an earlier one
     queued: dict[str, Line] = field(default_factory=dict)
     attempts: int = 0
     _rules: list[Line] = field(default_factory=list)
@@ -162,7 +162,7 @@ class _Source:
     _probe: str | None = None  # after a suspension: the download that must run alone; '' before one has started
 
     def see(self, line: Line) -> None:
-        handler = getattr(self, f"_on_{line.told['event']}", None)
+        handler = getattr(self, f"_on_{line.values['event']}", None)
         if handler is not None:
             handler(line)
 
@@ -170,33 +170,33 @@ class _Source:
         self._rules.append(line)
 
     def _on_queued(self, line: Line) -> None:
-        download_id = line.told["id"]
+        download_id = line.values["id"]
         if download_id in self.queued:
             raise Violation(f"{download_id} is queued twice", line, self.queued[download_id])
         self.queued[download_id] = line
         if download_id not in self._started and download_id not in self._gone:
-            heapq.heappush(self._waiting, (line.told["at"], download_id))
+            heapq.heappush(self._waiting, (line.values["at"], download_id))
 
     def _on_found(self, line: Line) -> None:
-        download_id = line.told["id"]
-        self.queued[download_id] = Line(line.number, line.text, {**line.told, "began": line.told["at"]})
-        if line.told["attempts"]:
+        download_id = line.values["id"]
+        self.queued[download_id] = Line(line.number, line.text, {**line.values, "began": line.values["at"]})
+        if line.values["attempts"]:
             self._started.add(download_id)  # with an earlier engine: a retry need not wait for those before it
         else:
-            heapq.heappush(self._waiting, (line.told["at"], download_id))
+            heapq.heappush(self._waiting, (line.values["at"], download_id))
 
     def _on_refused(self, line: Line) -> None:
-        self.queued.pop(line.told["id"], None)
-        self._gone[line.told["id"]] = line
+        self.queued.pop(line.values["id"], None)
+        self._gone[line.values["id"]] = line
 
     def _on_kept(self, line: Line) -> None:
-        self._kept.add(line.told["id"])
+        self._kept.add(line.values["id"])
 
     def _on_start(self, line: Line) -> None:
-        download_id = line.told["id"]
+        download_id = line.values["id"]
         self.attempts += 1
         gone = (
-            ("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("has ended", self.over),
+            ("was withdrawn or cancelled", self._gone), ("was given up on", self._given_up), ("has ended", self.ended),
             ("was removed", self._removed),
         )  # fmt: skip
         for what, seen in gone:
@@ -215,39 +215,39 @@ class _Source:
             self._check_limit(line)
 
     def _check_rules(self, line: Line) -> None:
-        rules = self._rules_at(line.told["taken"])
+        rules = self._rules_at(line.values["taken"])
         if rules is None:
             return
-        if rules.told["paused"]:
+        if rules.values["paused"]:
             raise Violation("a start while the source is paused", line, rules)
-        later = [each for each in self._rules if line.told["taken"] < each.told["at"] <= line.told["stamped"]]
+        later = [each for each in self._rules if line.values["taken"] < each.values["at"] <= line.values["stamped"]]
         # New rules apply at once, also to a start decided by the old ones. That start has to obey either.
         early = [self._too_early(line, each) for each in (rules, *later)]
         if early[0] is not None and all(early):
             raise early[0]
 
     def _rules_at(self, at: float) -> Line | None:
-        return next((each for each in reversed(self._rules) if each.told["at"] <= at), None)
+        return next((each for each in reversed(self._rules) if each.values["at"] <= at), None)
 
     def _check_limit(self, line: Line) -> None:
         """Check the limit when the start of ``line`` was decided, and at later decisions that were noted before."""
-        taken = sorted(each.told["taken"] for each in self._in_flight.values())
+        taken = sorted(each.values["taken"] for each in self._in_flight.values())
         for number, at in enumerate(taken, 1):
-            rules = self._rules_at(at) if at >= line.told["taken"] else None
-            if rules is not None and number > rules.told["limit"]:
+            rules = self._rules_at(at) if at >= line.values["taken"] else None
+            if rules is not None and number > rules.values["limit"]:
                 oldest = min(self._in_flight.values(), key=lambda each: each.number)
-                raise Violation(f"{number} run at once, but the limit is {rules.told['limit']}", line, oldest)
+                raise Violation(f"{number} run at once, but the limit is {rules.values['limit']}", line, oldest)
 
     def _too_early(self, line: Line, rules: Line) -> Violation | None:
-        delay, stamped, taken = rules.told["delay"], line.told["stamped"], line.told["taken"]
+        delay, stamped, taken = rules.values["delay"], line.values["stamped"], line.values["taken"]
         # Two slots may note their starts in another order than that in which they started.
-        gaps = [(stamped - each.told["stamped"], each) for each in self._starts if each.told["stamped"] <= stamped]
-        if rules.told["from"] == "end":
+        gaps = [(stamped - each.values["stamped"], each) for each in self._starts if each.values["stamped"] <= stamped]
+        if rules.values["from"] == "end":
             # The start could not have waited for an end after its decision.
-            ends = [(each.told.get("stamped", each.told["at"]), each) for each in self._ends]
-            if rules.told["limit"] == 1 and self._returned is not None:
-                ends.append((self._returned.told["at"], self._returned))
-            gaps += [(line.told["at"] - at, each) for at, each in ends if at <= taken]
+            ends = [(each.values.get("stamped", each.values["at"]), each) for each in self._ends]
+            if rules.values["limit"] == 1 and self._returned is not None:
+                ends.append((self._returned.values["at"], self._returned))
+            gaps += [(line.values["at"] - at, each) for at, each in ends if at <= taken]
         for gap, before in gaps:
             if gap < delay:
                 return Violation(f"{gap:.6f} s after the one before, but the delay is {delay:g} s", line, before)
@@ -256,21 +256,21 @@ class _Source:
     def _check_suspension(self, line: Line) -> None:
         suspended = self._suspended
         # A slot may take its next download just before its suspension is noted: that is late enough to be checked.
-        if suspended is None or line.told["taken"] < min(suspended.told["at"], suspended.told["until"]):
+        if suspended is None or line.values["taken"] < min(suspended.values["at"], suspended.values["until"]):
             return
-        if line.told["taken"] < suspended.told["until"]:
+        if line.values["taken"] < suspended.values["until"]:
             raise Violation("a start before the suspension ends", line, suspended)
-        if self._probe is not None and self._in_flight and line.told["id"] not in self._given_up:
+        if self._probe is not None and self._in_flight and line.values["id"] not in self._given_up:
             raise Violation("after a suspension one must run alone", line, next(iter(self._in_flight.values())))
         if self._probe == "":
-            self._probe = line.told["id"]
+            self._probe = line.values["id"]
 
     def _check_order(self, line: Line) -> None:
-        download_id, taken = line.told["id"], line.told["taken"]
+        download_id, taken = line.values["id"], line.values["taken"]
         overtaker = self._overtaken.pop(download_id, None)
-        if overtaker is not None and overtaker.told["taken"] < taken:
-            raise Violation(f"{overtaker.told['id']} started before {download_id}, which came first", line, overtaker)
-        began = self.queued[download_id].told["began"] if download_id in self.queued else -inf
+        if overtaker is not None and overtaker.values["taken"] < taken:
+            raise Violation(f"{overtaker.values['id']} started before {download_id}, which came first", line, overtaker)
+        began = self.queued[download_id].values["began"] if download_id in self.queued else -inf
         while self._waiting:
             at, first = self._waiting[0]
             if first not in self._started and first not in self._gone:
@@ -280,7 +280,7 @@ class _Source:
             heapq.heappop(self._waiting)
 
     def _on_returned(self, line: Line) -> None:
-        if self._in_flight.pop(line.told["id"], None) is not None:  # else it was given up on
+        if self._in_flight.pop(line.values["id"], None) is not None:  # else it was given up on
             self._returned = line
 
     def _on_end(self, line: Line) -> None:
@@ -288,50 +288,50 @@ class _Source:
         if self._probe is None or suspended is None or start is None:
             return
         # Any impl called after the suspension shows that it has ended, even if that start was decided before.
-        if self._probe == line.told["id"] or start.told["stamped"] >= suspended.told["until"]:
+        if self._probe == line.values["id"] or start.values["stamped"] >= suspended.values["until"]:
             self._probe = None
 
     def _on_gave_up(self, line: Line) -> None:
-        self._given_up[line.told["id"]] = line
+        self._given_up[line.values["id"]] = line
         self._died(line)
 
     def _on_fell(self, line: Line) -> None:
-        if line.told["id"] not in self._given_up:  # else the slot had been given up on
+        if line.values["id"] not in self._given_up:  # else the slot had been given up on
             self._died(line)
 
     def _died(self, line: Line) -> None:
         self._ended(line)
-        if self._probe == line.told["id"]:
+        if self._probe == line.values["id"]:
             self._probe = ""  # a slot that died proves nothing: the next start is the probe
 
     def _ended(self, line: Line) -> Line | None:
         self._ends.append(line)
-        self._in_flight.pop(line.told["id"], None)
-        return self._begun.pop(line.told["id"], None)
+        self._in_flight.pop(line.values["id"], None)
+        return self._begun.pop(line.values["id"], None)
 
     def _on_suspended(self, line: Line) -> None:
-        if self._suspended is None or line.told["until"] > self._suspended.told["until"]:
+        if self._suspended is None or line.values["until"] > self._suspended.values["until"]:
             self._suspended = line
         self._probe = ""
 
     def _on_withdrawn(self, line: Line) -> None:
-        download_id = line.told["id"]
+        download_id = line.values["id"]
         self._gone[download_id] = line
         overtaker = self._overtaken.pop(download_id, None)
-        if overtaker is not None and overtaker.told["taken"] < line.told["at"]:
-            raise Violation(f"{overtaker.told['id']} started before {download_id}, which came first", line, overtaker)
+        if overtaker is not None and overtaker.values["taken"] < line.values["at"]:
+            raise Violation(f"{overtaker.values['id']} started before {download_id}, which came first", line, overtaker)
 
     def _on_cancelled(self, line: Line) -> None:
-        self._gone[line.told["id"]] = line
+        self._gone[line.values["id"]] = line
 
     def _on_removed(self, line: Line) -> None:
-        self._removed[line.told["id"]] = line
+        self._removed[line.values["id"]] = line
 
     def _on_over(self, line: Line) -> None:
-        download_id = line.told["id"]
-        if download_id in self.over:
-            raise Violation(f"{download_id} ended twice", line, self.over[download_id])
-        self.over[download_id] = line
+        download_id = line.values["id"]
+        if download_id in self.ended:
+            raise Violation(f"{download_id} ended twice", line, self.ended[download_id])
+        self.ended[download_id] = line
 
     def finish(self, closed: Line | None) -> None:
         """Check that every download has ended or is kept. ``closed``: the line that says the engine closed, if any."""
@@ -340,11 +340,11 @@ class _Source:
         for download_id, line in self.queued.items():
             # A download in flight whose impl closed the engine ends after the trace. A download whose cancel was
             # interrupted has no end, if its record was removed before the audit.
-            ended = download_id in self.over or download_id in self._removed
+            ended = download_id in self.ended or download_id in self._removed
             if not (ended or download_id in self._in_flight or download_id in self._kept):
                 raise Violation(f"{download_id} has not ended, but the engine is closed", closed, line)
 
 
 def _is_before(seen: Line, start: Line) -> bool:
     """Whether ``seen`` came before the start was decided. The clocks of two engines cannot be compared."""
-    return bool(seen.told["run"] != start.told["run"] or seen.told["at"] <= start.told["taken"])
+    return bool(seen.values["run"] != start.values["run"] or seen.values["at"] <= start.values["taken"])

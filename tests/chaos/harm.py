@@ -24,7 +24,7 @@ from haulier._engine.shells import supervisor
 from haulier._engine.shells.outlet import Outlet
 from haulier._engine.shells.slot import SourceActor
 from haulier._engine.shells.store import Store
-from haulier._engine.shells.supervisor import Supervisor
+from haulier._engine.shells.supervisor import SupervisorInbox
 from haulier._threads.bell import Bell
 
 __all__ = ["Killed", "Killer", "clock_patched", "sabotaged", "unaudited"]
@@ -37,7 +37,7 @@ class Killed(SystemExit):
 RUNNING: Final = SourceActor.on_receive.__code__
 WAITING: Final = {
     "idle": frozenset({Outlet._lead.__code__, Outlet.next_download.__code__}),
-    "supervisor": frozenset({Supervisor.get.__code__}),
+    "supervisor": frozenset({SupervisorInbox.get.__code__}),
     "store": frozenset({Store.get.__code__}),
 }
 """Who waits in what."""

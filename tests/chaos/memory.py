@@ -15,14 +15,14 @@ from haulier._engine.core.source import Source
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.slot import SourceActor
 from haulier._engine.shells.store import Store, StoreActor
-from haulier._engine.shells.supervisor import Supervisor, SupervisorActor
+from haulier._engine.shells.supervisor import SupervisorActor, SupervisorInbox
 from haulier._engine.shells.system import System
 from haulier.trace import Trace
 
 __all__ = ["alive", "resident_bytes"]
 
 ENGINES: Final = (
-    DownloadEngine, Entry, Ledger, Mailbox, Source, SourceActor, Store, StoreActor, Subscription, Supervisor,
+    DownloadEngine, Entry, Ledger, Mailbox, Source, SourceActor, Store, StoreActor, Subscription, SupervisorInbox,
     SupervisorActor, System, Trace, Transfer,
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ import tenacity
 from haulier._engine import messages as m
 from haulier._engine.core.entry import view
 from haulier._engine.core.ledger import Ledger
-from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.outcome import BackOff, PutBack
 from haulier._engine.core.retention import ended_on
 from haulier._engine.ticket import Ticket, make_ticket
 from haulier.policies import RestartPolicy, Retention
@@ -152,7 +152,7 @@ def test_a_source_has_what_waits_and_what_runs(make: Make) -> None:
 def test_what_is_queued_already_comes_into_the_queue_no_second_time(make: Make) -> None:
     it = make()
     it.put("a", "b")
-    it.source.attempts.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(4.0, "reset", "OSError"), 0.0, ON)
     for download_id in ("a", "a", "b", "unknown"):
         it.source.queue.retry_due(download_id)
     assert list(it.source.queue.ids) == ["a", "b"]
@@ -179,7 +179,7 @@ def test_a_rest_after_a_crash_is_told_again(make: Make) -> None:
 def test_a_back_off_is_told_again_until_it_is_over(make: Make) -> None:
     it = make()
     it.put("a")
-    it.source.attempts.settle(it.start(), Again(4.0, "reset", "OSError"), 10.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(4.0, "reset", "OSError"), 10.0, ON)
     it.source.remind(11.0)
     told = 2 * [m.Retry(it.source, "a", 14.0)]
     assert it.supervisor == told
@@ -265,7 +265,7 @@ def test_the_end_of_what_was_over_and_is_let_go_of_is_told(make: Make) -> None:
 def test_all_that_an_audit_does_at_a_source_is_done_by_what_puts_it_right(make: Make) -> None:
     it = make(stall_timeout=8.0, concurrency=2)
     it.put("a", "b", "d")
-    it.source.attempts.settle(it.start(), Again(4.0, "reset", "OSError"), 10.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(4.0, "reset", "OSError"), 10.0, ON)
     running = it.start(10.0)
     it.source.queue.ids.clear()
     it.supervisor.clear()
@@ -330,8 +330,8 @@ def test_what_was_withdrawn_is_no_mark_for_who_comes_back(make: Make) -> None:
 def test_what_backs_off_is_not_stranded_and_what_only_was_tried_is_forgotten(make: Make) -> None:
     it = make()
     it.put("a", "b")
-    it.source.attempts.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
-    it.source.attempts.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(4.0, "reset", "OSError"), 0.0, ON)
     del it.source.queue.pending["b"]
     it.source.queue.requeue_stranded(["a", "b"])
     assert (list(it.source.queue.ids), list(it.source.queue.tried)) == ([], ["a"])
@@ -345,7 +345,7 @@ def test_one_that_came_into_the_queue_twice_does_not_start_while_it_backs_off(ma
     it = make()
     it.put("a", "b")
     it.source.queue.ids.append("a")
-    it.source.attempts.settle(it.start(), Again(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(4.0, "reset", "OSError"), 0.0, ON)
     it.source.attempts.settle(it.start(), m.Succeeded(None, "/x"), 0.0, ON)  # type: ignore[arg-type]
     assert it.start(1.0) == inf
     it.source.queue.retry_due("a")

@@ -86,7 +86,7 @@ def test_a_suspension_ends_by_the_clock_and_one_is_tried_alone_until_it_proves_t
     assert it.opens_at() == 50.0
     assert (it.closed_by(49.0), it.closed_by(50.0)) == ("suspension", None)
     assert it.limit(4) == 1
-    it.proved()
+    it.end_probation()
     assert it.limit(4) == 4
 
 
@@ -123,7 +123,7 @@ def test_whatever_comes_in_the_way_is_noticed() -> None:
     assert it.is_free
     it.suspend(1.0)
     assert not it.is_free
-    it.proved()
+    it.end_probation()
     assert it.is_free
 
 

@@ -184,7 +184,7 @@ def test_what_never_ran_has_no_standing_either_once_it_was_written_to(ledger: Le
     add(ledger, A)
     ledger.apply(m.Patch(*A, {"note": 1}))
     assert standing_of(held(ledger)) is None
-    assert not held(ledger).stirred
+    assert not held(ledger).is_noted
 
 
 def test_an_end_has_no_standing(ledger: Ledger) -> None:
@@ -247,7 +247,7 @@ def test_the_progress_of_what_runs_is_not_urgent(ledger: Ledger) -> None:
     running(ledger)
     ledger.apply(m.Patch(*A, {"transferred": 5, "title": "new", "state": "InProgress, Downloading"}))
     write(ledger)
-    for message in (m.Patch(*A, {"transferred": 6}), m.Stirred(*A)):
+    for message in (m.Patch(*A, {"transferred": 6}), m.WrittenTo(*A)):
         ledger.apply(message)
         page = write(ledger)
         assert (list(page.touched), page.is_urgent) == ([A], False)
@@ -299,7 +299,7 @@ def test_a_cancel_of_what_its_callers_went_on_with(ledger: Ledger) -> None:
 
 
 def test_a_patch_of_nothing_is_none(ledger: Ledger) -> None:
-    for message in (m.Patch(*A, {"x": 1}), m.Stirred(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel("a")):
+    for message in (m.Patch(*A, {"x": 1}), m.WrittenTo(*A), m.PatchUnless(*A, {"x": 1}, ()), m.Cancel("a")):
         ledger.apply(message)
     assert not write(ledger)
 
@@ -519,7 +519,7 @@ def test_nothing_is_written_of_a_source_that_is_not_to_survive() -> None:
     transfer = start(ledger, made)
     for message in (
         m.Patch(*key, {"x": 1}),
-        m.Stirred(*key),
+        m.WrittenTo(*key),
         m.Succeeded(transfer, "/x", ON),
         m.Patch(*key, {"x": 2}),
         m.Remove(*key),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tenacity
 
-from haulier._engine.core.outcome import Again, Failed, PutBack, Stopped, judge, text_of
+from haulier._engine.core.outcome import BackOff, Failed, PutBack, StoppedEarly, judge, text_of
 from haulier.errors import DownloadCancelled, PermanentError, Throttled
 from haulier.policies import RetryPolicy, SourcePolicy
 
@@ -32,13 +32,13 @@ def test_a_failure_for_good() -> None:
 
 
 def test_a_failure_with_another_attempt() -> None:
-    assert judge(TWICE, 1, None, OSError("reset"), 0, 0) == Again(5.0, "reset", "OSError")
+    assert judge(TWICE, 1, None, OSError("reset"), 0, 0) == BackOff(5.0, "reset", "OSError")
 
 
 @pytest.mark.parametrize("path", [None, ""])
 def test_an_empty_result_leaves_the_error_to_the_impl(path: str | None) -> None:
     assert judge(ONCE, 1, path, None, 0, 0) == Failed(None, None)
-    assert judge(TWICE, 1, path, None, 0, 0) == Again(5.0, None, None)
+    assert judge(TWICE, 1, path, None, 0, 0) == BackOff(5.0, None, None)
 
 
 def test_the_retry_policy_sees_the_result_and_the_times() -> None:
@@ -58,7 +58,7 @@ def test_throttled_is_no_failure_whatever_the_retry_policy_says() -> None:
 
 
 def test_an_impl_that_saw_the_cancel_has_stopped() -> None:
-    assert judge(TWICE, 1, None, DownloadCancelled(), 0, 0) == Stopped()
+    assert judge(TWICE, 1, None, DownloadCancelled(), 0, 0) == StoppedEarly()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulier._engine.core.restarts import GiveUp, RestartAt, Restarts
+from haulier._engine.core.restarts import GoDown, RestartAt, Restarts
 from haulier.policies import RestartPolicy
 
 CRASH = SystemExit("gone")
@@ -20,7 +20,7 @@ def test_up_to_the_intensity_it_is_restarted_and_then_given_up() -> None:
     assert restarts.crashed(0.0, CRASH) == RestartAt(1.0)
     assert restarts.crashed(2.0, CRASH) == RestartAt(3.0)
     verdict = restarts.crashed(4.0, CRASH)
-    assert isinstance(verdict, GiveUp)
+    assert isinstance(verdict, GoDown)
     assert verdict.reason == "more than 2 restarts within 5 s"
     assert restarts.total == 2
 
@@ -29,11 +29,11 @@ def test_restarts_older_than_the_period_do_not_count() -> None:
     restarts = Restarts(RestartPolicy(intensity=1, period=5.0, wait=tenacity.wait_none()))
     assert isinstance(restarts.crashed(0.0, CRASH), RestartAt)
     assert isinstance(restarts.crashed(5.0, CRASH), RestartAt)
-    assert isinstance(restarts.crashed(9.75, CRASH), GiveUp)
+    assert isinstance(restarts.crashed(9.75, CRASH), GoDown)
 
 
 def test_an_intensity_of_0_never_restarts() -> None:
-    assert isinstance(Restarts(RestartPolicy(intensity=0)).crashed(0.0, CRASH), GiveUp)
+    assert isinstance(Restarts(RestartPolicy(intensity=0)).crashed(0.0, CRASH), GoDown)
 
 
 def test_the_wait_grows_with_each_restart_in_a_row_and_starts_anew_after_a_calm_time() -> None:
@@ -66,13 +66,13 @@ def test_the_wait_sees_the_cause_and_the_restarts_in_a_row_as_attempts() -> None
 )
 def test_a_wait_that_is_no_wait_is_a_reason_to_give_up(wait: Any, error: str) -> None:
     verdict = Restarts(RestartPolicy(wait=wait)).crashed(1.0, CRASH)
-    assert verdict == GiveUp(f"its restart policy failed: {error}")
+    assert verdict == GoDown(f"its restart policy failed: {error}")
 
 
 def test_after_forget_it_counts_anew() -> None:
     restarts = Restarts(RestartPolicy(1, 100.0, tenacity.wait_exponential(multiplier=1)))
     restarts.crashed(0.0, CRASH)
-    assert isinstance(restarts.crashed(1.0, CRASH), GiveUp)
+    assert isinstance(restarts.crashed(1.0, CRASH), GoDown)
     restarts.forget()
     assert restarts.crashed(2.0, CRASH) == RestartAt(3.0)
     assert restarts.total == 2
@@ -81,7 +81,7 @@ def test_after_forget_it_counts_anew() -> None:
 def test_by_default_three_within_five_seconds_and_waits_of_at_most_half_a_minute() -> None:
     restarts = Restarts(RestartPolicy())
     verdicts = [restarts.crashed(float(now), CRASH) for now in range(4)]
-    assert [type(verdict) for verdict in verdicts] == [RestartAt, RestartAt, RestartAt, GiveUp]
+    assert [type(verdict) for verdict in verdicts] == [RestartAt, RestartAt, RestartAt, GoDown]
     for now in range(100, 1100, 10):
         verdict = restarts.crashed(float(now), CRASH)
         assert isinstance(verdict, RestartAt)
@@ -98,6 +98,6 @@ def test_never_more_than_intensity_restarts_within_a_period(gaps: list[float], i
         now += gap
         lately = [at for at in restarted if at > now - period]
         verdict = restarts.crashed(now, CRASH)
-        assert isinstance(verdict, GiveUp) == (len(lately) >= intensity)
+        assert isinstance(verdict, GoDown) == (len(lately) >= intensity)
         if isinstance(verdict, RestartAt):
             restarted.append(now)

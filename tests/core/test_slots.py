@@ -8,7 +8,7 @@ import pytest
 from tenacity import wait_fixed
 
 from haulier import RestartPolicy, SourcePolicy
-from haulier._engine.core.restarts import GiveUp
+from haulier._engine.core.restarts import GoDown
 from haulier._engine.core.slots import Slots
 
 
@@ -43,7 +43,7 @@ def test_a_crash_that_was_earlier_but_is_told_later_shortens_no_rest() -> None:
 def test_too_many_crashes_are_no_rest() -> None:
     slots = make(intensity=0)
     verdict = slots.rest(0.0, RuntimeError())
-    assert isinstance(verdict, GiveUp)
+    assert isinstance(verdict, GoDown)
     assert (slots.resting, slots.resting_until) == (False, -inf)
 
 

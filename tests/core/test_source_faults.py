@@ -10,7 +10,7 @@ import pytest
 import tenacity
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.outcome import BackOff, PutBack
 from haulier._engine.core.status import Outlook
 from haulier.policies import RestartPolicy, SourcePolicy
 
@@ -183,7 +183,7 @@ def test_a_second_attempt_stalls_by_its_own_start(make: Make) -> None:
     it = make(stall_timeout=8.0)
     (transfer,) = running(it, "a")
     transfer.progress(5, 50)
-    it.source.attempts.settle(transfer, Again(1.0, "reset", "OSError"), 20.0, ON)
+    it.source.attempts.settle(transfer, BackOff(1.0, "reset", "OSError"), 20.0, ON)
     it.source.queue.retry_due("a")
     again = it.start(21.0)
     assert it.source.overdue(again, 28.5) == 30.5

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.core.outcome import BackOff, Failed, Outcome, PutBack, StoppedEarly
 from haulier._engine.ticket import make_ticket
 
 ON = 1_000_000.0
@@ -88,14 +88,14 @@ def test_one_that_stops_by_itself_ends_as_it_is_cancelled(make: Make) -> None:
     it = kept(make)
     transfer = started(it)
     it.source.gate.suspend(AT + 5.0)
-    it.source.attempts.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, StoppedEarly(), AT, ON)
     assert it.store[-2:] == [
         m.Moved("cancel", "tidal", "a", transfer, None, ON),
         m.Paced("tidal", ON, ON + 5.0),
     ]
 
 
-@pytest.mark.parametrize("outcome", [Failed("gone", "OSError"), Again(3.0, "reset", "OSError"), PutBack(3.0)])
+@pytest.mark.parametrize("outcome", [Failed("gone", "OSError"), BackOff(3.0, "reset", "OSError"), PutBack(3.0)])
 def test_any_other_end_is_in_its_own_news(make: Make, outcome: Outcome) -> None:
     it = kept(make)
     it.source.attempts.settle(started(it), outcome, AT, ON)
@@ -106,7 +106,7 @@ def test_where_nothing_outlives_the_engine_nobody_is_to_know(make: Make) -> None
     it = make()
     transfer = started(it)
     cancelled(it, transfer)
-    it.source.attempts.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, StoppedEarly(), AT, ON)
     assert it.ends() == [("cancel", "a", None)]
     assert not [each for each in it.store if isinstance(each, m.Paced)]
 
@@ -127,7 +127,7 @@ def test_what_has_another_attempt_is_kept_for_it(make: Make) -> None:
     transfer = started(it)
     it.source.close(ON)
     notes = traced(it)
-    it.source.attempts.settle(transfer, Again(30.0, "reset", "OSError"), AT, ON)
+    it.source.attempts.settle(transfer, BackOff(30.0, "reset", "OSError"), AT, ON)
     patch = {"error_type": "OSError", "error": "reset", "next_attempt_at": ON + 30.0}
     standing = m.Standing(1, ON - 8.0, 30.0, ON + 30.0)
     assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON, standing)
@@ -139,7 +139,7 @@ def test_what_has_another_attempt_at_a_source_that_is_down_is_not(make: Make) ->
     notes = traced(it)
     transfer = started(it)
     it.source.go_down("broken", ON)
-    it.source.attempts.settle(transfer, Again(30.0, "reset", "OSError"), AT, ON)
+    it.source.attempts.settle(transfer, BackOff(30.0, "reset", "OSError"), AT, ON)
     patch = {"error": "reset", "error_type": "OSError"}
     assert it.store[-1] == m.Moved("fail", "tidal", "a", transfer, patch, ON)
     assert ("kept", "a") not in notes
@@ -149,7 +149,7 @@ def put_back(transfer: Any, **patch: Any) -> m.Moved:
     return m.Moved("put_back", "tidal", "a", transfer, patch, ON, m.Standing(0, ON - 8.0, 0.0, ON))
 
 
-GAVE_WAY = [Stopped(), Failed(None, None)]
+GAVE_WAY = [StoppedEarly(), Failed(None, None)]
 """What comes of an impl that was asked to stop: it says so, or comes back with nothing."""
 
 
@@ -172,7 +172,7 @@ def test_what_failed_has_failed(make: Make) -> None:
     assert it.ends() == [("fail", "a", "gone")]
 
 
-@pytest.mark.parametrize(("outcome", "error"), [(Stopped(), "engine closed"), (Failed(None, None), None)])
+@pytest.mark.parametrize(("outcome", "error"), [(StoppedEarly(), "engine closed"), (Failed(None, None), None)])
 def test_what_stops_fails_elsewhere(make: Make, outcome: Outcome, error: str | None) -> None:
     it = kept(make)
     transfer = started(it)
@@ -181,7 +181,7 @@ def test_what_stops_fails_elsewhere(make: Make, outcome: Outcome, error: str | N
     assert it.ends() == [("fail", "a", error)]
 
 
-@pytest.mark.parametrize(("outcome", "event"), [(Stopped(), "cancel"), (Failed(None, None), "fail")])
+@pytest.mark.parametrize(("outcome", "event"), [(StoppedEarly(), "cancel"), (Failed(None, None), "fail")])
 def test_before_the_end_of_the_engine_what_stops_is_not_resumed(make: Make, outcome: Outcome, event: str) -> None:
     it = kept(make, resume_interrupted=True)
     it.source.attempts.settle(started(it), outcome, AT, ON)
@@ -192,7 +192,7 @@ def test_what_is_down_is_not_resumed(make: Make) -> None:
     it = kept(make, resume_interrupted=True)
     transfer = started(it)
     it.source.go_down("broken", ON)
-    it.source.attempts.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, StoppedEarly(), AT, ON)
     assert it.ends() == [("fail", "a", "source down: broken")]
 
 
@@ -210,7 +210,7 @@ def test_what_is_put_back_starts_after_the_suspension(make: Make, until: float, 
     transfer = started(it)
     it.source.gate.suspend(until)
     it.source.close(ON)
-    it.source.attempts.settle(transfer, Stopped(), AT, ON)
+    it.source.attempts.settle(transfer, StoppedEarly(), AT, ON)
     assert it.store[-1] == put_back(transfer, attempt=0, next_attempt_at=told)
 
 

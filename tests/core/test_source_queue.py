@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.outcome import BackOff, PutBack
 from haulier.errors import EngineClosed, SourceDown
 from haulier.policies import SourcePolicy
 
@@ -213,7 +213,7 @@ def test_a_sweep_takes_what_backs_off_along(make: Make) -> None:
     it = make()
     it.put("a")
     transfer = it.start()
-    it.source.attempts.settle(transfer, Again(5.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(transfer, BackOff(5.0, "reset", "OSError"), 0.0, ON)
     it.put("b")
     it.source.sweep("gone", "Gone", ON)
     assert sorted(it.ends()[1:]) == [("fail", "a", "gone"), ("fail", "b", "gone")]

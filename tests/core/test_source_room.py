@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from haulier import QueueFull, SourceDown, SourcePolicy
-from haulier._engine.core.outcome import Again
+from haulier._engine.core.outcome import BackOff
 from haulier._engine.ticket import make_ticket
 
 ON = 1_000_000.0
@@ -103,7 +103,7 @@ def test_one_that_runs_is_never_dropped(make: Make) -> None:
 def test_one_that_backs_off_is_dropped_before_a_newer_one(make: Make) -> None:
     it = make(max_queued=1, on_full="drop_oldest")
     it.put("a")
-    it.source.attempts.settle(it.start(), Again(60.0, "reset", "OSError"), 1.0, ON)
+    it.source.attempts.settle(it.start(), BackOff(60.0, "reset", "OSError"), 1.0, ON)
     fill(it, "b")
     assert (list(it.source.queue.pending), it.source.queue.tried) == (["b"], {})
 
@@ -113,7 +113,7 @@ def test_those_that_were_tried_are_dropped_in_the_order_of_their_dispatch(make: 
     it.put(*"cbad")
     running = {transfer.download_id: transfer for transfer in (it.start(), it.start(), it.start())}
     for download_id in "bac":
-        it.source.attempts.settle(running[download_id], Again(60.0, "reset", "OSError"), 1.0, ON)
+        it.source.attempts.settle(running[download_id], BackOff(60.0, "reset", "OSError"), 1.0, ON)
     queue = it.source.queue
     assert [queue.oldest_beyond(most, ()) for most in (4, 3, 2, 1, 0)] == [
         [], ["c"], ["c", "b"], ["c", "b", "a"], ["c", "b", "a", "d"],
@@ -150,7 +150,7 @@ def test_those_that_are_being_written_are_neither_counted_nor_dropped(make: Make
     first, second = ([make_ticket(each, "tidal", queued_at=-1.0)] for each in "bc")
     it.put("a")
     if is_tried:
-        it.source.attempts.settle(it.start(), Again(60.0, "reset", "OSError"), 1.0, ON)
+        it.source.attempts.settle(it.start(), BackOff(60.0, "reset", "OSError"), 1.0, ON)
     for announced in (first, second):
         assert it.source.refuses(1) is None
         it.source.queue.announce(announced)

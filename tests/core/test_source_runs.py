@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.core.outcome import BackOff, Failed, Outcome, PutBack, StoppedEarly
 from haulier._engine.core.status import Outlook
 
 ON = 1_000_000.0
@@ -31,7 +31,7 @@ def running(it: Any, *download_ids: str, now: float = 0.0) -> list[Any]:
     [
         (Failed("boom", "ValueError"), ("fail", {"error": "boom", "error_type": "ValueError"})),
         (Failed(None, None), ("fail", {"error_type": None})),
-        (Stopped(), ("cancel", None)),
+        (StoppedEarly(), ("cancel", None)),
     ],
 )
 def test_an_end_is_told(make: Make, outcome: Outcome, told: Any) -> None:
@@ -39,7 +39,7 @@ def test_an_end_is_told(make: Make, outcome: Outcome, told: Any) -> None:
     (transfer,) = running(it, "a")
     assert it.source.attempts.settle(transfer, outcome, 1.0, ON) is True
     assert it.store[-1] == m.Moved(told[0], "tidal", "a", transfer, told[1], ON)
-    assert (it.source.attempts.in_flight, it.source.slots.live, transfer.over) == ({}, 1, True)
+    assert (it.source.attempts.in_flight, it.source.slots.live, transfer.has_ended) == ({}, 1, True)
 
 
 def test_a_landing_is_told_with_its_moment(make: Make) -> None:
@@ -59,7 +59,7 @@ def test_a_back_off_frees_the_slot_and_comes_first_when_due(make: Make) -> None:
     (transfer,) = running(it, "a")
     it.put("b", "c")
     transfer.cell.update(transferred=9, progress=50.0, speed=3, time_remaining=1.0, size=18)
-    it.source.attempts.settle(transfer, Again(4.0, "reset", "OSError"), 10.0, ON)
+    it.source.attempts.settle(transfer, BackOff(4.0, "reset", "OSError"), 10.0, ON)
     patch = {"error": "reset", "error_type": "OSError", "next_attempt_at": ON + 4.0}
     standing = m.Standing(1, ON - 10.0, 4.0, ON + 4.0)
     assert it.store[-1] == m.Moved("back_off", "tidal", "a", transfer, patch, ON, standing)
@@ -80,7 +80,7 @@ def test_the_time_of_the_first_start_and_the_waits_add_up(make: Make) -> None:
     (transfer,) = running(it, "a", now=5.0)
     for attempt in (1, 2, 3):
         assert transfer.attempt == attempt
-        it.source.attempts.settle(transfer, Again(2.0, None, None), 10.0 * attempt, ON)
+        it.source.attempts.settle(transfer, BackOff(2.0, None, None), 10.0 * attempt, ON)
         it.source.queue.retry_due("a")
         transfer = it.start(10.0 * attempt + 2.0)
     assert (transfer.first_start, transfer.idle_s) == (5.0, 6.0)
@@ -89,14 +89,14 @@ def test_the_time_of_the_first_start_and_the_waits_add_up(make: Make) -> None:
 def test_an_empty_result_that_is_tried_again_keeps_the_impls_error(make: Make) -> None:
     it = make()
     (transfer,) = running(it, "a")
-    it.source.attempts.settle(transfer, Again(4.0, None, None), 10.0, ON)
+    it.source.attempts.settle(transfer, BackOff(4.0, None, None), 10.0, ON)
     assert it.store[-1].patch == {"error_type": None, "next_attempt_at": ON + 4.0}
 
 
 def test_a_back_off_that_was_cancelled_does_not_come_back(make: Make) -> None:
     it = make()
     (transfer,) = running(it, "a")
-    it.source.attempts.settle(transfer, Again(4.0, "reset", "OSError"), 0.0, ON)
+    it.source.attempts.settle(transfer, BackOff(4.0, "reset", "OSError"), 0.0, ON)
     assert it.source.cancel("a", ON) is True
     it.source.queue.retry_due("a")
     assert (list(it.source.queue.ids), it.source.queue.tried, it.start(9.0)) == ([], {}, inf)
@@ -105,9 +105,9 @@ def test_a_back_off_that_was_cancelled_does_not_come_back(make: Make) -> None:
 def test_the_end_of_a_back_off_that_is_told_of_twice_cuts_no_later_one_short(make: Make) -> None:
     it = make()
     (transfer,) = running(it, "a")
-    it.source.attempts.settle(transfer, Again(4.0, "reset", "OSError"), 10.0, ON)
+    it.source.attempts.settle(transfer, BackOff(4.0, "reset", "OSError"), 10.0, ON)
     it.source.queue.retry_due("a", 14.0)
-    it.source.attempts.settle(it.start(14.0), Again(4.0, "reset", "OSError"), 15.0, ON)
+    it.source.attempts.settle(it.start(14.0), BackOff(4.0, "reset", "OSError"), 15.0, ON)
     it.source.queue.retry_due("a", 14.0)
     assert it.start(18.0) == inf
     it.source.queue.retry_due("a", 19.0)
@@ -173,10 +173,10 @@ def test_a_cancelled_run_that_was_throttled_suspends_all_the_same(make: Make) ->
 @pytest.mark.parametrize(
     ("outcome", "error"),
     [
-        (Again(1.0, "reset", "OSError"), "reset"),
+        (BackOff(1.0, "reset", "OSError"), "reset"),
         (PutBack(1.0), None),
-        (Stopped(), None),
-        (Again(1.0, None, None), None),
+        (StoppedEarly(), None),
+        (BackOff(1.0, None, None), None),
     ],
 )
 @pytest.mark.parametrize("kind", ["down", "closed"])
@@ -205,7 +205,7 @@ def test_a_landing_and_the_next_start_are_one_message(make: Make) -> None:
     assert second.cell == {}
     assert it.store[told:] == [landed]
     assert (landed.on, landed.following) == (ON, second)
-    assert (it.source.attempts.in_flight, first.over) == ({"b": second}, True)
+    assert (it.source.attempts.in_flight, first.has_ended) == ({"b": second}, True)
     it.source.gate.set_delay(5.0)
     assert it.source.gate.opens_at() == 7.0  # from the end of the one and the start of the other
 
@@ -235,7 +235,7 @@ def test_where_it_is_not_that_simple_nothing_has_been_done(make: Make, obstacle:
         case "limit":
             it.source.slots.limit = 1
         case "another's retry":
-            it.source.attempts.settle(other, Again(4.0, "reset", "OSError"), 1.0, ON)
+            it.source.attempts.settle(other, BackOff(4.0, "reset", "OSError"), 1.0, ON)
         case "closed":
             it.source.close(ON)
         case "failed":

@@ -9,7 +9,7 @@ import pytest
 import tenacity
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, Outcome, PutBack, Stopped
+from haulier._engine.core.outcome import BackOff, Outcome, PutBack, StoppedEarly
 from haulier.policies import RestartPolicy
 
 ON = 1_000_000.0
@@ -98,7 +98,7 @@ def test_a_run_that_was_given_up_on(make: Make) -> None:
     assert it.store[-1] == fail("a", transfer, "timed out", "TimeoutError")
 
 
-@pytest.mark.parametrize("outcome", [Again(1.0, None, None), PutBack(1.0), Stopped()])
+@pytest.mark.parametrize("outcome", [BackOff(1.0, None, None), PutBack(1.0), StoppedEarly()])
 @pytest.mark.parametrize(
     ("kind", "error", "error_type"),
     [("down", "source down: broken", "SourceDown"), ("closed", "engine closed", "EngineClosed")],
@@ -117,7 +117,7 @@ def test_what_failed_at_a_source_that_ended_says_so_itself(make: Make) -> None:
     it = make()
     transfer = started(it)
     it.source.close(ON)
-    it.source.attempts.settle(transfer, Again(1.0, "reset", "OSError"), 1.0, ON)
+    it.source.attempts.settle(transfer, BackOff(1.0, "reset", "OSError"), 1.0, ON)
     assert it.store[-1] == fail("a", transfer, "reset", "OSError")
 
 

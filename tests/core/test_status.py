@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, PutBack
+from haulier._engine.core.outcome import BackOff, PutBack
 from haulier._engine.core.status import explanation_of, status_of
 from haulier.status import Explanation
 
@@ -118,7 +118,7 @@ def test_another_start_that_is_about_to_come_is_no_delay_where_there_is_none(mak
     it = make(concurrency=2)
     it.put("a", "b", "c")
     it.source.gate.suspend(0.0)
-    it.source.gate.proved()
+    it.source.gate.end_probation()
     it.source.gate.claim()
     assert explained(it, "a", 5.0) == told("queued", None, 0, ON)
 
@@ -227,14 +227,14 @@ def test_a_throttled_download_waits_for_the_end_of_the_suspension(make: Make) ->
 def test_a_failed_attempt_backs_off(make: Make) -> None:
     it = make()
     it.put("a")
-    it.source.attempts.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
+    it.source.attempts.settle(it.start(0.0), BackOff(10.0, "x", "y"), 0.0, ON)
     assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, ON + 6.0)
 
 
 def test_a_back_off_that_ends_before_the_gate_opens_waits_for_the_gate(make: Make) -> None:
     it = make(delay=30.0)
     it.put("a")
-    it.source.attempts.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
+    it.source.attempts.settle(it.start(0.0), BackOff(10.0, "x", "y"), 0.0, ON)
     assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, ON + 26.0)
     it.source.gate.set_paused(True)
     assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, None)
@@ -243,7 +243,7 @@ def test_a_back_off_that_ends_before_the_gate_opens_waits_for_the_gate(make: Mak
 def test_who_comes_first_after_a_back_off_depends_on_more_than_time(make: Make) -> None:
     it = make(delay=30.0)
     it.put("a", "b")
-    it.source.attempts.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
+    it.source.attempts.settle(it.start(0.0), BackOff(10.0, "x", "y"), 0.0, ON)
     assert explained(it, "a", 4.0, "backing_off") == told("backing_off", "back-off", None, None)
     assert explained(it, "b", 4.0) == told("queued", "delay", 0, None)
     it.source.gate.set_delay(8.0)
@@ -253,7 +253,7 @@ def test_who_comes_first_after_a_back_off_depends_on_more_than_time(make: Make) 
 def test_until_the_supervisor_has_said_so_a_back_off_is_not_over(make: Make) -> None:
     it = make(concurrency=2)
     it.put("a", "b")
-    it.source.attempts.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
+    it.source.attempts.settle(it.start(0.0), BackOff(10.0, "x", "y"), 0.0, ON)
     assert explained(it, "a", 10.0, "backing_off") == told("backing_off", "back-off", None, None)
     assert explained(it, "b", 10.0) == told("queued", None, 0, None)  # either may be first
     it.source.queue.retry_due("a")
@@ -264,7 +264,7 @@ def test_until_the_supervisor_has_said_so_a_back_off_is_not_over(make: Make) -> 
 def test_a_slot_that_lives_may_have_left_when_a_back_off_is_over(make: Make) -> None:
     it = make(concurrency=2)
     it.put("a")
-    it.source.attempts.settle(it.start(0.0), Again(10.0, "x", "y"), 0.0, ON)
+    it.source.attempts.settle(it.start(0.0), BackOff(10.0, "x", "y"), 0.0, ON)
     it.source.slots.resting, it.source.slots.resting_until, it.source.slots.live = True, 20.0, 1
     assert explained(it, "a", 4.0, "backing_off")["earliest_start"] is None
     it.source.slots.live = 0

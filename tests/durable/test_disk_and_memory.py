@@ -20,7 +20,7 @@ from haulier._engine.core.ledger import Ledger
 from haulier._engine.shells.durable import DurableStore
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.recovery import INTERRUPTED, Recovery
-from haulier._engine.shells.rows import held_in
+from haulier._engine.shells.rows import stored_in
 from haulier._engine.shells.tickets import ticket_of
 from haulier._engine.storage.memory import MemoryStorage
 from haulier._engine.ticket import make_ticket
@@ -226,7 +226,7 @@ class DiskAndMemory(RuleBasedStateMachine):
         for row in rows:
             held = self.bucket[row.id]
             ticket = None if row.ticket is None else ticket_of(row.id, row.source, row.ticket, lambda _: None)
-            assert view(held_in(row, ticket)) == view(held)
+            assert view(stored_in(row, ticket)) == view(held)
             standing = standing_of(held)
             assert (row.phase, row.tried) == (phase_of(held), None if standing is None else str(list(standing)))
             assert (row.ended_on is not None) == is_terminal(held)

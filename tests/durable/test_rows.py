@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from haulier import StoreUnavailable
 from haulier._engine.core.entry import view
-from haulier._engine.shells.rows import attempt_in, held_in, history_row, written
+from haulier._engine.shells.rows import attempt_in, history_row, stored_in, written
 from haulier._engine.storage.protocol import Row
 from haulier._engine.ticket import Success, Ticket
 from haulier.records import Attempt, Record
@@ -50,8 +50,8 @@ def test_what_landed_is_read_as_it_was(path: str, cell: Any, started_on: float, 
     held = (ticket, 3, started_on, path, on, cell)
     row = row_of(held)
     assert "hunter2" not in row.record
-    assert view(held_in(row, None)) == view(held)
-    assert written(held_in(row, None)).record == row.record
+    assert view(stored_in(row, None)) == view(held)
+    assert written(stored_in(row, None)).record == row.record
     assert history_row(row).record == view(held)
     assert attempt_in(row) == Attempt("tidal", "an-id", 3, started_on, on, "succeed", None, None)
 
@@ -80,4 +80,4 @@ def test_what_did_not_land_at_once_has_its_attempts_elsewhere() -> None:
 def test_a_row_that_makes_no_sense_is_damage(changes: Any) -> None:
     row = row_of(past(), **changes)
     with pytest.raises(StoreUnavailable, match=r"damaged: .* an-id at tidal"):
-        held_in(row, None)
+        stored_in(row, None)

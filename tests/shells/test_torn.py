@@ -16,10 +16,12 @@ from tests.waiting import GUARD_S, Gatekeeper
 from haulier import DownloadEngine, State
 from haulier._engine import messages as m
 from haulier._engine.core.agenda import Agenda
-from haulier._engine.shells.supervisor import Supervisor
+from haulier._engine.shells.supervisor import SupervisorInbox
 from haulier._threads.bell import Bell
 
-CODES = [each.__code__ for each in (Supervisor.get, Supervisor.later, Agenda.first_due, Agenda.pop_due, Agenda.add)]
+CODES = [
+    each.__code__ for each in (SupervisorInbox.get, SupervisorInbox.later, Agenda.first_due, Agenda.pop_due, Agenda.add)
+]
 
 
 pytestmark = pytest.mark.expect_errors
@@ -60,7 +62,7 @@ def torn_at(step: int, codes: list[CodeType]) -> Iterator[None]:
 def handled(step: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], bool]:
     """What a supervisor that is torn at ``step``, and then its successor, take off; and whether it came to that."""
     now, seen, torn = [0.0], list[Any](), False
-    supervisor = Supervisor()
+    supervisor = SupervisorInbox()
 
     def wait(_: Bell, seconds: float | None) -> None:
         now[0] += seconds or 0.0
@@ -84,7 +86,14 @@ def handled(step: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], bool
                 return seen, torn
 
 
-MESSAGES = [m.Hire("a"), m.Wake("later", 3.0), m.Turned(), m.Wake("due", -1.0), m.Wake("soon", 1.0), m.Hire("b")]
+MESSAGES = [
+    m.Hire("a"),
+    m.Wake("later", 3.0),
+    m.StoreHealthChanged(),
+    m.Wake("due", -1.0),
+    m.Wake("soon", 1.0),
+    m.Hire("b"),
+]
 
 
 def test_a_supervisor_that_is_torn_at_any_bytecode_of_taking_a_message_leaves_it_to_its_successor(

@@ -133,9 +133,9 @@ class Slots(Stage):
         self._ring()
         yield FREE
         if self.source.lacks_slots:
-            yield from self._staff()
+            yield from self._ask_to_hire()
 
-    def _staff(self) -> Steps:
+    def _ask_to_hire(self) -> Steps:
         yield FREE
         if not self._hiring:
             self._hiring = True
@@ -149,7 +149,7 @@ class Slots(Stage):
             return
         yield FREE
         if self.source.lacks_slots:
-            yield from self._staff()
+            yield from self._ask_to_hire()
 
     # ---- waiting for a download --------------------------------------------------------------------------------------
 

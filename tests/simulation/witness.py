@@ -11,7 +11,7 @@ from tests.simulation.books import Books
 
 from haulier._engine.core.entry import Entry, is_terminal, view
 from haulier._engine.core.ledger import Ledger
-from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.core.outcome import BackOff, Failed, Outcome, PutBack, StoppedEarly
 from haulier._engine.core.source import Source
 from haulier._engine.messages import Succeeded
 from haulier.events import Changed
@@ -221,11 +221,11 @@ class Witness:
         goes_on = self._source.refusal is None
         if isinstance(outcome, Succeeded):
             self.fates[download_id] = Phase.SUCCEEDED
-        elif isinstance(outcome, Stopped) and goes_on:
+        elif isinstance(outcome, StoppedEarly) and goes_on:
             self.fates[download_id] = Phase.CANCELLED
-        elif isinstance(outcome, (Failed, Stopped)) or not goes_on:
+        elif isinstance(outcome, (Failed, StoppedEarly)) or not goes_on:
             self.fates[download_id] = Phase.FAILED
-        elif isinstance(outcome, (Again, PutBack)):
+        elif isinstance(outcome, (BackOff, PutBack)):
             assert download_id in self._source.queue.pending, f"{download_id} is to go on, and nobody keeps it"
             if isinstance(outcome, PutBack):
                 self._heads.add(download_id)

@@ -15,7 +15,7 @@ from pykka._envelope import Envelope
 from tests.supervision.workers import AT_ONCE, GUARD_S, Register, Worker, got
 
 from haulier.supervision import RestartPolicy, Supervisor
-from haulier.supervision.mailbox import Mailbox
+from haulier.supervision.mailbox import ChildMailbox
 
 pytestmark = pytest.mark.expect_errors(r"^child \S+ crashed and (restarts|is down)")
 
@@ -172,7 +172,7 @@ def test_asks_that_race_every_kind_of_end_are_answered(
 
 def test_an_ask_on_its_way_in_while_the_mailbox_is_closed_is_answered() -> None:
     """In the worst interleaving: the end comes when the ask has seen that the mailbox is open, and is not in it yet."""
-    mailbox = Mailbox(lambda: None, own_stop_is_final=True)
+    mailbox = ChildMailbox(lambda: None, own_stop_is_final=True)
 
     def close() -> None:
         mailbox.close("over")

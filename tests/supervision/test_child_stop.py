@@ -149,7 +149,7 @@ def test_stopping_one_that_is_down_forgets_it(supervisor: Supervisor, register: 
     ref = supervisor.start(Worker, register, policy=RestartPolicy(intensity=0), name="it")
     child = supervisor._keeper.children["it"]
     ref.tell(ValueError())
-    assert child.over.wait(GUARD_S)
+    assert child.ended.wait(GUARD_S)
     assert supervisor.children()["it"].state == "down"
     assert supervisor.stop_child("it") is True
     assert supervisor.children() == {}

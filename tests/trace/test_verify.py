@@ -17,16 +17,16 @@ def trace(*events: tuple[Any, ...]) -> list[str]:
     """``(at, event, id, more)`` as the lines of one source's trace."""
     lines = []
     for at, event, *rest in events:
-        told: dict[str, Any] = {"run": "one", "event": event, "at": at, "source": "tidal"}
+        values: dict[str, Any] = {"run": "one", "event": event, "at": at, "source": "tidal"}
         if event in ("opened", "closed"):
-            del told["source"]
+            del values["source"]
         if rest and isinstance(rest[0], str):
-            told["id"] = rest.pop(0)
+            values["id"] = rest.pop(0)
         if event == "start":
-            told |= {"attempt": 1, "taken": at, "stamped": at}
+            values |= {"attempt": 1, "taken": at, "stamped": at}
         if event == "queued":
-            told["began"] = at - 0.25
-        lines.append(json.dumps(told | (rest[0] if rest else {})) + "\n")
+            values["began"] = at - 0.25
+        lines.append(json.dumps(values | (rest[0] if rest else {})) + "\n")
     return lines
 
 
@@ -163,11 +163,11 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
 @pytest.mark.parametrize(
     "events",
     [
-        # The limit was lowered after the second start was decided, and before it was told of.
+        # The limit was lowered after the second start was decided, and before it was values of.
         [rules(0.0, 2), (1.0, "start", "a"), rules(2.0, 1), (2.1, "start", "b", {"taken": 1.9})],
-        # The same, the other way round, and told of in the wrong order.
+        # The same, the other way round, and values of in the wrong order.
         [rules(0.0, 1), rules(2.0, 2), (3.0, "start", "b", {"taken": 2.1}), (3.1, "start", "a", {"taken": 1.9})],
-        # The first one's start is told of late.
+        # The first one's start is values of late.
         [
             rules(0.0, 2), (1.0, "queued", "a"), (2.0, "queued", "b"),
             (3.0, "start", "b"), (3.1, "start", "a", {"taken": 2.9}),
@@ -215,7 +215,7 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
             rules(0.0, delay=2.0), (1.0, "start", "a"), (2.0, "gave_up", "a", {"stamped": 2.0}),
             (3.9, "returned", "a"), (3.9, "fell", "a"), (4.1, "start", "b"),
         ],
-        # Its record was taken out while it waited, and what should have told of its end was broken off.
+        # Its record was taken out while it waited, and what should have values of its end was broken off.
         [(1.0, "queued", "a"), (2.0, "removed", "a"), (3.0, "closed")],
         # It was on its way when the pause was asked for.
         [

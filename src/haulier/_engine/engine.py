@@ -122,9 +122,9 @@ class DownloadEngine(RecordKeeper):
         for catch_up in (False, True):
             if catch_up:
                 self._catch_up()
-            held = system.ledger.table.find(None, download_id)
-            if held is not None:
-                return system.mailboxes.get(held[0])
+            stored = system.ledger.table.find(None, download_id)
+            if stored is not None:
+                return system.mailboxes.get(stored[0])
         return None
 
     def wait(self, download_id: str, timeout: float | None = None) -> Record:

@@ -14,10 +14,40 @@ from haulier.records import Record
 from haulier.transfer import Transfer
 
 __all__ = [
-    "Abandon", "Add", "Again", "Attempts", "Audit", "Cancel", "Clear", "Closed", "Due", "Ended", "Forget", "Guard",
-    "Hire", "History", "Listen", "Lost", "Moved", "Paced", "Patch", "PatchUnless", "Put",
-    "Registered", "Remove", "Retry", "Standing", "Stirred", "Succeeded", "Sync", "Turned", "Unfinished", "Unwatch",
-    "Wake", "Watch", "Watched",
+    "Abandon",
+    "Add",
+    "Attempts",
+    "Audit",
+    "Cancel",
+    "Clear",
+    "Closed",
+    "Due",
+    "Ended",
+    "Forget",
+    "Guard",
+    "Hire",
+    "History",
+    "Listen",
+    "Lost",
+    "Moved",
+    "Paced",
+    "Patch",
+    "PatchUnless",
+    "Put",
+    "Redo",
+    "Registered",
+    "Remove",
+    "Retry",
+    "Standing",
+    "StoreHealthChanged",
+    "Succeeded",
+    "Sync",
+    "Unfinished",
+    "Unwatch",
+    "Wake",
+    "Watch",
+    "Watched",
+    "WrittenTo",
 ]  # fmt: skip
 
 
@@ -93,7 +123,7 @@ class Paced(NamedTuple):
     suspended_until_on: float | None
 
 
-class Stirred(NamedTuple):
+class WrittenTo(NamedTuple):
     """Another thread wrote to a record directly. A durable store writes the change with its next batch."""
 
     source: str
@@ -283,7 +313,7 @@ class Audit(NamedTuple):
     thorough: bool = False
 
 
-class Again(NamedTuple):
+class Redo(NamedTuple):
     """At ``at`` (monotonic) handle ``message`` again, after ``tries`` failed tries."""
 
     at: float
@@ -291,9 +321,9 @@ class Again(NamedTuple):
     tries: int
 
 
-class Turned(NamedTuple):
+class StoreHealthChanged(NamedTuple):
     """The store cannot write any more, or can again. Durable downloads do not start while it cannot."""
 
 
-Due: TypeAlias = Retry | Guard | Wake | Abandon | Audit | Again
+Due: TypeAlias = Retry | Guard | Wake | Abandon | Audit | Redo
 """What the supervisor's agenda holds."""

@@ -44,7 +44,7 @@ class RecordKeeper:
                 raise TypeError(f"download_id must be a str if the engine has a durable store, not {download_id!r}")
             check_name("source_name", source)
             check_name("download_id", download_id)
-        if system.keeps(source):
+        if system.is_durable_source(source):
             _check_storable("record", copy)
         if self.get_record(source, download_id) is not None:
             _logger.warning("record %s of %s is replaced", download_id, source)
@@ -68,7 +68,7 @@ class RecordKeeper:
         source = source_name if plain else system.name_of(source_name)
         if type(patch) is not dict and not isinstance(patch, Mapping):  # in this order: the second check is slow
             raise TypeError(f"patch must be a mapping, not {patch!r}")
-        if system.is_durable and system.keeps(source):
+        if system.is_durable and system.is_durable_source(source):
             _check_storable("patch", patch)
         if not system.store.backlog and self._write_through(source, download_id, patch):
             return False
@@ -98,9 +98,9 @@ class RecordKeeper:
             patch = dict(patch)
             del patch["state"]
         entry.overlay.update(patch)
-        if system.is_durable and not entry.stirred:
-            entry.stirred = True
-            system.store.tell(m.Stirred(source, download_id))
+        if system.is_durable and not entry.is_noted:
+            entry.is_noted = True
+            system.store.tell(m.WrittenTo(source, download_id))
         self._patches += 1
         if not self._patches & 63:
             sleep(0)  # lets readers run: a writer that never blocks would hold the interpreter
@@ -117,7 +117,7 @@ class RecordKeeper:
         source = system.name_of(source_name)
         states = (skip_if_state_in,) if isinstance(skip_if_state_in, str) else tuple(skip_if_state_in)
         copy = _copied("patch", patch)
-        if system.keeps(source):
+        if system.is_durable_source(source):
             _check_storable("patch", copy)
         if copy.get("state") == State.CANCELLED and source in system.mailboxes:
             mailbox = system.mailboxes[source]
@@ -152,8 +152,8 @@ class RecordKeeper:
         system = self._system
         source = system.name_of(source_name)
         self._catch_up()
-        held = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
-        return None if held is None else self._view(source, download_id, held)
+        stored = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
+        return None if stored is None else self._view(source, download_id, stored)
 
     def iter_records_for_source(self, source_name: str) -> Iterator[Record]:
         """Return copies of all records of a source at the moment of the call, in the order of their dispatch."""
@@ -194,11 +194,11 @@ class RecordKeeper:
         bucket = self._system.ledger.table.buckets.get(source, _NOTHING).copy()
         mailbox = self._system.mailboxes.get(source)
         outlook = None if mailbox is None else Outlook(mailbox.source, monotonic())
-        return [_told(download_id, held, outlook) for download_id, held in bucket.items()]
+        return [_copy_of(download_id, stored, outlook) for download_id, stored in bucket.items()]
 
-    def _view(self, source: str, download_id: str, held: Stored) -> Record:
-        mailbox = self._system.mailboxes.get(source) if phase_of(held) in WAITING_PHASES else None
-        return _told(download_id, held, None if mailbox is None else Outlook(mailbox.source, monotonic()))
+    def _view(self, source: str, download_id: str, stored: Stored) -> Record:
+        mailbox = self._system.mailboxes.get(source) if phase_of(stored) in WAITING_PHASES else None
+        return _copy_of(download_id, stored, None if mailbox is None else Outlook(mailbox.source, monotonic()))
 
     def history(
         self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
@@ -226,10 +226,10 @@ class RecordKeeper:
         self._system.check_open()
 
 
-def _told(download_id: str, held: Stored, outlook: Outlook | None) -> Record:
+def _copy_of(download_id: str, stored: Stored, outlook: Outlook | None) -> Record:
     """A copy of the record. If the download waits, the copy has a ``reason``."""
-    record = view(held)
-    if outlook is not None and phase_of(held) in WAITING_PHASES:
+    record = view(stored)
+    if outlook is not None and phase_of(stored) in WAITING_PHASES:
         record["reason"] = outlook.reason(download_id)
     return record
 

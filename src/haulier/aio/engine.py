@@ -17,7 +17,7 @@ from haulier._engine.shells.waiting import ended
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier.aio.events import Events
-from haulier.aio.loops import first, on_a_thread, soon
+from haulier.aio.loops import next_or_timeout, on_a_thread, soon
 from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
 from haulier.errors import UnknownDownload
 from haulier.policies import SourcePolicy, check_int, check_seconds
@@ -169,7 +169,7 @@ class DownloadEngine:
             for _ in ids:
                 last = record
                 while record is last:  # after an interrupted step the store may report a record twice
-                    record = await first(answers, when)
+                    record = await next_or_timeout(answers, when)
                 yield ended(record.copy())  # each waiting caller gets its own copy
         finally:
             self._aside(self._unwatch, ids, arrived)  # runs after _watch, even if this task was cancelled meanwhile

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["first", "on_a_thread", "soon"]
+__all__ = ["next_or_timeout", "on_a_thread", "soon"]
 
 T = TypeVar("T")
 
 
-async def first(answers: asyncio.Queue[T], when: float | None) -> T:
+async def next_or_timeout(answers: asyncio.Queue[T], when: float | None) -> T:
     """The next answer. Raises ``TimeoutError`` at the loop's second ``when``."""
     try:
         async with asyncio.timeout_at(when):

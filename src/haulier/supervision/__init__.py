@@ -17,8 +17,7 @@ from haulier._threads.subscription import Subscription
 from haulier.errors import ForkedSupervisor, SupervisorStopped
 from haulier.events import Missed
 from haulier.policies import RestartPolicy
-from haulier.supervision.supervisor import Supervisor
-from haulier.supervision.words import (
+from haulier.supervision.events import (
     ChildState,
     ChildStatus,
     Crashed,
@@ -28,6 +27,7 @@ from haulier.supervision.words import (
     Stopped,
     SupervisionEvent,
 )
+from haulier.supervision.supervisor import Supervisor
 
 __all__ = [
     "ChildState",

@@ -11,11 +11,11 @@ from typing import Any
 
 import pykka
 
-from haulier._engine.core.restarts import GiveUp, RestartAt, Restarts
+from haulier._engine.core.restarts import GoDown, RestartAt, Restarts
 from haulier.policies import RestartPolicy
+from haulier.supervision.events import ChildState, ChildStatus, Restart
 from haulier.supervision.life import Life, supervised
-from haulier.supervision.mailbox import Mailbox
-from haulier.supervision.words import ChildState, ChildStatus, Restart
+from haulier.supervision.mailbox import ChildMailbox
 
 __all__ = ["Child"]
 
@@ -38,7 +38,7 @@ class Child:
         self.restart = restart
         self.is_daemon = actor_class.use_daemon_thread
         self.urn: str = uuid.uuid4().urn
-        self.mailbox: Mailbox = Mailbox(lambda: stop_came(self), own_stop_is_final=restart != "always")
+        self.mailbox: ChildMailbox = ChildMailbox(lambda: stop_came(self), own_stop_is_final=restart != "always")
         self.actor_stopped = threading.Event()
         """Set while the child takes no messages. ``ref.is_alive()`` reads it."""
         self.restarts = Restarts(policy)
@@ -50,7 +50,7 @@ class Child:
         self.told_to_stop = False
         """Whether the supervisor has told the child to stop."""
         self.in_time = True
-        self.over = threading.Event()
+        self.ended = threading.Event()
         """Set while the child is stopped or down."""
         self._args, self._kwargs = args, dict(kwargs)
         self._outline: dict[str, Any] = {}
@@ -65,10 +65,10 @@ class Child:
             raise TypeError(f"{self.actor_class.__name__}.__init__() must call super().__init__()")
         return actor
 
-    def verdict(self, failure: BaseException | None) -> RestartAt | GiveUp:
+    def verdict(self, failure: BaseException | None) -> RestartAt | GoDown:
         """Decide what follows a life that ended with ``failure``. None: the actor stopped itself."""
         if self.restart == "never":
-            return GiveUp("its restart is 'never'")
+            return GoDown("its restart is 'never'")
         return self.restarts.crashed(monotonic(), failure or RuntimeError("it stopped itself"))
 
     def close(self, why: str) -> None:
@@ -80,7 +80,7 @@ class Child:
         """Accept messages, for the first time or again."""
         self.mailbox.open()
         self.actor_stopped.clear()
-        self.over.clear()
+        self.ended.clear()
 
     def register(self) -> None:
         """Add the child to pykka's registry. It stays there while it rests, so that ``stop_all`` reaches it.

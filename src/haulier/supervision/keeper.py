@@ -14,13 +14,13 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from haulier._engine.core.restarts import GiveUp, RestartAt
+from haulier._engine.core.restarts import GoDown, RestartAt
 from haulier._threads.log import Log
 from haulier.errors import ForkedSupervisor, SupervisorStopped
 from haulier.supervision.child import Child
 from haulier.supervision.desk import WATCH_S, Desk
+from haulier.supervision.events import Crashed, Down, Restarted, Stopped, SupervisionEvent
 from haulier.supervision.life import Life
-from haulier.supervision.words import Crashed, Down, Restarted, Stopped, SupervisionEvent
 
 __all__ = ["Keeper"]
 
@@ -226,7 +226,7 @@ class Keeper:
         self._log(child, failure, verdict)
         life.let_go()
         child.failure = failure or child.failure
-        if isinstance(verdict, GiveUp):
+        if isinstance(verdict, GoDown):
             self._take_down(child, failure, verdict.reason)
         else:
             if failure is not None:
@@ -235,9 +235,9 @@ class Keeper:
             if child.mailbox.stop_asked:
                 self._stop_came(child)
 
-    def _log(self, child: Child, failure: BaseException | None, verdict: RestartAt | GiveUp) -> None:
+    def _log(self, child: Child, failure: BaseException | None, verdict: RestartAt | GoDown) -> None:
         what = "stopped itself" if failure is None else "crashed"
-        if isinstance(verdict, GiveUp):
+        if isinstance(verdict, GoDown):
             logger.error("child %s %s and is down: %s", child.name, what, verdict.reason, exc_info=failure)
         else:
             level = logging.INFO if failure is None else logging.ERROR
@@ -284,7 +284,7 @@ class Keeper:
             if child.restart == "never" or child.mailbox.stop_asked:
                 self._forget(child)
             lost = child.mailbox.reject()
-            child.over.set()
+            child.ended.set()
         child.unregister()
         self._log_lost(child, lost)
         self._publish(Down(child.name, failure, reason, time()))
@@ -295,7 +295,7 @@ class Keeper:
             child.life, child.state, child.in_time = None, "stopped", in_time
             self._forget(child)
             lost = child.mailbox.reject()
-            child.over.set()
+            child.ended.set()
         child.unregister()
         self._log_lost(child, lost)
         self._publish(Stopped(child.name, in_time, time()))
@@ -315,7 +315,7 @@ class Keeper:
             self._give_up_on(child)
 
     def _give_up_on(self, child: Child) -> None:
-        if child.over.is_set():
+        if child.ended.is_set():
             return
         logger.warning("gave up on child %s, which did not stop in time", child.name)
         child.close("is stopped")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pykka
 
-from haulier._engine.core.restarts import GiveUp, RestartAt
+from haulier._engine.core.restarts import GoDown, RestartAt
 from haulier._threads.log import Log
 from haulier.supervision.mailbox import Envelope, OwnStop, Stop
 
@@ -72,7 +72,7 @@ class Life:
         self.actor = actor
         """None before the actor is made, and again after the end."""
         self.failure: BaseException | None = None
-        self.verdict: RestartAt | GiveUp | None = None
+        self.verdict: RestartAt | GoDown | None = None
         """What follows this life; None after a final stop."""
         self.stopped_by: type[Stop] | None = None
         """The kind of stop that ended this life, if one did."""

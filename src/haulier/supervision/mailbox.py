@@ -1,4 +1,4 @@
-"""``Mailbox``: the mailbox of a supervised actor. It outlives the actor's lives, and every ask gets an answer.
+"""``ChildMailbox``: the mailbox of a supervised actor. It outlives the actor's lives, and every ask gets an answer.
 
 A dying pykka actor drains its inbox, and messages put in after that are never answered. Here one lock decides whether a
 message comes before the end or after it, and the message that a life handles stays visible until it is answered.
@@ -17,7 +17,7 @@ from pykka.messages import _ActorStop as Stop
 
 from haulier._threads.bell import Bell
 
-__all__ = ["Envelope", "Mailbox", "OwnStop", "Stop"]
+__all__ = ["ChildMailbox", "Envelope", "OwnStop", "Stop"]
 
 Envelope: TypeAlias = Any
 """pykka's envelope: ``message``, and ``reply_to``, which is a future or None."""
@@ -27,7 +27,7 @@ class OwnStop(Stop):
     """The actor stopped itself (``self.stop()``), and that ends only this life."""
 
 
-class Mailbox:
+class ChildMailbox:
     """A pykka inbox with one reader at a time.
 
     ``stop_came()`` is called after a final stop was put in. A stop that the reader tells itself is final only if

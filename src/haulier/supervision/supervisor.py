@@ -14,9 +14,9 @@ import pykka
 from haulier._threads.subscription import Subscription
 from haulier.policies import RestartPolicy, check_int, check_seconds
 from haulier.supervision.child import Child
+from haulier.supervision.events import ChildStatus, Restart, SupervisionEvent
 from haulier.supervision.keeper import JOIN_S, Keeper
 from haulier.supervision.life import plain
-from haulier.supervision.words import ChildStatus, Restart, SupervisionEvent
 
 __all__ = ["Supervisor"]
 
@@ -129,11 +129,11 @@ class Supervisor:
             if deadline is not None:
                 keeper.give_up_on(found, deadline)
             return False
-        if not found.over.wait(_left(deadline)):
+        if not found.ended.wait(_left(deadline)):
             keeper.give_up_on(found, 0.0)
-            found.over.wait(JOIN_S)
+            found.ended.wait(JOIN_S)
         keeper.dismiss(found)  # where it is down
-        return found.over.is_set() and found.in_time
+        return found.ended.is_set() and found.in_time
 
     def stop(self, timeout: float | None = STOP_S) -> bool:
         """Stop all children, the youngest first, each after the one before has stopped. No child starts any more.

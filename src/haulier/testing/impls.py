@@ -44,7 +44,7 @@ def run_impl(impl: Impl, transfer: Transfer) -> str | None:
     try:
         path = copy_context().run(_call, impl, transfer)
     finally:
-        transfer.over = True
+        transfer.has_ended = True
     if inspect.iscoroutine(path):
         path.close()
         raise TypeError("the impl returned a coroutine: it must block until the file is there")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from haulier._engine import messages as m
 from haulier._engine.core import timeouts
-from haulier._engine.core.outcome import Again, Failed, Outcome, PutBack, Stopped
+from haulier._engine.core.outcome import BackOff, Failed, Outcome, PutBack, StoppedEarly
 from haulier._engine.core.queue import Tried
 from haulier._engine.core.refusal import Refusal
 from haulier._engine.ticket import ID
@@ -113,8 +113,8 @@ class Attempts:
         if ticket is None:
             return None  # withdrawn
         del in_flight[transfer.ticket[ID]]
-        transfer.over = True
-        gate.turned(now)
+        transfer.has_ended = True
+        gate.end_and_start(now)
         if source.note is not None:  # saves the call where nothing is traced
             source.trace("end", transfer.ticket[ID], stamped=now)
         following = in_flight[download_id] = Transfer(ticket, 1, {}, now, on)
@@ -125,7 +125,7 @@ class Attempts:
     def settle(self, transfer: Transfer, outcome: Outcome, now: float, on: float) -> bool:
         """Record what an impl returned. False if the engine had given up on it: its thread then ends."""
         download_id = transfer.ticket[ID]
-        transfer.over = True
+        transfer.has_ended = True
         if transfer.given_up:
             self._slots.bury_zombie()
             return False
@@ -139,7 +139,7 @@ class Attempts:
             gate.suspend(now + outcome.seconds)
             source.trace("suspended", download_id, until=now + outcome.seconds)
         elif gate.probing and transfer.started_at >= gate.suspended_until:
-            gate.proved()
+            gate.end_probation()
         if transfer.fenced:
             self.report_late_end(now, on)
             return True
@@ -215,7 +215,9 @@ class Attempts:
         source = self._source
         source.tell_store(m.Moved(event, source.name, transfer.ticket[ID], transfer, patch, on))
 
-    def _conclude(self, transfer: Transfer, outcome: Failed | Again | PutBack | Stopped, now: float, on: float) -> None:
+    def _conclude(
+        self, transfer: Transfer, outcome: Failed | BackOff | PutBack | StoppedEarly, now: float, on: float
+    ) -> None:
         """Tell the store what became of an attempt that did not succeed, or keep its download for another one."""
         source = self._source
         event = "fail"
@@ -227,9 +229,9 @@ class Attempts:
             patch = {"error_type": outcome.error_type}
             if outcome.error is not None:
                 patch["error"] = outcome.error
-        elif source.refusal is not None and (isinstance(outcome, Stopped) or not source.keeps_queue):
+        elif source.refusal is not None and (isinstance(outcome, StoppedEarly) or not source.keeps_queue):
             patch = _last_words(outcome, source.refusal)
-        elif isinstance(outcome, Stopped):
+        elif isinstance(outcome, StoppedEarly):
             event = "cancel"
         else:
             self._keep(transfer, outcome, now, on)
@@ -238,14 +240,14 @@ class Attempts:
         if event == "cancel":
             self.report_late_end(now, on)  # otherwise the store takes it for a run that goes on
 
-    def _keep(self, transfer: Transfer, outcome: Again | PutBack, now: float, on: float) -> None:
+    def _keep(self, transfer: Transfer, outcome: BackOff | PutBack, now: float, on: float) -> None:
         """Keep a download for another attempt: after its back-off, or at the head of the queue.
 
         The store is told first: if the step is interrupted in between, the store knows that the download waits.
         """
         source = self._source
         download_id = transfer.ticket[ID]
-        spent = transfer.attempt if isinstance(outcome, Again) else transfer.attempt - 1
+        spent = transfer.attempt if isinstance(outcome, BackOff) else transfer.attempt - 1
         due_at = now + outcome.seconds
         idle_s = transfer.idle_s + outcome.seconds
         first_start = transfer.first_start or transfer.started_at
@@ -272,12 +274,12 @@ class Attempts:
 
 def _may_have_been_stopped(outcome: Outcome) -> bool:
     """Whether an outcome may come of being asked to stop: an impl says so, or returns nothing."""
-    return isinstance(outcome, Stopped) or (isinstance(outcome, Failed) and outcome.error is None)
+    return isinstance(outcome, StoppedEarly) or (isinstance(outcome, Failed) and outcome.error is None)
 
 
-def _last_words(outcome: Again | PutBack | Stopped, refusal: Refusal) -> dict[str, Any]:
+def _last_words(outcome: BackOff | PutBack | StoppedEarly, refusal: Refusal) -> dict[str, Any]:
     """The error of a record that would get another attempt if its source still took downloads."""
-    if isinstance(outcome, Again) and outcome.error is not None:
+    if isinstance(outcome, BackOff) and outcome.error is not None:
         return {"error": outcome.error, "error_type": outcome.error_type}
     if refusal.kind == "down":
         return {"error": f"source down: {refusal.reason}", "error_type": "SourceDown"}

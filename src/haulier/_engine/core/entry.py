@@ -28,7 +28,7 @@ NO_FILE: Final = "the impl returned no file path"
 class Entry:
     """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Stored``."""
 
-    __slots__ = ("ended_on", "fixed", "overlay", "phase", "record", "standing", "stirred", "transfer")
+    __slots__ = ("ended_on", "fixed", "is_noted", "overlay", "phase", "record", "standing", "transfer")
 
     def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
         self.record = record
@@ -44,7 +44,7 @@ class Entry:
         """When it ended (UTC seconds), where retention counts it."""
         self.standing: m.Standing | None = None
         """Of one that waits for another attempt, where that is to be written down."""
-        self.stirred = False
+        self.is_noted = False
         """Written to since it was last written down, and the store knows."""
 
     def go(self, phase: str, changes: Record) -> None:
@@ -131,25 +131,25 @@ def record_of(ticket: Ticket) -> Record:
     return record
 
 
-def view(held: Stored) -> Record:
+def view(stored: Stored) -> Record:
     """A copy of the record, with the latest progress."""
-    if not isinstance(held, Entry):
-        held = entry_of(held)
-    record = held.record.copy()
-    if held.overlay:
-        record.update(held.overlay)
+    if not isinstance(stored, Entry):
+        stored = entry_of(stored)
+    record = stored.record.copy()
+    if stored.overlay:
+        record.update(stored.overlay)
     return record
 
 
-def phase_of(held: Stored) -> str | None:
+def phase_of(stored: Stored) -> str | None:
     """The phase; None for a record that ``add_record`` made."""
-    if isinstance(held, Entry):
-        return held.phase
-    if isinstance(held, Transfer):
+    if isinstance(stored, Entry):
+        return stored.phase
+    if isinstance(stored, Transfer):
         return Phase.RUNNING
-    return Phase.SUCCEEDED if is_success(held) else Phase.QUEUED
+    return Phase.SUCCEEDED if is_success(stored) else Phase.QUEUED
 
 
-def is_terminal(held: Stored) -> bool:
+def is_terminal(stored: Stored) -> bool:
     """Whether it is over."""
-    return is_success(held) or (isinstance(held, Entry) and held.is_terminal)
+    return is_success(stored) or (isinstance(stored, Entry) and stored.is_terminal)

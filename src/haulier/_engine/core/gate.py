@@ -38,7 +38,7 @@ class Gate:
         self.is_free: bool
         """Whether nothing ever delays a start: no delay, pause, hold or suspension. Most sources are free."""
         self.probing = False
-        """Whether the source is on probation: after a suspension downloads run one at a time until ``proved``."""
+        """Whether the source is on probation: until ``end_probation`` its downloads run one at a time."""
         self.apply(policy)
 
     def apply(self, policy: SourcePolicy) -> None:
@@ -111,7 +111,7 @@ class Gate:
         if self._jitter is not None and self._from_end:
             self._gap = self._drawn()
 
-    def turned(self, now: float) -> None:
+    def end_and_start(self, now: float) -> None:
         """Count an end and the next start, both at ``now``. Only for a gate that is free."""
         self._last_end = self._last_start = now
 
@@ -121,7 +121,7 @@ class Gate:
         self.probing = True
         self._look()
 
-    def proved(self) -> None:
+    def end_probation(self) -> None:
         """End the probation and the suspension: a download has ended without asking for another pause."""
         self.probing = False
         self.suspended_until = -inf

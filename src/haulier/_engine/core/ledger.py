@@ -59,7 +59,7 @@ class Ledger:
             self.handlers |= {
                 m.Add: self._add,
                 m.Registered: self._registered,
-                m.Stirred: self._stirred,
+                m.WrittenTo: self._written_to,
                 m.Paced: journal.end_late_run,
             }
 
@@ -246,7 +246,7 @@ class Ledger:
         self._patch(m.Patch(message.source, message.download_id, message.patch))
         return True
 
-    def _stirred(self, message: m.Stirred) -> None:
+    def _written_to(self, message: m.WrittenTo) -> None:
         assert self.journal is not None
         if message.download_id in self.table.buckets.get(message.source, ()):
             self.journal.touch(message.source, message.download_id, urgent=False)

@@ -9,7 +9,7 @@ from haulier._engine.messages import Succeeded
 from haulier.errors import DownloadCancelled, Throttled
 from haulier.policies import SourcePolicy
 
-__all__ = ["Again", "Failed", "Outcome", "PutBack", "Stopped", "judge"]
+__all__ = ["BackOff", "Failed", "Outcome", "PutBack", "StoppedEarly", "judge"]
 
 
 class Failed(NamedTuple):
@@ -19,7 +19,7 @@ class Failed(NamedTuple):
     error_type: str | None
 
 
-class Again(NamedTuple):
+class BackOff(NamedTuple):
     """The attempt failed, and the next one starts in ``seconds``."""
 
     seconds: float
@@ -33,11 +33,11 @@ class PutBack(NamedTuple):
     seconds: float
 
 
-class Stopped(NamedTuple):
+class StoppedEarly(NamedTuple):
     """The impl stopped early because it was asked to."""
 
 
-Outcome: TypeAlias = Succeeded | Failed | Again | PutBack | Stopped
+Outcome: TypeAlias = Succeeded | Failed | BackOff | PutBack | StoppedEarly
 
 
 def text_of(error: BaseException) -> str:
@@ -50,7 +50,7 @@ def text_of(error: BaseException) -> str:
 
 def judge(
     policy: SourcePolicy, attempt: int, path: Any, error: Exception | None, elapsed_s: float, idle_s: float
-) -> Failed | Again | PutBack | Stopped:
+) -> Failed | BackOff | PutBack | StoppedEarly:
     """Decide what follows an attempt that raised ``error``, or returned ``path``, which is no path (such as None).
 
     Passes on what the retry policy's own objects raise; see ``retry.decide`` for the other arguments.
@@ -58,9 +58,9 @@ def judge(
     if isinstance(error, Throttled):
         return PutBack(error.retry_after)
     if isinstance(error, DownloadCancelled):
-        return Stopped()
+        return StoppedEarly()
     verdict = retry.decide(policy.retry, attempt, path, error, elapsed_s, idle_s)
     text, kind = (None, None) if error is None else (text_of(error), type(error).__name__)
     if isinstance(verdict, retry.RetryIn):
-        return Again(verdict.seconds, text, kind)
+        return BackOff(verdict.seconds, text, kind)
     return Failed(text, kind)

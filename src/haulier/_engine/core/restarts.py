@@ -10,7 +10,7 @@ import tenacity
 from haulier._engine.core.retry import call_state
 from haulier.policies import RestartPolicy, check_seconds
 
-__all__ = ["GiveUp", "RestartAt", "Restarts"]
+__all__ = ["GoDown", "RestartAt", "Restarts"]
 
 
 class RestartAt(NamedTuple):
@@ -19,7 +19,7 @@ class RestartAt(NamedTuple):
     at: float
 
 
-class GiveUp(NamedTuple):
+class GoDown(NamedTuple):
     """The source goes down because of ``reason``: too many crashes, or a restart policy that fails."""
 
     reason: str
@@ -36,19 +36,19 @@ class Restarts:
         self._in_a_row = 0
         self._last = -inf
 
-    def crashed(self, now: float, cause: BaseException) -> RestartAt | GiveUp:
+    def crashed(self, now: float, cause: BaseException) -> RestartAt | GoDown:
         """Count a crash at ``now`` (monotonic seconds) of ``cause``, and decide what follows."""
         policy = self.policy
         self._recent = [at for at in self._recent if at > now - policy.period]
         if len(self._recent) >= policy.intensity:
-            return GiveUp(f"more than {policy.intensity} restarts within {policy.period:g} s")
+            return GoDown(f"more than {policy.intensity} restarts within {policy.period:g} s")
         self._in_a_row = 1 if now - self._last > policy.calm else self._in_a_row + 1
         self._last = now
         self._recent.append(now)
         try:
             wait_s = check_seconds("the restart policy's wait", policy.wait(_call_state(self._in_a_row, cause)))
         except BaseException as broken:
-            return GiveUp(f"its restart policy failed: {type(broken).__name__}")
+            return GoDown(f"its restart policy failed: {type(broken).__name__}")
         self.total += 1
         return RestartAt(now + wait_s)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import inf
 
-from haulier._engine.core.restarts import GiveUp, Restarts
+from haulier._engine.core.restarts import GoDown, Restarts
 from haulier.policies import SourcePolicy
 
 __all__ = ["Slots"]
@@ -66,10 +66,10 @@ class Slots:
         """Count off a zombie: its impl has returned, or its thread has died."""
         self.zombies -= 1
 
-    def rest(self, now: float, cause: BaseException) -> GiveUp | None:
-        """Begin the rest after a crash at ``now``; ``GiveUp`` where there have been too many crashes."""
+    def rest(self, now: float, cause: BaseException) -> GoDown | None:
+        """Begin the rest after a crash at ``now``; ``GoDown`` where there have been too many crashes."""
         verdict = self.restarts.crashed(now, cause)
-        if isinstance(verdict, GiveUp):
+        if isinstance(verdict, GoDown):
             return verdict
         self.resting, self.resting_until = True, max(self.resting_until, verdict.at)
         return None

@@ -26,9 +26,9 @@ class Watches:
         """What the shell is to call, and with what; it takes off the list whom it has called."""
         self._is_closed = False
 
-    def watch(self, download_id: str, held: Stored, callback: Callback) -> bool:
+    def watch(self, download_id: str, stored: Stored, callback: Callback) -> bool:
         """Have ``callback`` called when a download is over; False where it is, or goes on with another engine."""
-        if is_terminal(held) or self._goes_on(held):
+        if is_terminal(stored) or self._goes_on(stored):
             return False
         self.callbacks.setdefault(download_id, []).append(callback)
         return True
@@ -42,22 +42,22 @@ class Watches:
                 if not callbacks:
                     del self.callbacks[download_id]
 
-    def call(self, download_id: str, held: Stored) -> None:
+    def call(self, download_id: str, stored: Stored) -> None:
         """Have the callbacks of a download called that has ended or was removed; they watch it no longer.
 
         If this is interrupted and done again, the list is the same, and each callback runs once.
         """
         callbacks = self.callbacks.get(download_id)
         if callbacks is not None:
-            self.due.append((callbacks, view(held)))
+            self.due.append((callbacks, view(stored)))
             del self.callbacks[download_id]
 
     def close(self, watched: Mapping[str, Stored]) -> None:
         """Close with the engine: call the callbacks of downloads that are kept for the next engine."""
         self._is_closed = True
-        for download_id, held in watched.items():
-            if self._goes_on(held):
-                self.call(download_id, held)
+        for download_id, stored in watched.items():
+            if self._goes_on(stored):
+                self.call(download_id, stored)
 
-    def _goes_on(self, held: Stored) -> bool:
-        return self._is_closed and phase_of(held) in _WAITING
+    def _goes_on(self, stored: Stored) -> bool:
+        return self._is_closed and phase_of(stored) in _WAITING

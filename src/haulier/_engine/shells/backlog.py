@@ -22,7 +22,7 @@ from haulier._engine.shells.actor import Inbox
 from haulier._threads.bell import Bell
 from haulier.errors import StoreUnavailable, forked
 
-__all__ = ["BACKLOG", "Ask", "Backlog", "StoreDied", "torn"]
+__all__ = ["BACKLOG", "Ask", "Backlog", "StoreDied", "answer_if_interrupted"]
 
 BACKLOG: Final = 1024
 """Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
@@ -107,7 +107,7 @@ class Backlog(Inbox):
                 self.running = self.running and not sys.is_finalizing()
                 if not self._is_lost(asked) or not answers.empty():
                     continue
-                reply, error = torn(message)
+                reply, error = answer_if_interrupted(message)
             if error is not None:
                 raise error
             return reply
@@ -146,7 +146,7 @@ class Backlog(Inbox):
             pass
 
 
-def torn(message: Any) -> tuple[None, StoreUnavailable | None]:
+def answer_if_interrupted(message: Any) -> tuple[None, StoreUnavailable | None]:
     """The answer if the store's thread was interrupted in the middle of ``message``."""
     nothing_to_say = isinstance(message, (Sync, Listen))  # and it had been applied, or all before it
     return None, None if nothing_to_say else StoreDied("the record store died as it answered")

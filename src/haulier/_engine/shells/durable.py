@@ -57,7 +57,7 @@ class DurableStore(Store):
         """``resumes(source)``: whether what is in flight there is queued again after an interruption."""
         super().__init__(ledger)
         self.storage = storage
-        self.turned: Callable[[], None] = lambda: None
+        self.health_changed: Callable[[], None] = lambda: None
         """Called when ``failure`` has become something, or None again."""
         self._journal = journal
         self._retention = retention
@@ -163,7 +163,7 @@ class DurableStore(Store):
         self._retry_at = monotonic() + WAIT(call_state(tenacity.Future(self._failures), self._failures, 0, 0, 0))
         first, self.failure = self.failure is None, failure
         if first:
-            self.turned()
+            self.health_changed()
             logger.error("nothing can be written just now, and is tried again: %s", failure)
 
     def _worked(self) -> None:
@@ -171,7 +171,7 @@ class DurableStore(Store):
         failures, self._failures = self._failures, 0
         if self.failure is not None:
             self.failure = None
-            self.turned()
+            self.health_changed()
             logger.warning("writes again, after %d failures", failures)
 
     @property

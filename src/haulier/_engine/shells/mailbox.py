@@ -92,9 +92,9 @@ class Mailbox:
         if self.bell.armed:
             self.bell.ring()
         elif self.source.lacks_slots:
-            self.staff()
+            self.hire()
 
-    def staff(self) -> None:
+    def hire(self) -> None:
         """Have slots hired up to the limit, as far as there is work."""
         if not self.hiring:
             self.hiring = True
@@ -141,7 +141,7 @@ class Mailbox:
         """The limit, the gate or the refusal changed: have everybody who waits look again."""
         self.bell.ring()
         if self.source.lacks_slots:
-            self.staff()
+            self.hire()
 
     def repair_later(self) -> None:
         """Have the supervisor repair what an interrupted step left undone."""

@@ -16,7 +16,7 @@ from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.queue import Tried
 from haulier._engine.shells.calling import LateImpl
 from haulier._engine.shells.mailbox import Mailbox
-from haulier._engine.shells.rows import held_in
+from haulier._engine.shells.rows import stored_in
 from haulier._engine.shells.tickets import NamedImpl, ticket_of
 from haulier._engine.storage.codec import decode
 from haulier._engine.storage.protocol import Row, Storage
@@ -99,8 +99,8 @@ class Recovery:
         ticket = None
         if row.ticket is not None and row.phase is not None and row.phase not in TERMINAL_PHASES:
             ticket = ticket_of(row.id, row.source, row.ticket, lambda name: self._impl(row.source, name))
-        held = held_in(row, ticket)
-        self._ledger.table.restore(row.source, row.id, held, row.ended_on)
+        stored = stored_in(row, ticket)
+        self._ledger.table.restore(row.source, row.id, stored, row.ended_on)
         if ticket is None:
             return
         standing = None if row.tried is None else m.Standing(*decode(row.tried))
@@ -110,8 +110,8 @@ class Recovery:
             self._journal.touch(row.source, row.id, urgent=False)
         if row.phase == Phase.RUNNING:
             standing = self._interrupt(row, standing or m.Standing(1, self._on, 0.0, self._on))
-        if standing is not None and isinstance(held, Entry):
-            held.standing = standing
+        if standing is not None and isinstance(stored, Entry):
+            stored.standing = standing
         if row.source in self._resumes or row.phase != Phase.RUNNING:
             self._queue(ticket, standing, backs_off=row.phase == Phase.BACKING_OFF)
 

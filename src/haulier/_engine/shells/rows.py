@@ -30,14 +30,14 @@ from haulier._engine.ticket import (
 from haulier.errors import StoreUnavailable
 from haulier.records import Attempt, HistoryRow, Phase, Record
 
-__all__ = ["attempt_in", "held_in", "history_row", "written"]
+__all__ = ["attempt_in", "history_row", "stored_in", "written"]
 
 logger = logging.getLogger("haulier.store")
 
 UNTOUCHED: Final = "{}"
 """The record of a download that says no more than its ticket does."""
 
-_LANDED: Final = "["
+_SUCCESS: Final = "["
 """How the text of one begins that landed at its first attempt: ``[attempt, started_on, queued_at, filename, username,
 path, the caller's fields, progress]``."""
 
@@ -54,21 +54,21 @@ class Written(NamedTuple):
 _QUEUED: Final = Written(Phase.QUEUED, None, UNTOUCHED, None)
 
 
-def written(held: Stored) -> Written:
+def written(stored: Stored) -> Written:
     """What is to be written. What a plugin put there past the checks, and cannot be written down, is left out."""
-    if is_success(held):
-        return Written(Phase.SUCCEEDED, held[SUCCESS_ENDED_ON], _landed_text(held), None)
-    if type(held) is tuple:
+    if is_success(stored):
+        return Written(Phase.SUCCEEDED, stored[SUCCESS_ENDED_ON], _success_text(stored), None)
+    if type(stored) is tuple:
         return _QUEUED
-    if isinstance(held, Entry):
-        held.stirred = False  # first: what is written to it from here on is told anew
-    standing = standing_of(held)
+    if isinstance(stored, Entry):
+        stored.is_noted = False  # first: what is written to it from here on is values anew
+    standing = standing_of(stored)
     tried = None if standing is None else str(list(standing))
-    return Written(phase_of(held), ended_on(held), _text(view(held)), tried)
+    return Written(phase_of(stored), ended_on(stored), _text(view(stored)), tried)
 
 
-def _landed_text(held: Success) -> str:
-    ticket, attempt, started_on, path, _, cell = held
+def _success_text(stored: Success) -> str:
+    ticket, attempt, started_on, path, _, cell = stored
     filename, username, queued_at = ticket[FILENAME], ticket[USERNAME], ticket[QUEUED_AT]
     fields = fields_of(ticket)
     try:
@@ -82,10 +82,10 @@ def _landed_text(held: Success) -> str:
         return encode("record", [*about, _storable(fields or {}), _storable(cell or {})])
 
 
-def held_in(row: Row, ticket: Ticket | None) -> Stored:
+def stored_in(row: Row, ticket: Ticket | None) -> Stored:
     """What the ledger had of it. ``ticket``: of one that is not over. Raises ``StoreUnavailable`` for a damaged row."""
-    if _has_landed(row):
-        return _past(row)
+    if _is_success_row(row):
+        return _success_in(row)
     if ticket is not None and row.record == UNTOUCHED:
         return ticket if row.phase == Phase.QUEUED else Entry(record_of(ticket), row.phase, None)
     return Entry(_decoded(row), row.phase, {} if row.phase is None else None)
@@ -93,28 +93,28 @@ def held_in(row: Row, ticket: Ticket | None) -> Stored:
 
 def history_row(row: Row) -> HistoryRow:
     """A row that is over, as programs see it."""
-    record = view(_past(row)) if _has_landed(row) else _decoded(row)
+    record = view(_success_in(row)) if _is_success_row(row) else _decoded(row)
     assert row.ended_on is not None
     return HistoryRow(row.source, row.id, row.seq, row.phase, row.ended_on, record)
 
 
 def attempt_in(row: Row) -> Attempt | None:
-    """The attempt that is told in the row itself: the first, which landed."""
-    if not _has_landed(row):
+    """The attempt that is values in the row itself: the first, which landed."""
+    if not _is_success_row(row):
         return None
-    _, attempt, started_on, _, on, _ = _past(row)
+    _, attempt, started_on, _, on, _ = _success_in(row)
     return Attempt(row.source, row.id, attempt, started_on, on, "succeed", None, None)
 
 
-def _has_landed(row: Row) -> bool:
-    return row.record.startswith(_LANDED)
+def _is_success_row(row: Row) -> bool:
+    return row.record.startswith(_SUCCESS)
 
 
-def _past(row: Row) -> Success:
-    told = _decoded(row)
-    if len(told) != 8 or row.ended_on is None:
+def _success_in(row: Row) -> Success:
+    values = _decoded(row)
+    if len(values) != 8 or row.ended_on is None:
         raise StoreUnavailable(f"the database is damaged: what it has of {row.id} at {row.source} makes no sense")
-    attempt, started_on, queued_at, filename, username, path, fields, cell = told
+    attempt, started_on, queued_at, filename, username, path, fields, cell = values
     ticket = make_ticket(
         row.id, row.source, filename=filename, username=username, fields=flat_fields(fields), queued_at=queued_at
     )

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import Again, Failed, Outcome, judge, text_of
+from haulier._engine.core.outcome import BackOff, Failed, Outcome, judge, text_of
 from haulier._engine.messages import Succeeded
 from haulier._engine.shells.actor import ActorCrashed, EngineActor, Inbox, Mail
 from haulier._engine.shells.calling import Caller, LateImpl, call_plainly, caller_of
@@ -158,7 +158,7 @@ class SourceActor(EngineActor):
         what = (type(outcome).__name__, transfer.download_id, transfer.source)
         if isinstance(outcome, Failed) and not transfer.fenced:
             logger.error("%s: %s at %s", *what, exc_info=error)
-        elif isinstance(outcome, Again):
+        elif isinstance(outcome, BackOff):
             logger.warning("%s: %s at %s", *what, exc_info=error)
         elif logger.isEnabledFor(logging.INFO):
             logger.info("%s: %s at %s", *what)

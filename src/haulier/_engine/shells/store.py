@@ -14,7 +14,7 @@ from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.restarts import Restarts
 from haulier._engine.messages import Listen, Succeeded, Sync, Unfinished
 from haulier._engine.shells.actor import Mail
-from haulier._engine.shells.backlog import BACKLOG, Ask, Backlog, torn
+from haulier._engine.shells.backlog import BACKLOG, Ask, Backlog, answer_if_interrupted
 from haulier._engine.shells.succession import Permanent
 from haulier._threads.bell import Bell
 from haulier._threads.locks import release_all
@@ -212,7 +212,7 @@ class Store(Backlog):
             if threading.current_thread() is not self.thread:
                 return None, error
             if not isinstance(message, _REPEATABLE):
-                return torn(message)
+                return answer_if_interrupted(message)
             reply = self.ledger.apply(message)
         self._listen()
         return reply, None

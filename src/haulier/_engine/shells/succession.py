@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from haulier._engine.core.restarts import GiveUp, RestartAt, Restarts
+from haulier._engine.core.restarts import GoDown, RestartAt, Restarts
 from haulier._engine.shells.actor import EngineActor, Inbox
 from haulier._threads.log import Log
 
@@ -39,7 +39,7 @@ class Permanent(EngineActor):
     def __init__(self, name: str, inbox: Inbox, seat: Seat, *rest: Any) -> None:
         super().__init__(name, inbox)
         self._seat, self._rest = seat, rest
-        self._verdict: RestartAt | GiveUp | None = None
+        self._verdict: RestartAt | GoDown | None = None
 
     def on_end(self) -> None:
         """Have a successor take over, unless this one was to end; on the dying thread, which can wait."""
@@ -63,7 +63,7 @@ class Permanent(EngineActor):
             cause = self.failure or RuntimeError("it ended")
             self._verdict = seat.restarts.crashed(monotonic(), cause)
             logger.error("%s died of %r", self._name, cause)
-        if isinstance(self._verdict, GiveUp):
+        if isinstance(self._verdict, GoDown):
             logger.critical("%s is not started again: %s", self._name, self._verdict.reason)
             seat.end()
             return

@@ -22,7 +22,7 @@ from haulier._threads.bell import Bell
 from haulier._threads.log import Log
 from haulier.policies import RestartPolicy
 
-__all__ = ["Supervisor", "SupervisorActor"]
+__all__ = ["SupervisorActor", "SupervisorInbox"]
 
 logger = Log("haulier.supervisor")
 
@@ -58,7 +58,7 @@ class Engine(Protocol):
         """Nobody holds the engine: whether it had nothing left to do, and was ended."""
 
 
-class Supervisor(Inbox):
+class SupervisorInbox(Inbox):
     """The supervisor's mailbox: a deque and an agenda, so that one thread waits for both."""
 
     def __init__(self) -> None:
@@ -85,8 +85,8 @@ class Supervisor(Inbox):
 
     def try_again(self, message: Any) -> None:
         """``message`` could not be handled, or not to its end; on the supervisor's own thread."""
-        tries = message.tries + 1 if isinstance(message, m.Again) else 1
-        again = m.Again(monotonic() + AGAIN_S, message.message if isinstance(message, m.Again) else message, tries)
+        tries = message.tries + 1 if isinstance(message, m.Redo) else 1
+        again = m.Redo(monotonic() + AGAIN_S, message.message if isinstance(message, m.Redo) else message, tries)
         if tries < TRIES:
             self.later(again)
             if tries == 1 and not isinstance(again.message, m.Audit):
@@ -157,7 +157,7 @@ class Supervisor(Inbox):
 class SupervisorActor(Permanent):
     """The thread that supervises."""
 
-    def __init__(self, supervisor: Supervisor, engine: Engine) -> None:
+    def __init__(self, supervisor: SupervisorInbox, engine: Engine) -> None:
         super().__init__("haulier-supervisor", supervisor, supervisor, engine)
         self._supervisor = supervisor
         self._engine = engine
@@ -177,7 +177,7 @@ class SupervisorActor(Permanent):
             return
         supervisor = self._supervisor
         try:
-            self._handle(message.message if type(message) is m.Again else message)
+            self._handle(message.message if type(message) is m.Redo else message)
         except BaseException:
             supervisor.try_again(message)
             logger.exception("%s could not be carried out", type(message).__name__)
@@ -209,7 +209,7 @@ class SupervisorActor(Permanent):
                 if at == self._supervisor.audit_at:
                     self._supervisor.audit_at = None
                 self._audit(thorough)
-            case m.Turned():
+            case m.StoreHealthChanged():
                 for mailbox in self._engine.sources():
                     mailbox.intake.hold_back(self._engine.is_unwell)
             case m.Abandon():

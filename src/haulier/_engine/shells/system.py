@@ -15,7 +15,7 @@ from haulier._engine.shells.durable import DurableStore
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.recovery import Recovery
 from haulier._engine.shells.store import Store, StoreActor
-from haulier._engine.shells.supervisor import Supervisor, SupervisorActor
+from haulier._engine.shells.supervisor import SupervisorActor, SupervisorInbox
 from haulier._engine.storage.codec import check_name
 from haulier._engine.storage.protocol import Storage
 from haulier._threads.subscription import Subscription
@@ -48,12 +48,12 @@ class System:
             self.ledger = Ledger(retention)
             self.store = Store(self.ledger)
         else:
-            journal = Journal(self.keeps)
+            journal = Journal(self.is_durable_source)
             self.ledger = ledger = Ledger(retention, journal)
             self.store = store = DurableStore(ledger, journal, storage, retention, self._resumes)
-            store.turned = self._store_turned
+            store.health_changed = self._store_health_changed
             self._recovery = Recovery(storage, ledger, journal, self.mailbox)
-        self.supervisor = Supervisor()
+        self.supervisor = SupervisorInbox()
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
         self.is_open = True
@@ -141,10 +141,10 @@ class System:
     def _store_damaged(self) -> None:
         self.supervisor.tell(m.Audit(0.0, thorough=True))
 
-    def _store_turned(self) -> None:
-        self.supervisor.tell(m.Turned())
+    def _store_health_changed(self) -> None:
+        self.supervisor.tell(m.StoreHealthChanged())
 
-    def keeps(self, source: str) -> bool:
+    def is_durable_source(self, source: str) -> bool:
         """Whether the records of ``source`` outlive the process."""
         mailbox = self.mailboxes.get(source)
         return self.is_durable if mailbox is None else mailbox.is_durable

@@ -46,7 +46,7 @@ class Database(ABC):
         self._shown = shown
         """The name of the database in messages, without a password."""
         self._dialect = dialect
-        self._told: dict[sql.Statement, sql.Told] = {}
+        self._rendered: dict[sql.Statement, sql.Rendered] = {}
         self._pid = os.getpid()
         self._closed = False
 
@@ -168,19 +168,19 @@ class Database(ABC):
             raise StoreUnavailable(f"{self._shown} is closed")
 
     def _all(self, cursor: DatabaseCursor, statement: sql.Statement, parameters: Sequence[Any] = ()) -> list[Any]:
-        text, arrange = self._tell(statement)
+        text, arrange = self._rendered_for(statement)
         cursor.execute(text, parameters if arrange is None else arrange(parameters))
         return cursor.fetchall()
 
     def _each(self, cursor: DatabaseCursor, statement: sql.Statement, parameters: Iterable[Sequence[Any]]) -> None:
         if parameters:
-            text, arrange = self._tell(statement)
+            text, arrange = self._rendered_for(statement)
             cursor.executemany(text, parameters if arrange is None else map(arrange, parameters))
 
-    def _tell(self, statement: sql.Statement) -> sql.Told:
-        told = self._told.get(statement)
+    def _rendered_for(self, statement: sql.Statement) -> sql.Rendered:
+        told = self._rendered.get(statement)
         if told is None:
-            told = self._told[statement] = self._dialect.tell(statement)
+            told = self._rendered[statement] = self._dialect.render(statement)
         return told
 
     def _upgrade(self, cursor: DatabaseCursor, version: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from haulier._engine.storage.protocol import Change, GateRow, Key, Row
 from haulier.records import Attempt, Cursor
 
-__all__ = ["STEPS", "Dialect", "Statement", "Told"]
+__all__ = ["STEPS", "Dialect", "Rendered", "Statement"]
 
 _PARAMETER: Final = re.compile(r":(\w+)")
 
@@ -27,7 +27,7 @@ class Statement(NamedTuple):
     fields: tuple[str, ...] = ()
 
 
-class Told(NamedTuple):
+class Rendered(NamedTuple):
     """A statement in the form that one database accepts."""
 
     text: str
@@ -45,14 +45,14 @@ class Dialect:
     words: Mapping[str, str]
     """The database's own words for the placeholders in ``STEPS``."""
 
-    def tell(self, statement: Statement) -> Told:
+    def render(self, statement: Statement) -> Rendered:
         """Return ``statement`` in the form that this database accepts."""
         place = statement.fields.index
         if self.numbered:
-            return Told(_PARAMETER.sub(lambda found: f"${place(found[1]) + 1}", statement.text), None)
+            return Rendered(_PARAMETER.sub(lambda found: f"${place(found[1]) + 1}", statement.text), None)
         order = [place(name) for name in _PARAMETER.findall(statement.text)]
         in_order = order == list(range(len(statement.fields)))
-        return Told(_PARAMETER.sub("?", statement.text), None if in_order else itemgetter(*order))
+        return Rendered(_PARAMETER.sub("?", statement.text), None if in_order else itemgetter(*order))
 
     def define(self, text: str) -> str:
         """Return a statement of ``STEPS`` in the form that this database accepts."""
