@@ -1,4 +1,4 @@
-"""What the command line understands."""
+"""The parser of the command line: every command, option and help text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
@@ -25,33 +26,44 @@ examples:
 
   haulier get --dest 'mirror/{host}/{path}' --config policies.toml --checksums SHA256SUMS -i urls.txt
 
-Hosts are downloaded from side by side, and each one politely: one file at a time, unless --concurrency says
-otherwise. What fails on the way is tried again, and goes on where it broke off if the server lets it; a host that asks
-for a pause (429) gets it. Ctrl-C stops it, and the same command again goes on: what is here already is not fetched
-twice. A file that grows is called NAME.part, with NAME.part.json beside it.
+haulier downloads from many hosts in parallel, but only one file at a time from each host, unless you set --concurrency.
+A failed download is retried, and resumes where it stopped if the server supports that. If a host answers 429 (Too Many
+Requests), haulier waits as long as it asks. Ctrl-C stops the command. Run the same command again to resume: files that
+are complete are not downloaded twice. An unfinished file is called NAME.part; NAME.part.json describes it.
 
 exit status:
-  0 all files are there, 1 some are not, 2 wrong usage (nothing was downloaded), 130 stopped by Ctrl-C
+  0    every file was downloaded, or was already there
+  1    some files failed
+  2    wrong usage; nothing was downloaded
+  130  stopped by Ctrl-C
 """
 
 _DEMO = """\
-Starts a small file server on this machine and downloads from it as if it were five hosts: a fast one, a slow one,
-one that asks for pauses, one whose connections break, and one whose plugin crashes. No network is needed, and
-nothing is left behind. At the end it says in plain words what happened, and whether all went as promised.
+Starts a small file server on this machine that plays five hosts: a fast one, a slow one, one that asks for pauses, one
+that closes connections too early, and one whose plugin crashes. haulier downloads from them, then reports what happened
+and whether the engine kept its promises. The demo needs no network and deletes its files at the end.
 """
 
 
 _VERIFY = """\
-Checks a trace: never more at once than the limit, never a start before the delay is over, never one of what was
-cancelled, first come first served, and every download over exactly once. Names the first line that says otherwise,
-and the one that it contradicts.
+Checks a trace: a log of what an engine did. In it,
+
+  - a source never runs more downloads at once than its limit allows
+  - no download starts before the delay has passed
+  - no cancelled download starts
+  - the downloads of a source start in the order in which they were queued
+  - every download ends exactly once
+
+Prints the first line that breaks one of these promises, and the earlier line that it contradicts.
 
 exit status:
-  0 every promise was kept, 1 one was not, 2 this is no trace
+  0  the engine kept every promise
+  1  it broke one
+  2  FILE cannot be read, or is not a trace
 """
 
 _COMPLETION = """\
-Prints a script that completes haulier's commands and options. To have it in every new shell:
+Prints a shell script that completes haulier's commands and options. To install it for every new shell:
 
   bash:  haulier completion bash > ~/.local/share/bash-completion/completions/haulier
   zsh:   haulier completion zsh > "${fpath[1]}/_haulier"
@@ -60,11 +72,11 @@ Prints a script that completes haulier's commands and options. To have it in eve
 
 
 class UsageError(Exception):
-    """haulier was called wrongly, and nothing has been downloaded."""
+    """The command line is wrong. Nothing was downloaded. ``main`` prints the message and returns 2."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse quotes what it does not understand; a URL among it may hold a password."""
+    """A parser that hides secrets: argparse quotes unknown arguments, and a URL in them may contain a password."""
 
     def error(self, message: str) -> NoReturn:
         super().error(_without_secrets(message))
@@ -75,29 +87,43 @@ def _without_secrets(text: str) -> str:
 
 
 def usage_error(command: str, message: str) -> None:
-    """Say on stderr what was wrong with the call; ``message`` may have several lines."""
+    """Print ``message`` on stderr, after the name of the command. It may have several lines."""
     print(f"haulier {command}: {message}", file=sys.stderr)
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments, by default this process's. Exits for ``--help``, ``--version`` and what is wrong."""
+    """Parse ``argv``, by default the arguments of this process.
+
+    Raises ``SystemExit`` for ``--help``, ``--version`` and invalid arguments.
+    """
     top = parser()
     argv = sys.argv[1:] if argv is None else argv
     if argv and "://" in argv[0]:
-        top.error(f"a command comes first; did you mean: haulier get {redacted(argv[0])} …?")
+        top.error(f"the command is missing; did you mean: haulier get {redacted(argv[0])} …?")
     args, rest = top.parse_known_args(argv)
-    # argparse does not take 'URL --option URL': the URLs after an option come back as the rest.
+    # argparse does not parse 'URL --option URL': it returns the URLs after the option in `rest`.
     unknown = [each for each in rest if each.startswith("-") and each != "-"]
     if unknown or (rest and args.command != "get"):
-        top.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+        top.error(_unknown(top, args.command, (unknown or rest)[0]))
     if rest:
         args.urls += rest
     return args
 
 
+def _unknown(top: _Parser, command: str, word: str) -> str:
+    """Say that ``word`` is not an argument of ``command``, and suggest the option that is spelt most like it."""
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}; see haulier {command} --help"
+    (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
+    options = [name for action in commands.choices[command]._actions for name in action.option_strings]
+    name = word.partition("=")[0]
+    near = get_close_matches(name, options, 1, 0.7)
+    return f"unknown option {name}; {f'did you mean {near[0]}?' if near else f'see haulier {command} --help'}"
+
+
 def parser() -> _Parser:
-    """The parser of the whole command line."""
-    top = _Parser(prog="haulier", description="Downloads files in the background, politely.")
+    """Build the parser of all commands."""
+    top = _Parser(prog="haulier", description="Downloads files in the background, within limits for each host.")
     top.add_argument("--version", action="version", version=f"haulier {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_get(commands)
@@ -112,92 +138,118 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
     get = commands.add_parser(
         "get",
         help="download files",
-        description="Download files over HTTP and HTTPS.",
+        description="Downloads files over HTTP and HTTPS, and media from the sites that yt-dlp supports.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    get.add_argument("urls", nargs="*", metavar="URL", help="what to download; '-' reads URLs from standard input")
+    get.add_argument("urls", nargs="*", metavar="URL", help="a URL to download; '-' reads URLs from standard input")
     get.add_argument(
         "-i", "--input", action="append", default=[], metavar="FILE",
-        help="read URLs from FILE, one a line; behind it name=… checksum=… source=… with=…; '#' begins a comment",
+        help="read URLs from FILE, one per line; options may follow the URL: name=… checksum=… source=… with=…; "
+        "a line that begins with '#' is a comment; may be repeated",
     )  # fmt: skip
     get.add_argument(
         "--with", type=_typed(wish_of), choices=WISHES, default="auto", dest="via", metavar="FETCHER",
-        help="http, ytdlp, or auto: yt-dlp, if it is installed, for pages of sites that it knows (default: auto)",
+        help="what to download with: http, ytdlp or auto; auto uses yt-dlp, if it is installed, for pages of the sites "
+        "that it supports, and http for everything else (default: auto)",
     )  # fmt: skip
     get.add_argument("--version", action="version", version=f"haulier {_version()}")
     _add_files(get.add_argument_group("files"))
-    _add_manners(get.add_argument_group("manners, of each host"))
+    _add_limits(get.add_argument_group("limits for each host"))
     _add_access(get.add_argument_group("access"))
     output = get.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="one JSON object a line for whatever happens")
-    output.add_argument("--dry-run", action="store_true", help="only say what would go where, and under which settings")
-    output.add_argument("--explain", action="store_true", help="say what each host waits for, whenever that changes")
-    output.add_argument("--trace", metavar="FILE", help="append what happens when, for 'haulier verify'")
-    _add_loudness(get)
+    output.add_argument(
+        "--json", action="store_true", help="print a JSON object for each event, one per line, not text"
+    )
+    output.add_argument(
+        "--dry-run", action="store_true", help="print the planned files and the settings of each host; download nothing"
+    )
+    output.add_argument("--explain", action="store_true", help="print what each host waits for, each time that changes")
+    output.add_argument(
+        "--trace", metavar="FILE", help="append a log of all starts and ends to FILE, for 'haulier verify'"
+    )
+    _add_verbosity(get)
 
 
 def _add_files(files: argparse._ArgumentGroup) -> None:
     files.add_argument(
         "-d", "--dest", default=".", metavar="DIR",
-        help="where the files go (default: here); may have {host} {path} {name} {stem} {ext} {date} in it",
+        help="save files in DIR, which may contain {host} {path} {name} {stem} {ext} {date} (default: .)",
     )  # fmt: skip
     files.add_argument(
         "--overwrite", choices=("never", "changed", "always"), default="never",
-        help="never: what was fetched before is left as it is, and a file of somebody else's keeps its name; "
-        "changed: fetch again what the server has a new version of; always: replace (default: never)",
+        help="what to do if the file exists. never: keep it; if it is another file, save the new one as "
+        "'NAME (1).ext'. changed: download again if the server has a new version. always: replace it (default: never)",
     )  # fmt: skip
-    files.add_argument("--checksum", metavar="ALGO:HEX", help="what the one URL must have, e.g. sha256:9f86d0…")
-    files.add_argument("--checksums", metavar="FILE", help="a list as sha256sum writes it, for files of these names")
-    files.add_argument("--max-size", type=_typed(values.byte_count), metavar="BYTES", help="refuse what is larger")
+    files.add_argument(
+        "--checksum", metavar="ALGO:HEX", help="the checksum of the file, if there is only one URL, e.g. sha256:9f86d0…"
+    )
+    files.add_argument(
+        "--checksums", metavar="FILE", help="a list of checksums, as sha256sum writes it; files are matched by name"
+    )
+    files.add_argument(
+        "--max-size", type=_typed(values.byte_count), metavar="BYTES",
+        help="refuse larger files, e.g. 500M, 2GiB",
+    )  # fmt: skip
     files.add_argument(
         "--store", metavar="FILE",
-        help="keep what is not finished in FILE; with no URL: go on with what is in it",
+        help="keep unfinished downloads in FILE, an SQLite database; without a URL, resume the downloads in FILE",
     )  # fmt: skip
 
 
-def _add_manners(manners: argparse._ArgumentGroup) -> None:
-    manners.add_argument(
-        "-c", "--concurrency", type=_typed(values.at_least(1)), metavar="N", help="downloads at once (default: 1)"
+def _add_limits(limits: argparse._ArgumentGroup) -> None:
+    limits.add_argument(
+        "-c",
+        "--concurrency",
+        type=_typed(values.at_least(1)),
+        metavar="N",
+        help="downloads at the same time (default: 1)",
     )
-    manners.add_argument(
-        "--delay", type=_typed(values.seconds), metavar="SECONDS", help="rest between two downloads (default: 0)"
+    limits.add_argument(
+        "--delay",
+        type=_typed(values.seconds),
+        metavar="SECONDS",
+        help="wait this long between two downloads (default: 0)",
     )
-    manners.add_argument(
+    limits.add_argument(
         "--jitter", type=_typed(values.jitter), metavar="LOW-HIGH",
-        help="a factor between the two is drawn for each rest, e.g. 0.5-1.5",
+        help="multiply each delay by a random factor between LOW and HIGH, e.g. 0.5-1.5",
     )  # fmt: skip
-    manners.add_argument(
+    limits.add_argument(
         "--retries", type=_typed(values.at_least(0)), metavar="N",
-        help="further attempts at a download that fails (default: 3)",
+        help="retry a failed download up to N times (default: 3)",
     )  # fmt: skip
-    manners.add_argument(
+    limits.add_argument(
         "--timeout", type=_typed(values.seconds_above_zero), metavar="SECONDS",
-        help="give an attempt up after so long without a byte (default: 30)",
+        help="give up an attempt if no data arrives for this long (default: 30)",
     )  # fmt: skip
-    manners.add_argument(
+    limits.add_argument(
         "--limit-rate", type=_typed(values.rate), metavar="BYTES",
-        help="per second, of all hosts with this limit together, e.g. 500k, 2M",
+        help="bytes per second, e.g. 500k, 2M; all hosts with the same settings share it",
     )  # fmt: skip
-    manners.add_argument(
+    limits.add_argument(
         "--hosts", type=_typed(values.at_least(1)), default=MOST_HOSTS, metavar="N",
-        help=f"hosts at once, of all that are listed (default: {MOST_HOSTS})",
+        help=f"download from at most N hosts at the same time (default: {MOST_HOSTS})",
     )  # fmt: skip
-    manners.add_argument(
-        "--config", metavar="FILE", help='TOML: settings by host, e.g. ["*.example.org"] with delay = 3'
+    limits.add_argument(
+        "--config", metavar="FILE", help='a TOML file with settings by host, e.g. ["*.example.org"] with delay = 3'
     )
 
 
 def _add_access(access: argparse._ArgumentGroup) -> None:
     access.add_argument(
         "--header", action="append", default=[], type=_typed(values.header), metavar="'NAME: VALUE'",
-        help="sent along; not to another host on a redirect",
+        help="send this header; not to another host after a redirect; may be repeated",
     )  # fmt: skip
-    access.add_argument("--proxy", metavar="URL", help="an HTTP proxy (default: https_proxy and its kin)")
-    access.add_argument("--cookies", metavar="FILE", help="cookies in Netscape's format")
-    access.add_argument("--netrc", action="store_true", help="users and passwords from ~/.netrc")
     access.add_argument(
-        "--ca-certs", metavar="FILE", help="certificates of authorities to trust beside the system's (not for yt-dlp)"
+        "--proxy", metavar="URL", help="an HTTP proxy (default: from https_proxy, http_proxy, no_proxy)"
+    )
+    access.add_argument("--cookies", metavar="FILE", help="send the cookies in FILE, in the Netscape format")
+    access.add_argument("--netrc", action="store_true", help="use the users and passwords in ~/.netrc")
+    access.add_argument(
+        "--ca-certs",
+        metavar="FILE",
+        help="also trust the certificate authorities in FILE, in addition to the system's (not for yt-dlp)",
     )
     access.add_argument("--allow-downgrade", action="store_true", help="follow redirects from https to http")
 
@@ -205,32 +257,34 @@ def _add_access(access: argparse._ArgumentGroup) -> None:
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo = commands.add_parser(
         "demo",
-        help="see the engine work, and heal, without a network",
+        help="watch the engine work and recover from faults; needs no network",
         description=_DEMO,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.add_argument(
         "--seconds", type=_typed(values.seconds_above_zero), default=14.0, metavar="SECONDS",
-        help="how long it takes, roughly (default: 14; never less than 3 or so)",
+        help="run for about this long (default: 14; at least about 3)",
     )  # fmt: skip
-    demo.add_argument("--picture", metavar="FILE", help="save a picture of the live table as SVG")
-    _add_loudness(demo)
+    demo.add_argument("--picture", metavar="FILE", help="save a picture of the live table as FILE, in SVG")
+    _add_verbosity(demo)
 
 
 def _add_verify(commands: argparse._SubParsersAction[_Parser]) -> None:
     verify = commands.add_parser(
         "verify",
-        help="check what an engine has traced against its promises",
+        help="check the trace of an engine against its promises",
         description=_VERIFY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verify.add_argument("trace", metavar="FILE", help="what 'haulier get --trace' or DownloadEngine(trace=…) wrote")
+    verify.add_argument(
+        "trace", metavar="FILE", help="a trace that 'haulier get --trace' or DownloadEngine(trace=…) wrote"
+    )
 
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
     bench = commands.add_parser(
         "bench",
-        help="see what limits, delays and retries come to",
+        help="measure or simulate limits, delays and retries",
         description=bench_options.DESCRIPTION,
         epilog=bench_options.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -241,18 +295,18 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_completion(commands: argparse._SubParsersAction[_Parser]) -> None:
     completion = commands.add_parser(
         "completion",
-        help="print a script that completes haulier's options in a shell",
+        help="print a shell script that completes haulier's commands and options",
         description=_COMPLETION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell the script is for")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to write the script for")
 
 
-def _add_loudness(command: argparse.ArgumentParser) -> None:
-    loudness = command.add_mutually_exclusive_group()
-    loudness.add_argument("-q", "--quiet", action="store_true", help="say nothing but what failed")
-    loudness.add_argument(
-        "-v", "--verbose", action="count", default=0, help="show the engine's log on stderr; twice: all of it"
+def _add_verbosity(command: argparse.ArgumentParser) -> None:
+    verbosity = command.add_mutually_exclusive_group()
+    verbosity.add_argument("-q", "--quiet", action="store_true", help="print only failures")
+    verbosity.add_argument(
+        "-v", "--verbose", action="count", default=0, help="print the engine's log on stderr; -vv: with debug messages"
     )
 
 
@@ -264,7 +318,10 @@ def _version() -> str:
 
 
 def _typed(meaning: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Turn ``ValueError`` of ``meaning`` into ``ArgumentTypeError``: argparse shows the text of no other error."""
+    """Wrap ``meaning``: it raises ``ArgumentTypeError`` in place of ``ValueError``.
+
+    argparse prints the text of ``ArgumentTypeError`` only.
+    """
 
     def typed(text: str) -> Any:
         try:
