@@ -17,7 +17,7 @@ import pytest
 from haulier._cli.bench.course import course
 from haulier._cli.bench.lanes import draw
 from haulier._cli.bench.scenario import Scenario
-from haulier._cli.bench.simulated import Stopped, simulate
+from haulier._cli.bench.simulated import SimulationStopped, simulate
 from haulier.verify import verify
 
 BENCH = [sys.executable, "-m", "haulier", "bench"]
@@ -253,7 +253,7 @@ def test_a_trace_that_says_too_little_is_a_mistake_in_the_call(tmp_path: Path, l
 
 def test_a_simulation_can_be_stopped() -> None:
     looks = iter([False] * 20)
-    with pytest.raises(Stopped):
+    with pytest.raises(SimulationStopped):
         list(simulate(Scenario(), stopped=lambda: next(looks, True)))
 
 

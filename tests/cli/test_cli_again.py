@@ -1,4 +1,4 @@
-"""The same command again: what is here is not fetched twice, what was begun is gone on with; and --json."""
+"""Run the same command again: it skips files that exist and resumes partial ones. Also ``--json`` and ``--explain``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_overwrite_always_replaces_it(run: Haulier, site: Site, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_what_was_begun_is_gone_on_with(
+def test_a_partial_file_is_resumed(
     signum: signal.Signals, run: Haulier, start: Start, site: Site, tmp_path: Path
 ) -> None:
     asked: list[tuple[str | None, str | None]] = []
@@ -134,16 +134,16 @@ def test_explain_says_what_a_host_waits_for(run: Haulier, site: Site) -> None:
     done = run("get", site.serve("/a"), site.serve("/b"), "--delay", "0.8", "--explain", "--dest", "into")
     assert done.returncode == 0
     why = [line for line in done.stdout.splitlines() if line.startswith("why ")]
-    assert any("delay" in line and line.endswith("; 1 wait") for line in why), done.stdout
+    assert any("delay" in line and line.endswith("; 1 queued") for line in why), done.stdout
 
 
 @pytest.mark.parametrize(
     ("option", "complaint"),
     [
-        (("--timeout", "1e18"), "must be a number of seconds"),
-        (("--limit-rate", "fast"), "'fast' is no number of bytes"),
-        (("--jitter", "2-1"), "from the lower factor to the higher"),
-        (("--header", "geheim"), "a header is written as 'Name: value'"),
+        (("--timeout", "1e18"), "at most 1e+09 seconds, not 1e18"),
+        (("--limit-rate", "fast"), "invalid number of bytes 'fast'"),
+        (("--jitter", "2-1"), "the lower factor, then the higher"),
+        (("--header", "geheim"), "write it as 'Name: value'"),
         (("--header", "Range: bytes=0-"), "headers must not have 'Range'"),
         (("--proxy", "ftp://joe:hunter2@h"), "proxy must be the URL of an HTTP proxy"),
         (("--cookies", "missing.txt"), "cannot read 'missing.txt'"),

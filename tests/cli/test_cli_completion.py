@@ -1,4 +1,4 @@
-"""Completion in a shell, and the manual: both know every option."""
+"""Shell completion and the man page: both list every option."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,14 +58,14 @@ def test_a_broken_connection_is_tried_again(run: Haulier, site: Site, tmp_path: 
     done = run("get", url)
     assert done.returncode == 0
     assert (tmp_path / "a.bin").stat().st_size == 8000
-    assert f"again   {url}: broke off after 4,000 of 8,000 bytes; next attempt in " in done.stdout
+    assert re.search(rf"^again   {re.escape(url)}: .+ after 4,000 of 8,000 bytes; next attempt in ", done.stdout, re.M)
     assert f"start   {url} (attempt 2)" in done.stdout.splitlines()
 
 
 def test_without_retries_one_attempt_is_all(run: Haulier, site: Site, tmp_path: Path) -> None:
     done = run("get", "--retries", "0", site.breaking("/a.bin", times=1))
     assert done.returncode == 1
-    assert "broke off after 4,000 of 8,000 bytes" in done.stderr
+    assert "after 4,000 of 8,000 bytes" in done.stderr
     assert files(tmp_path) == []
 
 

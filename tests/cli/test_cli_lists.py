@@ -1,4 +1,4 @@
-"""Lists of what to download: options behind a URL, duplicates, and every mistake with its line."""
+"""Lists of URLs: options after a URL, duplicates, and errors that name the line."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_files_of_one_name_are_numbered_in_order_and_found_again(run: Haulier, s
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("{url} nam=x", "line 2: no option 'nam': did you mean name=…?"),
-        ("{url} frobnicate=x", "line 2: no option 'frobnicate': there are name, checksum, source"),
-        ("{url} {url}", "line 2: two URLs in one line: write one a line"),
+        ("{url} nam=x", "line 2: unknown option 'nam'; did you mean name=…?"),
+        ("{url} frobnicate=x", "line 2: unknown option 'frobnicate'; use one of name, checksum, source"),
+        ("{url} {url}", "line 2: two URLs in one line; write one URL per line"),
         ("{url} name='x", "line 2: a quotation mark is missing"),
         ("{url} checksum=sha256:abc", "line 2: a sha256 checksum has 64 hex digits, not 'abc'"),
         ("{url} checksum=md6:abc", "line 2: no checksum algorithm 'md6'"),
-        ("{first} name=other", "line 2: the same URL as urls.txt, line 1: with other options"),
+        ("{first} name=other", "line 2: the same URL as in urls.txt, line 1, with other options"),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_nothing_starts(
@@ -105,14 +105,14 @@ def test_a_checksum_on_the_command_line_is_for_one_url(run: Haulier, site: Site,
     assert (tmp_path / "a").read_bytes() == b"x"
     done = run("get", site.serve("/b"), site.serve("/c"), "--checksum", f"md5:{digest}")
     assert done.returncode == 2
-    assert "--checksum is for a single URL" in done.stderr
+    assert "--checksum needs exactly one URL" in done.stderr
     assert run("get", site.serve("/b"), "--checksum", "md5:zz").returncode == 2
 
 
 def test_a_url_given_as_a_list_shows_no_secret(run: Haulier) -> None:
     done = run("get", "-i", "http://joe:hunter2@example.org/?token=geheim")
     assert done.returncode == 2
-    assert done.stderr == "haulier get: -i takes a file with URLs in it; a URL is given without it\n"
+    assert done.stderr == "haulier get: -i takes a file that contains URLs; write a URL without -i\n"
 
 
 def test_a_forgotten_command_is_pointed_out(run: Haulier) -> None:
@@ -137,20 +137,20 @@ def test_media_are_fetched_by_yt_dlp_where_one_says_so(site: Site, run: Haulier,
     }
 
 
-def test_sites_that_yt_dlp_knows_are_sources_with_their_usual_manners(run: Haulier) -> None:
+def test_sites_that_yt_dlp_knows_are_sources_with_the_settings_of_their_preset(run: Haulier) -> None:
     pytest.importorskip("yt_dlp", reason="needs pip install 'haulier[ytdlp]'")
     urls = ["https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=secret", "https://youtu.be/dQw4w9WgXcQ"]
     done = run("get", "--dry-run", *urls, "https://example.org/watch?v=secret")
     assert done.returncode == 0, done.stderr
-    assert "youtube: 2 of them; 1 at once, 3 s between two" in done.stdout
-    assert "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=*** -> ./(as its site calls it)" in done.stdout
+    assert "youtube: 2 planned; 1 at once, 3 s delay" in done.stdout
+    assert "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=*** -> ./(the site names it)" in done.stdout
     assert "secret" not in done.stdout
 
 
-def test_with_what_cannot_be(run: Haulier) -> None:
+def test_an_unknown_fetcher_is_refused(run: Haulier) -> None:
     done = run("get", "--with", "ytdl", "https://example.org/a")
     assert done.returncode == 2
-    assert "no fetcher 'ytdl': did you mean ytdlp?" in done.stderr
+    assert "unknown fetcher 'ytdl'; did you mean ytdlp?" in done.stderr
 
 
 def test_a_list_of_checksums_holds_for_media_too(site: Site, run: Haulier, tmp_path: Path) -> None:

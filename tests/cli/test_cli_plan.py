@@ -1,4 +1,4 @@
-"""Where files go and with which manners: --dest as a template, --config, --dry-run."""
+"""Where files go, and the settings of each host: ``--dest`` as a template, ``--config``, ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def test_no_url_gets_out_of_the_folder() -> None:
 @pytest.mark.parametrize(
     ("dest", "complaint"),
     [
-        ("{hots}", "--dest has no field {hots}: did you mean {host}?"),
-        ("{zzz}", "--dest has no field {zzz}: there are host, path"),
-        ("{name:>10}", "a field is written as {name}, and nothing more"),
-        ("{name!r}", "a field is written as {name}, and nothing more"),
-        ("a{", "is no template"),
-        ("{}", "--dest has no field {}"),
+        ("{hots}", "unknown field {hots} in --dest; did you mean {host}?"),
+        ("{zzz}", "unknown field {zzz} in --dest; use one of host, path"),
+        ("{name:>10}", "invalid field in --dest; write {name} without"),
+        ("{name!r}", "invalid field in --dest; write {name} without"),
+        ("a{", "invalid template 'a{' for --dest: "),
+        ("{}", "unknown field {} in --dest"),
     ],
 )
-def test_a_template_that_is_none_says_why(dest: str, complaint: str) -> None:
+def test_an_invalid_template_says_why(dest: str, complaint: str) -> None:
     with pytest.raises(UsageError) as caught:
         place_of(dest)
     assert complaint in str(caught.value)
@@ -94,7 +94,7 @@ def test_bytes_may_have_a_unit(text: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "k", "-1", "0", "1X", "many", "1e9"])
-def test_what_is_no_number_of_bytes_is_refused(text: str) -> None:
+def test_an_invalid_number_of_bytes_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="byte"):
         byte_count(text)
 
@@ -142,12 +142,12 @@ def test_the_longest_pattern_that_matches_counts_and_an_option_more_than_any(run
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
-        ('["*"]\ndealy = 1', "policies.toml, line 2: no setting 'dealy': did you mean 'delay'?"),
-        ('["a"]\ndelay = 1\n["b"]\nfoo = 1', "policies.toml, line 4: no setting 'foo': there are concurrency"),
-        ('["*"]\n\ndelay = -1', "policies.toml, line 3: delay: must be a number of seconds from 0 up, not -1"),
-        ('["*"]\ndelay = true', "policies.toml, line 2: delay must be a number or a text"),
-        ("delay = 1", "policies.toml, line 1: 'delay' is outside of a table"),
-        ("[", "policies.toml is no TOML"),
+        ('["*"]\ndealy = 1', "policies.toml, line 2: unknown setting 'dealy'; did you mean 'delay'?"),
+        ('["a"]\ndelay = 1\n["b"]\nfoo = 1', "policies.toml, line 4: unknown setting 'foo'; use one of concurrency"),
+        ('["*"]\n\ndelay = -1', "policies.toml, line 3: delay: must be at least 0 and at most 1e+09 seconds, not -1"),
+        ('["*"]\ndelay = true', "policies.toml, line 2: delay must be a number or a string"),
+        ("delay = 1", "policies.toml, line 1: 'delay' is outside a table"),
+        ("[", "policies.toml is not valid TOML"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named_with_its_line(
@@ -167,7 +167,7 @@ def test_a_dry_run_says_what_would_go_where_and_touches_nothing(run: Haulier, si
     place = f"127.0.0.1:{site.port}"
     assert done.stdout.splitlines() == [
         f"{url} -> new/127.0.0.1/a.txt",
-        f"{place}: 1 of them; 1 at once, 3 s between two, 3 retries",
+        f"{place}: 1 planned; 1 at once, 3 s delay, 3 retries",
     ]
     assert not (tmp_path / "new").exists()
     assert site.starts == []

@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin."""
+"""``haulier get`` stops on SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_a_signal_ends_it_politely(
     assert process.returncode == status
     assert [path.name for path in (tmp_path / "into").iterdir()] == ["first.bin"]
     assert out.splitlines()[-1].startswith("3 downloads: 1 done, 2 not finished; ")
-    assert re.sub(r" \(at \d+ %\)", "", err).splitlines() == [  # how far it was by then is up to the machine
-        "stopped, 2 not finished (the same command again goes on with them):",
+    assert re.sub(r" \(at \d+ %\)", "", err).splitlines() == [  # the progress depends on the machine
+        "stopped, 2 not finished; to resume, run the same command again:",
         f"  {site.url('/a.bin')}?token=***",
         f"  {queued}",
     ]
@@ -61,7 +61,7 @@ def test_ctrl_c_while_it_reads_its_urls(start: Start) -> None:
 
 
 def test_a_second_ctrl_c_ends_it_at_once(start: Start) -> None:
-    """The proxy has taken the connection and says nothing: a polite end waits for it."""
+    """The proxy accepts the connection and never answers, so a graceful stop would wait for it."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         process = start("get", "https://127.0.0.1:1/a.bin", "--proxy", proxy)
@@ -85,7 +85,7 @@ def test_a_second_ctrl_c_on_a_terminal_shows_the_cursor_again(terminal: Callable
         with held:
             term.read_until(lambda: "1 running" in term.text)
             term.process.send_signal(signal.SIGINT)
-            term.read_until(lambda: "once more" in term.text)
+            term.read_until(lambda: "interrupt again" in term.text)
             term.process.send_signal(signal.SIGINT)
             assert term.read_to_end() == 130
     assert term.raw.rindex("\x1b[?25h") > term.raw.rindex("\x1b[?25l")
@@ -96,7 +96,7 @@ def test_ctrl_c_before_anything_has_begun_is_no_traceback(
 ) -> None:
     os.mkfifo(tmp_path / "list")
     process = start("get", "-i", "list")
-    with (tmp_path / "list").open("w"):  # it has opened it, too, and waits for what comes
+    with (tmp_path / "list").open("w"):  # haulier has opened it too, and waits for lines
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -1,13 +1,14 @@
-"""``haulier get --store FILE``: what is not finished is gone on with, without its URLs being given again."""
+"""``haulier get --store FILE`` resumes unfinished downloads without their URLs."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Haulier, Site, Start
 
 
-def ended_by(process: Any, signum: int) -> str:
-    """What it said on stderr."""
+def ended_by(process: subprocess.Popen[str], signum: int) -> str:
+    """Send ``signum`` to ``process``; return what it printed on stderr."""
     process.send_signal(signum)
     _, err = process.communicate(timeout=30)
-    return str(err)
+    return err
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
@@ -34,7 +35,7 @@ def test_it_goes_on_where_it_was_interrupted(
     err = ended_by(process, signum)
     if signum == signal.SIGINT:
         assert process.returncode == 130
-        assert err.splitlines()[0] == "stopped, 2 not finished (haulier get --store 'my list.db' goes on with them):"
+        assert err.splitlines()[0] == "stopped, 2 not finished; to resume, run haulier get --store 'my list.db':"
         assert sorted(line.split(" (")[0] for line in err.splitlines()[1:]) == [
             f"  {site.url('/a.bin')}?token=***",
             f"  {last}",
@@ -80,7 +81,7 @@ def test_a_store_that_is_in_use_or_no_store_is_a_usage_error(
     with DownloadEngine(store=tmp_path / "daemon.db") as engine:
         engine.add_record("peer", "mine", {"state": "InProgress"})
     others = run("get", "--store", "daemon.db", site.serve("/b.bin"))
-    assert (others.returncode, "other downloads than those of 'haulier get'" in others.stderr) == (2, True)
+    assert (others.returncode, "contains downloads of another program" in others.stderr) == (2, True)
 
 
 def test_no_record_has_the_secrets_of_a_url(run: Haulier, site: Site, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The live table: on a terminal, and drawn from values."""
+"""The live table: on a terminal, and drawn from a board."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_dumb_terminal_gets_lines(terminal: Callable[..., Terminal], site: Sit
 
 
 def board(sources: int, bars: int) -> Board:
-    kinds = ["over", "running", "delay", "suspended", "restart", "down", "paused", "back-off"]
+    kinds = ["ended", "running", "delay", "suspended", "restart", "down", "paused", "back-off"]
     return Board(
         sources=tuple(
             SourceLine(f"host-{i}.example.org:8080", kinds[i % len(kinds)], "delay, 3.2 s", 1000, 20, i % 2)
@@ -83,7 +83,7 @@ def test_it_has_room_everywhere(width: int) -> None:
     for height, (sources, bars) in product((5, 10, 24, 60), ((1, 0), (1, 1), (3, 4), (500, 100))):
         lines = drawn(board(sources, bars), width, height)
         assert len(lines) <= height
-        assert "over" in lines[-1]
+        assert "ended" in lines[-1]
         assert all(cell_len(line) <= width for line in lines)
 
 
@@ -92,9 +92,9 @@ def test_what_has_no_room_is_counted() -> None:
     shown_hosts, shown_bars = text.count("host-"), text.count(".flac") or text.count("[b]")
     assert f"… and {500 - shown_hosts} more sources: " in text
     assert f"… {100 - shown_bars} more running" in text
-    assert "302 of 10,000 over" in text
+    assert "302 of 10,000 ended" in text
     first = next(line for line in text.splitlines() if "host-" in line)
-    assert first.startswith("● host-1.")  # what runs goes before what is over
+    assert first.startswith("● host-1.")  # running sources come before ended ones
 
 
 def test_nothing_steers_the_terminal_and_long_times_are_whole() -> None:
@@ -128,9 +128,9 @@ IDLE: SourceStatus = {
         ({"queued": 2}, 1, "running", "starts"),
         ({"paused": True, "next_start": None}, 0, "paused", "waits for its turn"),
         ({"down": True, "next_start": None}, 0, "down", "down: crashed too often"),
-        ({"queued": 0, "succeeded": 1}, 0, "over", "all over"),
-        ({"queued": 0}, 0, "over", "nothing to do"),
-        ({"queued": 0, "suspended_until": 160.0}, 0, "over", "nothing to do"),
+        ({"queued": 0, "succeeded": 1}, 0, "ended", "all ended"),
+        ({"queued": 0}, 0, "ended", "nothing to do"),
+        ({"queued": 0, "suspended_until": 160.0}, 0, "ended", "nothing to do"),
     ],
 )
 def test_the_state_of_a_source(status: dict[str, Any], waiting: int, kind: str, text: str) -> None:

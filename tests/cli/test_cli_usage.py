@@ -1,4 +1,4 @@
-"""Wrong calls: said clearly, with status 2, before anything is downloaded."""
+"""Wrong usage: a clear error and exit status 2, before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
         (["-i", "binary.txt"], "cannot read binary.txt: it is not text"),
         (["-i", "bad.txt"], "bad.txt, line 3: unsupported URL"),
         (["--concurrency", "0"], "must be at least 1, not 0"),
-        (["--concurrency", "two"], "'two' is no whole number"),
+        (["--concurrency", "two"], "invalid number 'two'"),
         (["--retries", "-1"], "must be at least 0, not -1"),
-        (["--delay", "-0.5"], "from 0 up, not -0.5"),
-        (["--delay", "nan"], "from 0 up, not nan"),
-        (["--delay", "soon"], "'soon' is no number"),
-        (["--timeout", "0"], "must be above 0"),
+        (["--delay", "-0.5"], "must be at least 0 and at most 1e+09 seconds, not -0.5"),
+        (["--delay", "nan"], "seconds, not nan"),
+        (["--delay", "soon"], "invalid number of seconds 'soon'"),
+        (["--timeout", "0"], "must be above 0 seconds"),
         (["--timeout", "inf"], "not inf"),
         (["--dest", "empty.txt"], "cannot use 'empty.txt' as --dest"),
-        (["--no-such-option"], "--no-such-option"),
+        (["--no-such-option"], "unknown option --no-such-option; see haulier get --help"),
+        (["--concurency", "2"], "unknown option --concurency; did you mean --concurrency?"),
         (["-q", "-v"], "not allowed with"),
     ],
 )  # fmt: skip
@@ -127,7 +128,7 @@ def test_without_the_extra_it_says_what_to_install(missing: str, tmp_path: Path)
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=env, cwd=tmp_path
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"haulier: {missing} missing: pip install 'haulier[cli]'\n"
+    assert done.stderr == f"haulier: {missing} not installed; run: pip install 'haulier[cli]'\n"
 
 
 def test_more_hosts_than_anybody_has(run: Haulier, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers formatted for people: bytes, seconds, counts."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _NEEDED: Final = ("rich", "shtab", "urllib3")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0: all is well; 1: some downloads failed; 2: it was called wrongly; 128 + N: ended by signal N.
+    0: success; 1: some downloads failed, or a promise was broken; 2: wrong usage; 128 + N: stopped by signal N.
     """
     leave_on_ctrl_c()
     args = parsed(argv)
@@ -32,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    # Each command's own imports: the live table needs rich, a check of a trace needs nothing.
+    # Each command imports only what it needs: the live table needs rich, 'verify' needs no other package.
     if args.command == "verify":
         from haulier._cli.verify import run as verify
 
         return verify(args.trace, Outlet(sys.stdout))
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        print(f"haulier: {' and '.join(missing)} missing: pip install 'haulier[cli]'", file=sys.stderr)
+        print(f"haulier: {' and '.join(missing)} not installed; run: pip install 'haulier[cli]'", file=sys.stderr)
         return 2
     if args.command == "completion":
         from haulier._cli.completion import run as completion

@@ -1,4 +1,4 @@
-"""``haulier completion SHELL``: a script that completes haulier's commands and options in a shell."""
+"""``haulier completion SHELL``: print a shell script that completes haulier's commands and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPLETED_BY: Final = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
 
 
 def run(parser: argparse.ArgumentParser, shell: str, outlet: Outlet) -> int:
-    """Write the script; the exit status."""
+    """Print the script for ``shell``. Returns the exit status."""
     for action in _actions(parser):
         if action.metavar in _COMPLETED_BY:
             action.complete = _COMPLETED_BY[action.metavar]  # type: ignore[attr-defined]  # shtab's own attribute
@@ -25,7 +25,7 @@ def run(parser: argparse.ArgumentParser, shell: str, outlet: Outlet) -> int:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """All of them, of the commands, too."""
+    """Yield every option and argument of ``parser`` and of its commands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

@@ -1,6 +1,6 @@
-"""Standard output that may go away: a pager that was quit, a terminal that was closed, a full disk.
+"""A text stream that survives a broken standard output: a closed pager or terminal, a full disk.
 
-What is written are news; the downloads are the work, and go on without a reader.
+Downloads are more important than their progress report: they continue when nobody can read it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["Outlet", "stderr_line"]
 
 
 class Outlet:
-    """A text stream that swallows everything once it is broken. Rich can write to it."""
+    """A text stream that discards all text after the first write error. Rich can write to it."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream: TextIO = io.StringIO() if stream is None else stream
-        self._broken = stream is None  # closed by the shell: '>&-'
+        self._broken = stream is None  # the shell closed it: '>&-'
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
     def write(self, text: str) -> int:
-        """Write ``text``, if anybody can still read it."""
+        """Write ``text``, unless the stream is broken."""
         if not self._broken:
             try:
                 return self._stream.write(text)
@@ -33,7 +33,7 @@ class Outlet:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the stream, unless it is broken."""
         if not self._broken:
             try:
                 self._stream.flush()
@@ -42,11 +42,11 @@ class Outlet:
 
     @property
     def is_broken(self) -> bool:
-        """Whether something was swallowed."""
+        """Whether a write failed, so that text was lost."""
         return self._broken
 
     def line(self, text: str) -> None:
-        """Write a line, at once."""
+        """Write ``text`` as a line and flush it."""
         self.write(text + "\n")
         self.flush()
 
@@ -54,7 +54,10 @@ class Outlet:
         return getattr(self._stream, name)
 
     def _give_up(self) -> None:
-        """Let the interpreter's own flush at exit go nowhere: it would complain, and change the exit status."""
+        """Redirect the stream to the null device.
+
+        Otherwise the interpreter's flush at exit would fail and change the exit status.
+        """
         self._broken = True
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -63,7 +66,7 @@ class Outlet:
 
 
 def stderr_line(text: str) -> None:
-    """Write a line to standard error, if there is one."""
-    if sys.stderr is not None:  # which print() would take for standard output
+    """Write a line to standard error, unless it is closed or broken."""
+    if sys.stderr is not None:  # print(file=None) would write to standard output
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)

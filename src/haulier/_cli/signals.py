@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin as something to look at, so that what runs can be ended politely."""
+"""Note SIGINT, SIGTERM and SIGHUP instead of dying, so that running downloads can be stopped gracefully."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _SHOW_CURSOR: Final = b"\x1b[?25h\r\n"
 
 
 def _leave(signum: int, _: FrameType | None) -> None:
-    """End this process at once. Partial files can be resumed, however a process ends."""
+    """End this process at once. Partial files can be resumed however the process ends."""
     with suppress(OSError):
         if os.isatty(1):
-            os.write(1, _SHOW_CURSOR)  # the live table hides it
+            os.write(1, _SHOW_CURSOR)  # the live table hides the cursor
     os._exit(128 + signum)
 
 
 def leave_on_ctrl_c() -> None:
-    """From now on, Ctrl-C just ends the process where no ``Stop`` is entered: a traceback tells nobody anything."""
+    """Make Ctrl-C end the process without a traceback while no ``Stop`` is entered."""
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
 
 class Stop:
-    """While it is entered, the first signal is only noted; the second one ends the process at once.
+    """A context manager in which the first signal is only noted. A second signal ends the process at once.
 
-    A signal that this process was started to ignore (``nohup``, a job in the background) stays ignored.
+    A signal that this process inherited as ignored (``nohup``, a background job) stays ignored.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        """The signal that came. Look at it often: a handler may not touch a lock, so nothing is woken."""
+        """The signal that arrived, or None. Poll it: a signal handler must not take a lock, so it wakes no thread."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -56,7 +56,7 @@ class Stop:
 
     @property
     def exit_status(self) -> int | None:
-        """128 + the signal, as shells have it; None where none came."""
+        """128 plus the number of the signal, as in shells. None if no signal arrived."""
         return None if self.signum is None else 128 + self.signum
 
     def _note(self, signum: int, _: FrameType | None) -> None:

@@ -1,4 +1,7 @@
-"""What an option's text means: numbers, seconds, bytes, factors. Used by the arguments and by the configuration."""
+"""Parse the text of an option: numbers, seconds, bytes, factors. Used by the arguments and by ``--config``.
+
+Every parser raises ``ValueError`` if the text is invalid; the message is meant for the user.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,26 @@ from typing import Final
 __all__ = ["MOST_HOSTS", "at_least", "byte_count", "header", "jitter", "rate", "seconds", "seconds_above_zero"]
 
 MOST_HOSTS: Final = 64
-"""How many hosts download at once by default. More would only share the same line, and each needs a thread."""
+"""From how many hosts ``haulier get`` downloads at once by default.
+
+More would share the same network line, and each needs a thread.
+"""
 
 _MOST_SECONDS: Final = 1e9
-"""Some thirty years: more is a typing error, and no clock of the system takes it."""
+"""About 30 years. A larger value is a typing error, and the system's clocks reject it."""
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A whole number from ``least`` up. All of these raise ``ValueError`` that says what is wrong."""
+    """Return a parser of whole numbers of at least ``least``."""
 
     def number(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no whole number") from None
+            raise ValueError(f"invalid number {text!r}; use a whole number, such as {max(1, least)}") from None
         if value < least:
             raise ValueError(f"must be at least {least}, not {value}")
         return value
@@ -35,29 +41,29 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def seconds(text: str) -> float:
-    """Seconds from 0 up."""
+    """Parse a number of seconds, at least 0."""
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no number of seconds") from None
+        raise ValueError(f"invalid number of seconds {text!r}; use a number such as 2 or 0.5") from None
     if not math.isfinite(value) or not 0 <= value <= _MOST_SECONDS:
-        raise ValueError(f"must be a number of seconds from 0 up, not {text}")
+        raise ValueError(f"must be at least 0 and at most {_MOST_SECONDS:.0e} seconds, not {text}")
     return value
 
 
 def seconds_above_zero(text: str) -> float:
-    """Seconds, and some."""
+    """Parse a number of seconds above 0."""
     value = seconds(text)
     if value == 0:
-        raise ValueError("must be above 0")
+        raise ValueError("must be above 0 seconds")
     return value
 
 
 def byte_count(text: str) -> int:
-    """Bytes: ``4096``, ``500k``, ``1.5M`` (powers of 1,000), ``64KiB`` (powers of 1,024)."""
+    """Parse a number of bytes: ``4096``, ``500k``, ``1.5M`` (powers of 1,000), ``64KiB`` (powers of 1,024)."""
     found = _BYTES.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no number of bytes, like 500k, 1.5M or 2GiB")
+        raise ValueError(f"invalid number of bytes {text!r}; use a number such as 4096, 500k, 1.5M or 2GiB")
     count = int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()])
     if count < 1:
         raise ValueError("must be at least 1 byte")
@@ -65,25 +71,25 @@ def byte_count(text: str) -> int:
 
 
 def rate(text: str) -> int:
-    """Bytes per second, written like ``byte_count``."""
+    """Parse a number of bytes per second, such as ``500k`` or ``2M/s``."""
     return byte_count(text.strip().removesuffix("/s"))
 
 
 def jitter(text: str) -> tuple[float, float]:
-    """A range of factors: ``0.5-1.5``; one number is the distance from 1, so ``0.5`` is the same."""
+    """Parse a range of factors such as ``0.5-1.5``. A single number is the distance from 1: ``0.5`` is ``0.5-1.5``."""
     low, dash, high = text.partition("-")
     try:
         factors = (float(low), float(high)) if dash else (1 - float(low), 1 + float(low))
     except ValueError:
-        raise ValueError(f"{text!r} is no range of factors, like 0.5-1.5") from None
+        raise ValueError(f"invalid range {text!r}; use two factors such as 0.5-1.5") from None
     if not 0 <= factors[0] <= factors[1] < math.inf:
-        raise ValueError(f"must go from the lower factor to the higher, from 0 up, not {text}")
+        raise ValueError(f"must be the lower factor, then the higher, both at least 0, such as 0.5-1.5, not {text}")
     return factors
 
 
 def header(text: str) -> tuple[str, str]:
-    """``Name: value``. The error does not show the value: it may be a secret."""
+    """Parse ``Name: value``. The error does not show the value, which may be a secret."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise ValueError("a header is written as 'Name: value'")
+        raise ValueError("invalid header; write it as 'Name: value'")
     return name.strip(), value.strip()

@@ -1,4 +1,4 @@
-"""``haulier verify FILE``: a trace, held against the promises."""
+"""``haulier verify FILE``: check a trace against the promises of the engine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ __all__ = ["run"]
 
 
 def run(path: str, outlet: Outlet) -> int:
-    """Say it; the exit status."""
+    """Check the trace at ``path`` and print the result. Returns the exit status.
+
+    Raises ``UsageError`` if the file cannot be read or is not a trace.
+    """
     try:
         with open(path, encoding="utf-8") as trace:
             report = verify(trace)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {(error.strerror or 'it failed').lower()}") from None
+        raise UsageError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     except Violation as violation:
@@ -24,6 +27,6 @@ def run(path: str, outlet: Outlet) -> int:
         return 1
     parts = [counted(report.downloads, "download"), counted(report.attempts, "attempt")]
     parts += [counted(report.sources, "source"), counted(report.runs, "engine")]
-    rest = f"; {report.open:,} were not over at the end of the trace" if report.open else ""
+    rest = f"; {report.open:,} had not ended at the end of the trace" if report.open else ""
     outlet.line(f"{', '.join(parts)}: every promise was kept{rest}")
     return int(outlet.is_broken)

@@ -22,7 +22,7 @@ from haulier._cli.bench.options import scenario_of
 from haulier._cli.bench.real import run as run_for_real
 from haulier._cli.bench.report import by_source, compared, comparison, summary
 from haulier._cli.bench.scenario import Scenario
-from haulier._cli.bench.simulated import Stopped, simulate
+from haulier._cli.bench.simulated import SimulationStopped, simulate
 from haulier._cli.display.text import counted, span_text
 from haulier._cli.outlet import Outlet, stderr_line
 from haulier._cli.signals import Stop
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     with Stop() as stop, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         try:
             return _run(args, scenario, Outlet(sys.stdout), stop, Path(folder))
-        except Stopped:
+        except SimulationStopped:
             stderr_line("stopped; nothing is left behind")
             return stop.exit_status or 1
         except Violation as violation:
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace, scenario: Scenario, outlet: Outlet, stop: Sto
         for number in range(runs):
             path = folder / f"{number}.trace"
             if not run_for_real(scenario, path, lambda: stop.signum is not None):
-                raise Stopped
+                raise SimulationStopped
             lines = path.read_text("utf-8").splitlines()
             _keep(args.trace, lines)
             courses.append(_course(lines, scenario))

@@ -24,7 +24,7 @@ from haulier.errors import SourceCrashed
 from haulier.records import Phase
 from haulier.transfer import Transfer
 
-__all__ = ["Stopped", "simulate"]
+__all__ = ["SimulationStopped", "simulate"]
 
 TICK: Final = 2.0**-20
 """The clock's step in seconds, about a microsecond, to which times and delays are rounded up: sums of steps are exact,
@@ -41,7 +41,7 @@ def _whole(seconds: float) -> float:
     return ceil(seconds / TICK) * TICK
 
 
-class Stopped(Exception):
+class SimulationStopped(Exception):
     """Somebody has had enough."""
 
 
@@ -50,7 +50,7 @@ def simulate(
 ) -> Iterator[str]:
     """The lines of its trace. ``run`` names it, and begins the ids of its downloads.
 
-    Raises ``Stopped`` once ``stopped()`` is true.
+    Raises ``SimulationStopped`` once ``stopped()`` is true.
     """
     return iter(_Simulation(scenario, run).lines(stopped))
 
@@ -73,7 +73,7 @@ class _Simulation:
         """Go from one event to the next until there is none."""
         while (at := self.agenda.next_at()) is not None:
             if stopped():
-                raise Stopped
+                raise SimulationStopped
             self.now = max(self.now, at)
             step = self.agenda.pop_due(self.now)
             assert step is not None

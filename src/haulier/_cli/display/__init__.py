@@ -1,1 +1,1 @@
-"""How ``haulier get`` shows what happens: lines, a live table, JSON lines."""
+"""The output of ``haulier get`` and ``demo``: lines, a live table, or JSON lines."""

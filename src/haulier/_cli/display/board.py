@@ -1,4 +1,4 @@
-"""What the live table shows, as values: taken from the engine several times a second, drawn by ``table``."""
+"""The content of the live table as values: read from the engine several times a second, drawn by ``table``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from haulier.status import SourceStatus
 
 __all__ = ["RANK", "Bar", "Board", "Camera", "SourceLine"]
 
-_KINDS: Final = ("running", "delay", "suspended", "back-off", "restart", "down", "paused", "over")
+_KINDS: Final = ("running", "delay", "suspended", "back-off", "restart", "down", "paused", "ended")
 
 RANK: Final = {kind: rank for rank, kind in enumerate(_KINDS)}
-"""Where not all sources have room, the first kinds have it first."""
+"""The order of the kinds: if there is not enough room for all sources, the first kinds are shown."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A running download. ``size`` 0: not known yet."""
+    """A running download. ``size`` is 0 while it is unknown; ``speed`` is in bytes per second."""
 
     download_id: str
     name: str
@@ -34,7 +34,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A source: ``kind`` is one word for its state, ``text`` says it in full."""
+    """A source. ``kind`` is its state as one word, ``text`` is the state as the table shows it."""
 
     name: str
     kind: str
@@ -46,7 +46,7 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class Board:
-    """One moment of the whole."""
+    """The state of the whole run at one moment."""
 
     sources: tuple[SourceLine, ...]
     bars: tuple[Bar, ...]
@@ -54,18 +54,18 @@ class Board:
     done: int
     failed: int
     transferred: int
-    """Bytes of what has landed and of what is under way."""
+    """Bytes of the finished files and of the running downloads."""
     speed: float
     elapsed_s: float
 
     @property
     def running(self) -> int:
-        """How many downloads run."""
+        """How many downloads are running."""
         return len(self.bars)
 
 
 class Camera:
-    """Takes boards. The cost of one is that of the sources and of what runs, not of what waits."""
+    """Takes boards. A board costs time for each source and each running download, not for each queued one."""
 
     def __init__(self, engine: DownloadEngine, tally: Tally) -> None:
         self._engine = engine
@@ -73,7 +73,7 @@ class Camera:
         self._started_at = monotonic()
 
     def take(self) -> Board:
-        """The board of this moment."""
+        """Read the engine and return a board."""
         tally, on = self._tally, time()
         bars = [bar for running in tally.now_running() if (bar := self._bar(*running)) is not None]
         lines = [self._line(name, status, on) for name, status in self._engine.stats().items()]
@@ -83,7 +83,7 @@ class Camera:
             total=tally.total,
             done=tally.done,
             failed=len(tally.failed),
-            transferred=tally.bytes_landed + sum(bar.transferred for bar in bars),
+            transferred=tally.bytes_done + sum(bar.transferred for bar in bars),
             speed=sum(bar.speed for bar in bars),
             elapsed_s=monotonic() - self._started_at,
         )
@@ -108,9 +108,10 @@ class Camera:
 
 
 def state_of(status: SourceStatus, backing_off: int, next_try_on: float, on: float) -> tuple[str, str]:
-    """The state of a source at ``on`` (UTC seconds), as one word and in full.
+    """The state of a source at ``on`` (UTC seconds): its kind, and the text for the table.
 
-    ``backing_off`` of its queued downloads wait for another attempt, the first of them until ``next_try_on``.
+    ``backing_off`` is how many of its queued downloads wait for a retry. The first retry is due at ``next_try_on`` (UTC
+    seconds).
     """
     queued, in_flight = status["queued"], status["in_flight"]
     suspended_until, next_start = status["suspended_until"], status["next_start"]
@@ -123,7 +124,7 @@ def state_of(status: SourceStatus, backing_off: int, next_try_on: float, on: flo
     if in_flight:
         return "running", f"{in_flight} running" if status["concurrency"] > 1 else "running"
     if not queued:
-        return "over", "all over" if status["succeeded"] + status["failed"] else "nothing to do"
+        return "ended", "all ended" if status["succeeded"] + status["failed"] else "nothing to do"
     if next_start is None:
         return "restart", "crashed, restarts soon"
     if backing_off >= queued:

@@ -1,9 +1,6 @@
-"""``--json``: what happens as one JSON object a line, in ASCII, for programs.
+"""``--json``: one JSON object per line for each event, in ASCII, for programs.
 
-Keys: ``event`` (``queued``, ``started``, ``progress``, ``waits``, ``again``, ``done``, ``failed``; ``unfinished`` and
-``stops`` after a signal; ``why`` with ``--explain``; at the end ``summary``), ``at`` (UTC seconds), ``id``, ``source``,
-``url`` (without its secrets), and, where they apply, ``attempt``, ``path``, ``bytes``, ``size``, ``speed`` (bytes per
-second), ``already_there``, ``error``, ``error_type``, ``next_attempt_at`` (UTC seconds), ``text``.
+``docs/get.md`` lists the events and their keys.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from typing import Any, Final
 
 from haulier._cli.display.board import Board
 from haulier._cli.display.tally import CLOSED
-from haulier._cli.display.views import News, Silence
+from haulier._cli.display.views import Notice, Silence
 from haulier._cli.outlet import Outlet
 from haulier.events import Changed, Event
 from haulier.records import Phase
@@ -23,7 +20,7 @@ from haulier.records import Phase
 __all__ = ["JsonLines"]
 
 PROGRESS_S: Final = 1.0
-"""Between two lines on one download's progress, at least."""
+"""The shortest time between two progress lines of one download, in seconds."""
 
 _EVENTS: Final[dict[str, str]] = {
     Phase.QUEUED: "queued",
@@ -43,16 +40,16 @@ def _name_of(event: Changed, *, waits: bool) -> str:
 
 
 class JsonLines(Silence):
-    """A subscriber, and a view, that write."""
+    """Writes JSON lines, both as a subscriber of the engine and as a view."""
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._next_at = monotonic() + PROGRESS_S
         self._shown: dict[str, str] = {}
-        """The URL of each that runs."""
+        """The URL of each running download, by id, without secrets."""
 
-    def hear(self, event: Event) -> None:
-        """Write a line on an event."""
+    def on_event(self, event: Event) -> None:
+        """Write a line for a change of phase. Called by the engine's subscription."""
         if not isinstance(event, Changed):
             return
         record = event.record
@@ -80,7 +77,7 @@ class JsonLines(Silence):
         self._write(line)
 
     def frame(self, take: Callable[[], Board]) -> None:
-        """Write a line on each download that runs, from time to time."""
+        """Write a progress line for each running download, at most once in ``PROGRESS_S``."""
         if monotonic() < self._next_at:
             return
         self._next_at = monotonic() + PROGRESS_S
@@ -89,13 +86,13 @@ class JsonLines(Silence):
             line["url"] = self._shown.get(bar.download_id)
             self._write({**line, "bytes": bar.transferred, "size": bar.size or None, "speed": round(bar.speed)})
 
-    def tell(self, news: News) -> None:
-        """Write what is no event of a download."""
-        if news.kind in ("why", "stops"):
-            self._write({"event": news.kind, "at": time(), "text": news.text})
+    def show(self, notice: Notice) -> None:
+        """Write a ``why`` or ``stops`` line. ``on_event`` writes the events of downloads."""
+        if notice.kind in ("why", "stops"):
+            self._write({"event": notice.kind, "at": time(), "text": notice.text})
 
     def summary(self, **counts: Any) -> None:
-        """Write the last line."""
+        """Write the summary, which is the last line."""
         self._write({"event": "summary", "at": time(), **counts})
 
     def _write(self, line: dict[str, Any]) -> None:

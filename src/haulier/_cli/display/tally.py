@@ -1,4 +1,4 @@
-"""What has happened so far, counted from the engine's events: nobody ever goes through all downloads."""
+"""Count what has happened so far from the engine's events, without reading every record."""
 
 from __future__ import annotations
 
@@ -9,58 +9,59 @@ from typing import NamedTuple
 from haulier.events import Changed
 from haulier.records import TERMINAL_PHASES, Phase, Record
 
-__all__ = ["Ended", "Tally"]
+__all__ = ["CLOSED", "Tally", "Unsuccessful"]
 
 CLOSED = "EngineClosed"
-"""``error_type`` of what had not ended when the engine was closed."""
+"""``error_type`` of a download that had not ended when the engine was closed."""
 
 
-class Ended(NamedTuple):
-    """A download that did not make it."""
+class Unsuccessful(NamedTuple):
+    """A download that failed, was cancelled, or had not ended when the engine was closed."""
 
     source: str
     shown: str
     reason: str
     attempts: int
     progress: float
-    """Percent of the last attempt."""
+    """How much of the file the last attempt had received, in percent."""
 
 
 class Tally:
-    """Written on the subscriber's thread, read on any.
+    """The counts of one run of ``total`` downloads. The subscriber's thread writes it; any thread may read it.
 
-    The records must have the keys ``shown`` and ``name``: what a download is called in lines, and in the table.
+    Each record must have the keys ``shown`` (its name in lines) and ``name`` (its name in the table).
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.running: dict[str, str] = {}
-        """The source of each download that runs, in the order in which they started."""
+        """The source of each running download, by id, in the order of their starts."""
         self.backing_off: dict[str, dict[str, float]] = {}
-        """By source, when (UTC seconds) each download that failed once is tried again."""
+        """By source and id: when (UTC seconds) each download that backs off is retried."""
         self.done = 0
-        self.already = 0
-        """Of those, what was here before."""
-        self.bytes_landed = 0
-        self.failed: list[Ended] = []
-        self.unfinished: list[Ended] = []
-        """Not over when the engine was closed."""
+        self.already_there = 0
+        """How many of ``done`` were not downloaded, as their file existed."""
+        self.bytes_done = 0
+        """Bytes of the files that were downloaded in this run."""
+        self.failed: list[Unsuccessful] = []
+        self.unfinished: list[Unsuccessful] = []
+        """Downloads that had not ended when the engine was closed."""
         self.retries: Counter[str] = Counter()
-        """By source: attempts that failed and were followed by another."""
+        """By source: failed attempts that are retried."""
         self.pauses: Counter[str] = Counter()
-        """By source: attempts that ended with the source asking for a pause."""
-        self.over = threading.Event()
-        """Set once all are over."""
+        """By source: attempts that the source answered with a request for a pause."""
+        self.all_ended = threading.Event()
+        """Set once all ``total`` downloads have ended."""
         if not total:
-            self.over.set()
+            self.all_ended.set()
         self._lock = threading.Lock()
 
-    def hear(self, event: Changed) -> bool:
-        """Count one event. True where it is a download's return to its queue: the source asked for a pause."""
+    def count(self, event: Changed) -> bool:
+        """Count one event. Returns True if its source asked for a pause, and the download went back to its queue."""
         with self._lock:
-            return self._hear(event)
+            return self._count(event)
 
-    def _hear(self, event: Changed) -> bool:
+    def _count(self, event: Changed) -> bool:
         download_id, source, phase, record, _ = event
         ran = self.running.pop(download_id, None) is not None
         self.backing_off.get(source, {}).pop(download_id, None)
@@ -80,40 +81,40 @@ class Tally:
         if phase == Phase.SUCCEEDED:
             self.done += 1
             if record.get("already_there"):
-                self.already += 1
+                self.already_there += 1
             else:
-                self.bytes_landed += record["transferred"]
+                self.bytes_done += record["transferred"]
         else:
             reason = record.get("error") or "cancelled"
-            ended = Ended(source, record["shown"], reason, record["attempt"], record["progress"])
-            (self.unfinished if record["error_type"] == CLOSED else self.failed).append(ended)
-        if self.ended >= self.total:
-            self.over.set()
+            download = Unsuccessful(source, record["shown"], reason, record["attempt"], record["progress"])
+            (self.unfinished if record["error_type"] == CLOSED else self.failed).append(download)
+        if self.ended_count >= self.total:
+            self.all_ended.set()
 
-    def refuse(self, source: str, shown: str, reason: str) -> None:
-        """Count a download that the engine did not take."""
+    def add_refused(self, source: str, shown: str, reason: str) -> None:
+        """Count a download that the engine refused to queue."""
         with self._lock:
-            self.failed.append(Ended(source, shown, reason, 0, 0.0))
-            if self.ended >= self.total:
-                self.over.set()
+            self.failed.append(Unsuccessful(source, shown, reason, 0, 0.0))
+            if self.ended_count >= self.total:
+                self.all_ended.set()
 
-    def leave(self, source: str, shown: str, attempts: int = 0, progress: float = 0.0) -> None:
-        """Count a download that was not handed to the engine, since all is being stopped, or is kept for another."""
+    def add_unfinished(self, source: str, shown: str, attempts: int = 0, progress: float = 0.0) -> None:
+        """Count a download that a stop left undone: not yet queued, or kept in the store for the next command."""
         with self._lock:
-            self.unfinished.append(Ended(source, shown, "not finished", attempts, progress))
+            self.unfinished.append(Unsuccessful(source, shown, "not finished", attempts, progress))
 
     @property
-    def ended(self) -> int:
-        """How many are over."""
+    def ended_count(self) -> int:
+        """How many downloads have ended or were left unfinished."""
         return self.done + len(self.failed) + len(self.unfinished)
 
     def now_running(self) -> list[tuple[str, str]]:
-        """The id and the source of each download that runs."""
+        """The id and the source of each running download."""
         with self._lock:
             return list(self.running.items())
 
     def next_try(self, source: str) -> tuple[int, float]:
-        """How many downloads of a source back off, and when (UTC seconds) the first of them is tried again."""
+        """How many downloads of ``source`` back off, and when (UTC seconds) the first of them is retried."""
         with self._lock:
             waiting = self.backing_off.get(source)
             return (len(waiting), min(waiting.values())) if waiting else (0, 0.0)

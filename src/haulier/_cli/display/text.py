@@ -1,4 +1,4 @@
-"""Text for people: numbers in words, and cells of a terminal cut or filled to a width."""
+"""Format numbers for people, and fit text into cells of a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
 
 
 def bytes_text(count: float) -> str:
-    """``999 B``, ``1.2 kB``, ``34.5 MB``: powers of 1,000, as disks and networks are sold."""
+    """``999 B``, ``1.2 kB``, ``34.5 MB``. The units are powers of 1,000."""
     if count < 1000:
         return f"{count:.0f} B"
     power = 1
@@ -36,7 +36,7 @@ def clock_text(seconds: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """``0.4 s``, ``12.0 s``, and from a minute and a half on ``2:05``."""
+    """``0.4 s``, ``12.0 s``; from 90 seconds on ``1:30``, ``2:05``."""
     return f"{max(0.0, seconds):.1f} s" if seconds < 90 else clock_text(seconds)
 
 
@@ -46,25 +46,25 @@ def counted(count: int, noun: str) -> str:
 
 
 Line: TypeAlias = list[tuple[str, str]]
-"""Pieces of text, each with its style; '' for none."""
+"""Pieces of text, each with its style. The style '' means none."""
 
 _SHOWN: Final = {"Cc": "\N{REPLACEMENT CHARACTER}", "Cs": "\N{REPLACEMENT CHARACTER}", "Zl": " ", "Zp": " ", "Cf": ""}
-"""What stands for a character that steers the terminal, the direction of writing or the shape of its neighbours."""
+"""By Unicode category: what replaces the characters that control the terminal or the direction of text."""
 
 _MODIFIERS: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400), *range(0xE0100, 0xE01F0))))
-"""Variation selectors and skin tones: no two terminals agree how wide they make what is before them."""
+"""Variation selectors and skin tones. They are removed: terminals disagree about the width that they cause."""
 
 _ASCII: Final = str.maketrans("●◷↻✗‖✓━╸─…·", "*~rx=.#>-.-")
 
 
 class Lines:
-    """Finished lines, for rich to print: nothing is measured or wrapped any more."""
+    """Finished lines for rich to print without measuring or wrapping them."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self._lines = lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines; in ASCII where the terminal knows no more."""
+        """Yield the lines, in ASCII if the terminal supports nothing else."""
         for line in self._lines:
             for text, style in line:
                 shown = text.translate(_ASCII) if options.ascii_only else text
@@ -78,7 +78,7 @@ def _style(style: str) -> Style:
 
 
 def plain(text: str) -> str:
-    """``text`` as one line that takes the same room on every terminal, and cannot steer it."""
+    """Make ``text`` one line without control characters, of the same width on every terminal."""
     return text if text.isascii() and text.isprintable() else _plain(text)
 
 
@@ -92,7 +92,7 @@ def _plain(text: str) -> str:
 
 
 def fitted(text: str, width: int, *, right: bool = False) -> str:
-    """``text`` in exactly ``width`` cells: filled up, or cut with an ellipsis."""
+    """Fit ``text`` into exactly ``width`` cells: fill it with spaces, or cut it with an ellipsis."""
     text = plain(text)
     cells = cell_len(text)
     if cells > width:
@@ -102,14 +102,14 @@ def fitted(text: str, width: int, *, right: bool = False) -> str:
 
 
 def widest(texts: Sequence[str], at_least: int = 0) -> int:
-    """How many cells the widest of ``texts`` takes."""
+    """The width of the widest of ``texts`` in cells, at least ``at_least``."""
     return max(at_least, *map(cell_len, texts)) if texts else at_least
 
 
 def columns(cells: Sequence[tuple[str, int, str]], *, left: int) -> Line:
-    """A line of cells, each of (text, width, style), one column apart: ``left`` to the left, the others to the right.
+    """Make a line of cells, each a tuple of text, width and style, with a space between them.
 
-    A cell without a width takes no room at all.
+    The first ``left`` cells are aligned to the left, the others to the right. A cell of width 0 is left out.
     """
     line: Line = []
     for number, (text, width, style) in enumerate(cells):

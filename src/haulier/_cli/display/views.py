@@ -1,4 +1,4 @@
-"""How a run is shown: as lines, as a live table, or not at all."""
+"""The views of a run: lines, a live table, or nothing."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from haulier._cli.outlet import Outlet
 from haulier.events import Changed
 from haulier.records import Phase, Record
 
-__all__ = ["Lines", "LiveTable", "News", "Silence", "View", "news_of", "view_for"]
+__all__ = ["Lines", "LiveTable", "Notice", "Silence", "View", "notice_of", "view_for"]
 
 
-class News(NamedTuple):
-    """One line. ``kind`` is its first word: start, done, here, why, again, waits, failed or stops."""
+class Notice(NamedTuple):
+    """One line of output. ``kind`` is its first word: start, done, here, why, again, waits, failed or stops."""
 
     kind: str
     text: str
@@ -35,129 +35,129 @@ class News(NamedTuple):
         return f"{self.kind:<7} {self.text}"
 
 
-def news_of(event: Changed, *, put_back: bool) -> News | None:
-    """The line on an event, None for one that is no news.
+def notice_of(event: Changed, *, put_back: bool) -> Notice | None:
+    """The line for an event, or None if the event is not shown.
 
-    ``put_back``: whether the event is a download's return to its queue, since its source asked for a pause.
+    ``put_back``: whether the source asked for a pause, and the download went back to its queue.
     """
     record, shown = event.record, event.record["shown"]
     if put_back:
         pause_s = record.get("next_attempt_at", 0.0) - time()
-        return News("waits", f"{event.source}: the server asks for a pause, {span_text(pause_s)} to go")
+        return Notice("waits", f"{event.source}: the server asks for a pause of {span_text(pause_s)}")
     if event.phase == Phase.RUNNING:
         again = f" (attempt {record['attempt']})" if record["attempt"] > 1 else ""
-        return News("start", f"{shown}{again}")
+        return Notice("start", f"{shown}{again}")
     if event.phase == Phase.SUCCEEDED:
         if record.get("already_there"):
-            return News("here", f"{shown} -> {PurePath(record['file_path']).name}, already there")
-        return News("done", f"{shown} -> {_landed(record)}")
+            return Notice("here", f"{shown} -> {PurePath(record['file_path']).name}, already there")
+        return Notice("done", f"{shown} -> {_succeeded(record)}")
     if event.phase == Phase.BACKING_OFF:
         in_s = record.get("next_attempt_at", 0.0) - time()
-        return News("again", f"{shown}: {record.get('error')}; next attempt in {span_text(in_s)}")
+        return Notice("again", f"{shown}: {record.get('error')}; next attempt in {span_text(in_s)}")
     if event.phase in (Phase.FAILED, Phase.CANCELLED) and record["error_type"] != CLOSED:
-        return News("failed", f"{shown}: {record.get('error') or 'cancelled'}")
+        return Notice("failed", f"{shown}: {record.get('error') or 'cancelled'}")
     return None
 
 
-def _landed(record: Record) -> str:
+def _succeeded(record: Record) -> str:
     took_s = record["finished_at"] - record["started_at"]
     return f"{PurePath(record['file_path']).name}, {bytes_text(record['transferred'])} in {span_text(took_s)}"
 
 
 _STYLES: Final = {"failed": "red", "again": "yellow", "waits": "yellow", "stops": "bold"}
-"""The news that are worth a line above the live table."""
+"""The kinds of notices that the live table prints above itself, and their styles."""
 
 
-_MOST_KEPT: Final = 100
-"""Lines that are written again where the terminal had to be cleared."""
+_MOST_REPRINTED: Final = 100
+"""How many notices are printed again after the terminal was cleared."""
 
 
 class View(Protocol):
-    """Entered before the first download, left after the last."""
+    """Shows a run. A context manager: entered before the first download, left after the last."""
 
     def __enter__(self) -> View: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
 
-    def tell(self, news: News) -> None:
-        """Something happened. On the subscriber's thread."""
+    def show(self, notice: Notice) -> None:
+        """Show a notice. Called on the subscriber's thread."""
 
     def frame(self, take: Callable[[], Board]) -> None:
-        """Time passes: ``take()`` gives the board of this moment, where it is wanted. Several times a second."""
+        """Show a frame. Called several times a second; ``take()`` returns the current board."""
 
 
 class Silence:
-    """Nothing."""
+    """A view that shows nothing."""
 
     def __enter__(self) -> Silence:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
-    def tell(self, news: News) -> None:
-        """Keep it."""
+    def show(self, notice: Notice) -> None:
+        """Ignore the notice."""
 
     def frame(self, take: Callable[[], Board]) -> None:
-        """Show nothing."""
+        """Ignore the frame."""
 
 
 class Lines(Silence):
-    """A line for each piece of news: for files, pipes and logs."""
+    """A view that prints a line for each notice, for files, pipes and logs."""
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
 
-    def tell(self, news: News) -> None:
-        """Write the line."""
-        self._outlet.line(plain(str(news)))
+    def show(self, notice: Notice) -> None:
+        """Print the notice."""
+        self._outlet.line(plain(str(notice)))
 
 
 class LiveTable:
-    """The live table; what goes wrong is told above it, and stays on the screen."""
+    """The live table. Warnings and failures are printed above it and stay on the screen."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
         self._size = console.size
-        self._untold: deque[Text] = deque()
-        self._told: deque[Text] = deque(maxlen=_MOST_KEPT)
+        self._pending: deque[Text] = deque()
+        self._printed: deque[Text] = deque(maxlen=_MOST_REPRINTED)
 
     def __enter__(self) -> LiveTable:
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tell_all()
+        self._print_pending()
         self._live.stop()
 
-    def tell(self, news: News) -> None:
-        """Keep a line for the next frame, so that the thread that has it does not wait for the terminal."""
-        style = _STYLES.get(news.kind)
+    def show(self, notice: Notice) -> None:
+        """Queue the notice for the next frame, so that the subscriber's thread does not wait for the terminal."""
+        style = _STYLES.get(notice.kind)
         if style is not None:
-            self._untold.append(Text.assemble((f"{news.kind:<7}", style), " ", plain(news.text)))
+            self._pending.append(Text.assemble((f"{notice.kind:<7}", style), " ", plain(notice.text)))
 
-    def _tell_all(self) -> None:
-        """Write what is untold above the table, in one go: the table is drawn anew each time."""
-        lines = [self._untold.popleft() for _ in range(len(self._untold))]
-        self._told.extend(lines)
+    def _print_pending(self) -> None:
+        """Print all pending notices above the table in one call: each call redraws the table."""
+        lines = [self._pending.popleft() for _ in range(len(self._pending))]
+        self._printed.extend(lines)
         if lines:
             self._console.print(Text("\n").join(lines))
 
     def frame(self, take: Callable[[], Board]) -> None:
-        """Draw the table anew, in what is now the size of the terminal."""
+        """Draw the table in the current size of the terminal."""
         size = self._console.size
         if size != self._size:
             self._size = size
-            self._console.clear()  # the terminal has broken the old table's lines: there is no way back over them
-            self._untold.extendleft(reversed(self._told))
-            self._told.clear()
-        self._tell_all()
+            self._console.clear()  # the terminal rewrapped the old table, so its height is unknown
+            self._pending.extendleft(reversed(self._printed))
+            self._printed.clear()
+        self._print_pending()
         self._live.update(draw(take(), size.width, size.height - 1), refresh=True)
 
 
 def view_for(outlet: Outlet, *, quiet: bool, verbose: int) -> View:
-    """The view that suits standard output, with the engine's log beside it where ``verbose`` asks for it."""
-    console = Console(file=outlet)  # type: ignore[arg-type]  # all of a file that rich uses
+    """Choose the view for standard output. ``verbose`` also turns on the engine's log: 1 for info, 2 for debug."""
+    console = Console(file=outlet)  # type: ignore[arg-type]  # has all methods that rich uses
     live = not quiet and outlet.isatty() and not console.is_dumb_terminal
     if verbose:
         on_screen = RichHandler(console=console, show_path=False, markup=False, highlighter=None)

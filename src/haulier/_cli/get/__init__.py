@@ -1,1 +1,1 @@
-"""``haulier get``: URLs in, files out."""
+"""``haulier get``: download URLs to files."""

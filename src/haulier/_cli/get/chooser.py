@@ -1,4 +1,4 @@
-"""Which fetcher a URL is for: the HTTP one, or yt-dlp's."""
+"""Choose the fetcher of a URL: HTTP or yt-dlp."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ WISHES: Final = ("auto", "http", "ytdlp")
 
 
 class Medium(NamedTuple):
-    """A page that yt-dlp is to fetch from."""
+    """A page that yt-dlp downloads from."""
 
     site: str | None
-    """What yt-dlp calls the site; None for one that it does not know."""
+    """The name of the site in yt-dlp; None if yt-dlp does not know the site."""
     name: str
-    """What the page is called on the site, or ''."""
+    """The name of the page on the site, or ''."""
     shown: str
-    """The URL as it may be shown: without secrets, but with the page's own name."""
+    """The URL without secrets, but with the part that names the page."""
 
 
 def wish_of(text: str) -> str:
-    """A fetcher's name, or ``'auto'``. Raises ``ValueError`` that says what is wrong."""
+    """Check the name of a fetcher, or ``'auto'``.
+
+    Raises ``ValueError`` if the name is unknown, or if yt-dlp is not installed.
+    """
     if text not in WISHES:
         near = get_close_matches(text, WISHES, 1, 0.3)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(WISHES)}"
-        raise ValueError(f"no fetcher {text!r}: {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(WISHES)}"
+        raise ValueError(f"unknown fetcher {text!r}; {hint}")
     if text == "ytdlp" and find_spec("yt_dlp") is None:
-        raise ValueError("yt-dlp is not installed: pip install 'haulier[ytdlp]'")
+        raise ValueError("yt-dlp is not installed; run: pip install 'haulier[ytdlp]'")
     return text
 
 
 def medium_of(url: str, wish: str) -> Medium | None:
-    """What yt-dlp is to fetch; None where the HTTP fetcher is to."""
+    """The page, if yt-dlp must fetch ``url``; None if the HTTP fetcher must."""
     if wish == "http" or (wish == "auto" and (names_a_file(url) or find_spec("yt_dlp") is None)):
         return None
-    from haulier.fetchers.ytdlp.sites import page_of  # takes a fifth of a second, and a plain file needs none of it
+    from haulier.fetchers.ytdlp.sites import page_of  # the import takes 0.2 s, and plain files do not need it
 
     page = page_of(url)
     if page is None:

@@ -1,4 +1,4 @@
-"""Follow an engine until every download has ended, or a signal asks to stop. Hosts take turns meanwhile."""
+"""Follow an engine until every download has ended or a signal arrives. Limit how many hosts are active meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 
 from haulier._cli.display.board import Board, Camera
 from haulier._cli.display.tally import Tally
-from haulier._cli.display.views import News, View, news_of
+from haulier._cli.display.views import Notice, View, notice_of
 from haulier._cli.signals import Stop
 from haulier._engine.engine import DownloadEngine
 from haulier.events import Changed, Event
@@ -25,7 +25,10 @@ __all__ = ["Explainer", "Follower", "Turns"]
 
 
 class Turns:
-    """``downloads``: how many each source has. Sources beyond the first ``most`` are paused until one is through."""
+    """Lets at most ``most`` sources download at once. The others are paused until a source has no download left.
+
+    ``downloads``: the number of downloads of each source.
+    """
 
     def __init__(self, engine: DownloadEngine, downloads: Mapping[str, int], most: int) -> None:
         self._engine = engine
@@ -36,41 +39,41 @@ class Turns:
             engine.pause(source)
 
     def ended(self, source: str) -> None:
-        """One of the source's downloads is over."""
+        """Count the end of one download of ``source``. After its last one, resume the next paused source."""
         with self._lock:
             self._left[source] -= 1
-            follower = self._waiting.popleft() if self._waiting and not self._left[source] else None
-        if follower is not None:
-            self._engine.resume(follower)
+            successor = self._waiting.popleft() if self._waiting and not self._left[source] else None
+        if successor is not None:
+            self._engine.resume(successor)
 
 
 class Explainer:
-    """Looks at every board."""
+    """``--explain``: says what each source waits for."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._kinds: dict[str, str] = {}
 
     def look(self, board: Board) -> None:
-        """Tell of each source that waits for something else than before."""
+        """Show a notice for each source whose kind of state has changed since the last board."""
         for source in board.sources:
             if self._kinds.get(source.name) != source.kind:
                 self._kinds[source.name] = source.kind
-                self._view.tell(News("why", f"{source.name}: {source.text}; {source.queued:,} wait"))
+                self._view.show(Notice("why", f"{source.name}: {source.text}; {source.queued:,} queued"))
 
 
 FRAME_S: Final = 0.125
-"""Between two frames of the table, and between two looks at whether a signal came."""
+"""Seconds between two frames of the table, and between two checks for a signal."""
 
 FRAME_COST: Final = 10
-"""Between two frames lies at least so many times the work of one: they take a tenth of a processor at most."""
+"""The pause after a frame is at least this many times its CPU time, so that frames use at most 10 % of a core."""
 
 CLOSE_S: Final = 5.0
-"""How long running downloads may take to stop. One that still connects then has no file yet."""
+"""How long running downloads may take to stop, in seconds. One that still connects after that has no file yet."""
 
 
 class Follower:
-    """A context manager around a run: keeps the tally, tells the view, and closes the engine at the end."""
+    """A context manager around a run: counts events, feeds the view, and closes the engine at the end."""
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class Follower:
     ) -> None:
         self.tally = tally
         self.ended = ended
-        """Called with a source's name for each of its downloads that is over."""
+        """Called with the name of the source for each download that ended."""
         self._engine = engine
         self._view = view
         self._stop = stop
@@ -91,8 +94,8 @@ class Follower:
         self._next_at = 0.0
 
     def __enter__(self) -> Follower:
-        # No event may be missed, or the count would never be full.
-        subscription = self._engine.subscribe(self._hear, capacity=sys.maxsize)
+        # A missed event would leave the count incomplete, so the capacity is unlimited.
+        subscription = self._engine.subscribe(self._on_event, capacity=sys.maxsize)
         self._exits.callback(subscription.close)
         self._exits.enter_context(self._view)
         self._exits.callback(self._engine.close, timeout=CLOSE_S)
@@ -104,28 +107,31 @@ class Follower:
         self._exits.__exit__(exc_type, exc, traceback)
 
     def glance(self) -> None:
-        """Show a frame of the live table if one is due, without waiting."""
+        """Show a frame of the live table if one is due. Never waits."""
         if monotonic() >= self._next_at:
             began = thread_time()
             self._view.frame(self._camera.take)
             self._next_at = monotonic() + max(FRAME_S, FRAME_COST * (thread_time() - began))
 
     def wait(self, look: Callable[[Board], None] | None = None, at_most_s: float = inf) -> None:
-        """Show what happens until all is over or a signal came; ``look`` sees every board, if it wants to."""
+        """Show frames until all downloads have ended, a signal arrives or ``at_most_s`` seconds have passed.
+
+        ``look`` is called with every board.
+        """
         until = monotonic() + at_most_s
-        while not self.tally.over.wait(FRAME_S) and self._stop.signum is None and monotonic() < until:
+        while not self.tally.all_ended.wait(FRAME_S) and self._stop.signum is None and monotonic() < until:
             if look is not None:
                 look(self._camera.take())
             self.glance()
         if self._stop.signum is not None:
-            self._view.tell(News("stops", "what runs is asked to stop; once more, and it ends at once"))
-            self._view.frame(self._camera.take)  # the last one before the end, which may take some seconds
+            self._view.show(Notice("stops", "stopping running downloads; interrupt again to end at once"))
+            self._view.frame(self._camera.take)  # the last frame: the downloads may take up to CLOSE_S to stop
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if not isinstance(event, Changed):
             return
-        news = news_of(event, put_back=self.tally.hear(event))
+        notice = notice_of(event, put_back=self.tally.count(event))
         if event.phase in TERMINAL_PHASES:
             self.ended(event.source)
-        if news is not None:
-            self._view.tell(news)
+        if notice is not None:
+            self._view.show(notice)

@@ -1,4 +1,4 @@
-"""``--dest``: a folder, or a template that says for each file where in it."""
+"""``--dest``: a folder, or a template for the path of each file in it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FIELDS: Final = ("host", "path", "name", "stem", "ext", "date")
 
 
 class Place(NamedTuple):
-    """``folder``, and below it ``pattern``; without one, files are named as their servers like."""
+    """Where files go: ``folder``, and a template for the path below it, or None: then servers name the files."""
 
     folder: str
     pattern: str | None
 
     def name_of(self, url: str, name: str, today: date) -> str:
-        """Where below ``folder`` the file of ``url`` goes, by default called ``name``; '' for wherever."""
+        """The path of the file of ``url`` below ``folder``; '' without a pattern. ``name`` is the file's own name."""
         if self.pattern is None:
             return ""
         parts = urlsplit(url)
@@ -42,18 +42,20 @@ class Place(NamedTuple):
 
 
 def place_of(dest: str) -> Place:
-    """What ``--dest`` means. Raises ``UsageError`` for a template that is none."""
+    """Parse ``--dest``. Raises ``UsageError`` if the template is invalid."""
     try:
         pieces = list(Formatter().parse(dest))
     except ValueError as error:
-        raise UsageError(f"--dest {dest!r} is no template: {error}; write {{{{ and }}}} for braces") from None
+        raise UsageError(
+            f"invalid template {dest!r} for --dest: {error}; write {{{{ and }}}} for literal braces"
+        ) from None
     for _, field, form, conversion in pieces:
         if field is not None and field not in _FIELDS:
             near = get_close_matches(field, _FIELDS, 1, 0.4)
-            hint = f"did you mean {{{near[0]}}}?" if near else f"there are {', '.join(_FIELDS)}"
-            raise UsageError(f"--dest has no field {{{field}}}: {hint}")
+            hint = f"did you mean {{{near[0]}}}?" if near else f"use one of {', '.join(_FIELDS)}"
+            raise UsageError(f"unknown field {{{field}}} in --dest; {hint}")
         if form or conversion:
-            raise UsageError(f"--dest: a field is written as {{{field}}}, and nothing more")
+            raise UsageError(f"invalid field in --dest; write {{{field}}} without a format or a conversion")
     if all(field is None for _, field, _, _ in pieces):
         return Place(dest.replace("{{", "{").replace("}}", "}"), None)
     fixed, _, _ = dest.partition("{")

@@ -1,4 +1,4 @@
-"""Before anything is downloaded: what would go where, and room for many connections."""
+"""Before the downloads start: print the plan for ``--dry-run``, and raise the limit of open files."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ from dataclasses import asdict
 
 from haulier._cli.display.text import plain
 from haulier._cli.get.places import Place
-from haulier._cli.get.settings import Manners
-from haulier._cli.get.wanted import Wanted
+from haulier._cli.get.planned import PlannedDownload
+from haulier._cli.get.settings import SourceSettings
 from haulier._cli.outlet import Outlet
 
 __all__ = ["dry_run", "raise_file_limit"]
 
 
 def dry_run(
-    wanted: Sequence[Wanted], place: Place, manners: Mapping[str, Manners], outlet: Outlet, *, as_json: bool
+    planned: Sequence[PlannedDownload],
+    place: Place,
+    settings: Mapping[str, SourceSettings],
+    outlet: Outlet,
+    *,
+    as_json: bool,
 ) -> int:
-    """Print what would go where and under which settings. Returns the exit status."""
-    for source, request, shown, _, is_medium in wanted:
+    """Print where each file would go, and the settings of each source. Returns the exit status."""
+    for source, request, shown, _, is_medium in planned:
         path = os.path.join(place.folder, request.name) if request.name.rpartition("/")[2] else None
         if as_json:
             line = {"event": "planned", "source": source, "url": shown, "path": path, "checksum": request.checksum}
             line["with"] = "ytdlp" if is_medium else "http"
-            outlet.line(json.dumps({**line, "manners": asdict(manners[source])}))
+            outlet.line(json.dumps({**line, "manners": asdict(settings[source])}))
             continue
-        named = f"(as its {'site' if is_medium else 'server'} calls it)"
-        path = path and path + (" (and the suffix that fits)" if is_medium else "")
+        named = f"(the {'site' if is_medium else 'server'} names it)"
+        path = path and path + (" (plus a suffix)" if is_medium else "")
         where = path or os.path.join(place.folder, request.name + named)
         outlet.line(plain(f"{shown} -> {where}"))
     if not as_json:
-        for source, each in sorted(manners.items()):
-            outlet.line(plain(f"{source}: {sum(one.source == source for one in wanted):,} of them; {each}"))
+        for source, each in sorted(settings.items()):
+            outlet.line(plain(f"{source}: {sum(one.source == source for one in planned):,} planned; {each}"))
     return int(outlet.is_broken)
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as it may: a list of a thousand hosts needs two for each."""
+    """Raise the soft limit of open files to the hard limit: each host needs about two."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -1,4 +1,4 @@
-"""The settings of each source: the command line first, then ``--config``, then the defaults."""
+"""The settings of each source: from the command line, else from ``--config``, else the defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from haulier import presets
 from haulier._cli import values
 from haulier.policies import RetryPolicy, SourcePolicy
 
-__all__ = ["Config", "ConfigError", "Manners", "manners_of", "read_config"]
+__all__ = ["Config", "ConfigError", "SourceSettings", "read_config", "settings_of"]
 
 _KEYS: Final[dict[str, Callable[[str], Any]]] = {
     "concurrency": values.at_least(1),
@@ -32,17 +32,17 @@ _KEYS: Final[dict[str, Callable[[str], Any]]] = {
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the message says where, and what to write instead."""
+    """The configuration is invalid. The message names the line and what to write instead."""
 
 
 class Config:
-    """Settings by pattern, the most general first. Names of settings as in ``Manners``."""
+    """Settings by pattern. A longer pattern overrides a shorter one. The names are those of ``SourceSettings``."""
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         self._tables = sorted(tables.items(), key=lambda table: len(re.sub(r"[*?\[\]]", "", table[0])))
 
     def of(self, source: str) -> dict[str, Any]:
-        """The settings for ``source``."""
+        """The settings that apply to ``source``: of every pattern that matches it."""
         host = source.rpartition(":")[0] or source
         found: dict[str, Any] = {}
         for pattern, settings in self._tables:
@@ -52,18 +52,21 @@ class Config:
 
 
 def read_config(path: str | None) -> Config:
-    """The configuration in the file ``path``; an empty one for None. Raises ``ConfigError``."""
+    """Read the configuration file ``path``. None gives an empty configuration.
+
+    Raises ``ConfigError`` if the file cannot be read or is invalid.
+    """
     if path is None:
         return Config({})
     try:
         text = Path(path).read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'it failed').lower()}") from None
+        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"cannot read {path}: it is not text in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
     lines = text.splitlines()
     return Config({pattern: _settings(path, lines, pattern, table) for pattern, table in tables.items()})
 
@@ -71,7 +74,7 @@ def read_config(path: str | None) -> Config:
 def _settings(path: str, lines: list[str], pattern: str, table: Any) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(
-            f'{path}, line {_line_of(lines, None, pattern)}: {pattern!r} is outside of a table; begin with ["*"]'
+            f'{path}, line {_line_of(lines, None, pattern)}: {pattern!r} is outside a table; write ["*"] above it'
         )
     settings = {}
     for key, value in table.items():
@@ -79,10 +82,10 @@ def _settings(path: str, lines: list[str], pattern: str, table: Any) -> dict[str
         meaning = _KEYS.get(key.replace("_", "-"))
         if meaning is None:
             near = get_close_matches(key, _KEYS, 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
-            raise ConfigError(f"{where}: no setting {key!r}: {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(_KEYS)}"
+            raise ConfigError(f"{where}: unknown setting {key!r}; {hint}")
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise ConfigError(f"{where}: {key} must be a number or a text, not {value!r}")
+            raise ConfigError(f"{where}: {key} must be a number or a string, not {value!r}")
         try:
             settings[key.replace("-", "_")] = meaning(str(value))
         except ValueError as error:
@@ -91,7 +94,7 @@ def _settings(path: str, lines: list[str], pattern: str, table: Any) -> dict[str
 
 
 def _line_of(lines: list[str], table: str | None, key: str) -> int:
-    """Where ``key`` of ``table`` is set: tomllib does not say."""
+    """The number of the line that sets ``key`` in ``table``: tomllib does not report it."""
     inside = table is None
     for number, line in enumerate(lines, 1):
         header = re.match(r"\s*\[\s*(.*?)\s*\]\s*(#.*)?$", line)
@@ -103,8 +106,8 @@ def _line_of(lines: list[str], table: str | None, key: str) -> int:
 
 
 @dataclass(frozen=True)
-class Manners:
-    """See ``haulier get --help`` for each."""
+class SourceSettings:
+    """The settings of one source. ``haulier get --help`` describes each of them."""
 
     concurrency: int = 1
     delay: float = 0.0
@@ -116,7 +119,7 @@ class Manners:
 
     @property
     def policy(self) -> SourcePolicy:
-        """What of it the engine sees to."""
+        """The settings that the engine enforces."""
         return SourcePolicy(
             concurrency=self.concurrency,
             delay=self.delay,
@@ -129,26 +132,26 @@ class Manners:
 
     @property
     def fetching(self) -> dict[str, Any]:
-        """What of it the fetcher sees to."""
+        """The settings that the fetcher enforces, as its keyword arguments."""
         return {"timeout": self.timeout, "limit_rate": self.limit_rate, "max_size": self.max_size}
 
     def __str__(self) -> str:
         parts = [f"{self.concurrency} at once"]
         if self.delay:
             factors = "" if self.jitter is None else f" x {self.jitter[0]:g}-{self.jitter[1]:g}"
-            parts.append(f"{self.delay:g} s between two{factors}")
+            parts.append(f"{self.delay:g} s delay{factors}")
         parts.append(f"{self.retries} retries")
         if self.limit_rate is not None:
             parts.append(f"{self.limit_rate:,} B/s")
         return ", ".join(parts)
 
 
-def manners_of(source: str, args: argparse.Namespace, config: Config) -> Manners:
+def settings_of(source: str, args: argparse.Namespace, config: Config) -> SourceSettings:
     """The settings of ``source``. An option that was not given is None in ``args``.
 
-    The defaults of a source that ``haulier.presets`` has a policy for are that policy's.
+    If ``haulier.presets`` has a policy for the source, its concurrency and delay are the defaults.
     """
-    given = {key: getattr(args, key) for key in Manners.__dataclass_fields__ if getattr(args, key) is not None}
+    given = {key: getattr(args, key) for key in SourceSettings.__dataclass_fields__ if getattr(args, key) is not None}
     preset = presets.BY_NAME.get(source)
-    usual = Manners() if preset is None else Manners(preset.policy.concurrency, preset.policy.delay)
+    usual = SourceSettings() if preset is None else SourceSettings(preset.policy.concurrency, preset.policy.delay)
     return replace(usual, **{**config.of(source), **given})

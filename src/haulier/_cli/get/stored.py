@@ -1,4 +1,4 @@
-"""``--store``: downloads that outlive the command, and what an earlier one left of them."""
+"""``--store``: downloads that outlive the command, and those that an earlier command left unfinished."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from haulier._cli.arguments import UsageError
 from haulier._cli.display.tally import Tally
-from haulier._cli.get.wanted import Wanted
+from haulier._cli.get.planned import PlannedDownload
 from haulier._engine.engine import DownloadEngine
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched
@@ -20,34 +20,34 @@ __all__ = ["Kept", "impl_of", "kept_in", "leave_kept", "to_store"]
 
 
 class Kept(NamedTuple):
-    """A download that an earlier command did not come to the end of."""
+    """A download in the store that an earlier command left unfinished."""
 
     source: str
     is_medium: bool
     key: str
-    """What stands for its URL, which may have a secret in it."""
+    """A hash of the URL, as the URL itself may contain a secret."""
 
 
 def kept_in(engine: DownloadEngine) -> list[Kept]:
-    """What waits in the store; what is over becomes history, and is not told of again.
+    """The unfinished downloads in the store. Moves those that have ended to its history.
 
-    Raises ``UsageError`` for a store that is not of this command.
+    Raises ``UsageError`` if the store contains downloads of another program.
     """
     kept = []
     for record in engine.get_all_downloads():
         if not {"shown", "key", "is_medium"} <= record.keys():
-            raise UsageError("cannot use --store: other downloads than those of 'haulier get' are in it")
+            raise UsageError("cannot use --store: the file contains downloads of another program; choose another file")
         if record["phase"] in WAITING_PHASES:
             kept.append(Kept(record["source"], record["is_medium"], record["key"]))
     engine.clear_all_completed_downloads()
     return kept
 
 
-def to_store(wanted: Iterable[Wanted], kept: Iterable[Kept]) -> dict[str, list[Dispatched]]:
-    """What of ``wanted`` does not wait there already, by source, as it is dispatched."""
+def to_store(planned: Iterable[PlannedDownload], kept: Iterable[Kept]) -> dict[str, list[Dispatched]]:
+    """By source, the downloads of ``planned`` that are not in the store yet, as arguments of ``dispatch_many``."""
     keys = {each.key for each in kept}
     new: dict[str, list[Dispatched]] = {}
-    for source, request, shown, name, is_medium in wanted:
+    for source, request, shown, name, is_medium in planned:
         key = key_of(request.url)
         if key not in keys:
             fields = {"shown": shown, "name": name, "key": key, "is_medium": is_medium}
@@ -57,7 +57,7 @@ def to_store(wanted: Iterable[Wanted], kept: Iterable[Kept]) -> dict[str, list[D
 
 
 def impl_of(source: str, impls: Mapping[tuple[str, bool], Impl]) -> Impl:
-    """The impl of a source, which calls the fetcher that a download is for."""
+    """The impl of ``source``. It calls the fetcher of each download: HTTP or yt-dlp."""
 
     def fetch(download_id: str, target_id: Any, display_name: str, transfer: Transfer) -> Any:
         impl: Any = impls[source, target_id["is_medium"]]
@@ -67,7 +67,7 @@ def impl_of(source: str, impls: Mapping[tuple[str, bool], Impl]) -> Impl:
 
 
 def leave_kept(engine: DownloadEngine, tally: Tally) -> None:
-    """Count what waits still, now that the engine is closed."""
+    """After the engine was closed, count the downloads that are still unfinished in the store."""
     for record in engine.get_all_downloads():
         if record["phase"] in WAITING_PHASES:
-            tally.leave(record["source"], record["shown"], record.get("attempt", 0), record["progress"])
+            tally.add_unfinished(record["source"], record["shown"], record.get("attempt", 0), record["progress"])

@@ -1,4 +1,4 @@
-"""What to download: URLs from the arguments and from lists, checked before anything starts."""
+"""Read what to download: URLs from the arguments and from lists, checked before any download starts."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from haulier.fetchers.origin import key_of
 from haulier.fetchers.request import Request
 from haulier.fetchers.urls import Target, redacted
 
-__all__ = ["Line", "Wanted", "lines_of", "read_wanted"]
+__all__ = ["Line", "PlannedDownload", "lines_of", "read_downloads"]
 
 
 _OPTIONS: Final = ("name", "checksum", "source", "with")
 
 
 class Line(NamedTuple):
-    """``where`` it was, for complaints; the URL, and its options."""
+    """A URL with its options. ``where`` is the place of the line in its file, for error messages."""
 
     where: str
     url: str
     options: Mapping[str, str]
     wrong: str | None
-    """What is wrong with the options; they are empty then."""
+    """What is wrong with the options, or None. If it is set, ``options`` is empty."""
 
 
 def lines_of(file: str) -> Iterator[Line]:
-    """Each line of a file ('-': of standard input) that is no comment.
+    """Yield each line of ``file`` that is not a comment. '-' is standard input.
 
-    Raises ``UsageError`` where it cannot be read.
+    Raises ``UsageError`` if the file cannot be read.
     """
     name = "standard input" if file == "-" else file
     for number, line in enumerate(_text_of(file, name).split("\n"), 1):
@@ -61,11 +61,11 @@ def _line(where: str, text: str) -> Line:
     for word in words:
         key, equals, value = word.partition("=")
         if "://" in key:
-            return Line(where, url, {}, "two URLs in one line: write one a line")
+            return Line(where, url, {}, "two URLs in one line; write one URL per line")
         if not equals or key not in _OPTIONS:
             near = get_close_matches(key, _OPTIONS, 1, 0.5)
-            hint = f"did you mean {near[0]}=…?" if near else f"there are {', '.join(_OPTIONS)}"
-            return Line(where, url, {}, f"no option {redacted(key)!r}: {hint}")
+            hint = f"did you mean {near[0]}=…?" if near else f"use one of {', '.join(_OPTIONS)}"
+            return Line(where, url, {}, f"unknown option {redacted(key)!r}; {hint}")
         options[key] = value
     return Line(where, url, options, None)
 
@@ -75,38 +75,38 @@ def _text_of(file: str, name: str) -> str:
         if file != "-":
             raw = Path(file).read_bytes()
         else:
-            # Line by line, in Python: one long read would not notice a Ctrl-C that comes while it copies.
+            # Read line by line: Python handles no signal during one long read, so Ctrl-C would have to wait.
             raw = b"".join([line for line in sys.stdin.buffer]) if sys.stdin is not None else b""  # noqa: C416
         return raw.decode("utf-8-sig")
     except OSError as error:
         if "://" in file:
-            raise UsageError("-i takes a file with URLs in it; a URL is given without it") from None
+            raise UsageError("-i takes a file that contains URLs; write a URL without -i") from None
         raise UsageError(f"cannot read {name}: {(error.strerror or type(error).__name__).lower()}") from None
     except ValueError as error:
         if isinstance(error, UnicodeDecodeError):
             raise UsageError(f"cannot read {name}: it is not text in UTF-8") from None
-        raise UsageError("cannot read a file with such a name") from None
+        raise UsageError("cannot read a file of that name") from None
 
 
 _MOST_COMPLAINTS: Final = 10
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class Wanted(NamedTuple):
-    """One file to download."""
+class PlannedDownload(NamedTuple):
+    """One download, checked and ready for the engine."""
 
     source: str
-    """The host, with its port where that is not the usual one; or what the list says."""
+    """The host, with its port if that is not the default one; the site for yt-dlp; or ``source=`` from the list."""
     request: Request
     shown: str
-    """The URL without its secrets."""
+    """The URL without secrets."""
     name: str
-    """What the live table calls it."""
+    """The name in the live table."""
     is_medium: bool
-    """Whether yt-dlp is to fetch it."""
+    """Whether yt-dlp fetches it."""
 
 
-def read_wanted(
+def read_downloads(
     arguments: Iterable[str],
     files: Iterable[str],
     place: Place,
@@ -114,12 +114,12 @@ def read_wanted(
     via: str,
     *,
     may_be_none: bool = False,
-) -> list[Wanted]:
-    """Everything that is wanted, in order, and each URL once. ``may_be_none``: no URL at all is fine.
+) -> list[PlannedDownload]:
+    """Read all downloads in order, each URL once. ``may_be_none``: having no URL is not an error.
 
-    Raises ``UsageError`` that says what is wrong, for each bad line where.
+    Raises ``UsageError`` with the mistake of each bad line.
     """
-    wanted: list[Wanted] = []
+    planned: list[PlannedDownload] = []
     wrong: list[str] = []
     seen: dict[str, Line] = {}
     names: dict[str, int] = {}
@@ -130,18 +130,20 @@ def read_wanted(
             Target.parse(line.url)
             before = seen.setdefault(key_of(line.url), line)
             if before is line:
-                wanted.append(_wanted(line, place, sums, names, via))
+                planned.append(_planned(line, place, sums, names, via))
             elif before.options != line.options:
-                raise PermanentError(f"the same URL as {before.where or 'before'}with other options")
+                raise PermanentError(
+                    f"the same URL as in {before.where.removesuffix(': ') or 'an argument'}, with other options"
+                )
         except (PermanentError, ValueError) as error:
             wrong.append(f"{line.where}{error}")
     if wrong:
         more = len(wrong) - _MOST_COMPLAINTS
         shown = [*wrong[:_MOST_COMPLAINTS], *([f"… and {more} more"] if more > 0 else [])]
         raise UsageError("\n  ".join(["nothing was downloaded:", *shown]) if len(wrong) > 1 else wrong[0])
-    if not wanted and not may_be_none:
-        raise UsageError("no URL: name one, or a file of them (-i FILE), or '-' for standard input")
-    return wanted
+    if not planned and not may_be_none:
+        raise UsageError("no URL; give a URL, -i FILE for a list, or '-' for standard input")
+    return planned
 
 
 def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
@@ -151,12 +153,14 @@ def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
         else:
             url = argument.strip()
             two = any("://" in each for each in url.split()[1:])
-            yield Line("", url, {}, "two URLs in one argument: leave out the quotation marks" if two else None)
+            yield Line("", url, {}, "two URLs in one argument; leave out the quotation marks" if two else None)
     for file in files:
         yield from lines_of(file)
 
 
-def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], via: str) -> Wanted:
+def _planned(
+    line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], via: str
+) -> PlannedDownload:
     target = Target.parse(line.url)
     host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
     medium = medium_of(line.url, wish_of(line.options.get("with", via)))
@@ -169,17 +173,17 @@ def _wanted(line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[
     found = Checksum.parse(checksum) if checksum is not None else sums.get(name or segment)
     name = place.name_of(line.url, name or segment, date.today()) or name
     likely = name or segment
-    # A second one of a name is called so from the start: the same list finds its files again.
+    # Number files of the same name in the order of the list, so that the same list finds its files again.
     number = names[likely] = names.get(likely, -1) + 1
     if number and likely:
         folder, slash, last = likely.rpartition("/")
         name = folder + slash + numbered(last, number)
     request = Request(url=line.url, name=name, checksum=None if found is None else str(found))
-    return Wanted(line.options.get("source") or host, request, shown, name or segment or host, is_medium=False)
+    return PlannedDownload(line.options.get("source") or host, request, shown, name or segment or host, is_medium=False)
 
 
-def _medium(line: Line, place: Place, sums: Mapping[str, Checksum], medium: Medium, source: str) -> Wanted:
-    """What yt-dlp is to fetch: only the site knows what it is called, unless the list says."""
+def _medium(line: Line, place: Place, sums: Mapping[str, Checksum], medium: Medium, source: str) -> PlannedDownload:
+    """Plan a page for yt-dlp. The site names its file, unless the list does."""
     name = safe_path(line.options.get("name", ""))
     checksum = line.options.get("checksum")
     found = Checksum.parse(checksum) if checksum is not None else sums.get(name or _segment(medium.shown))
@@ -190,9 +194,9 @@ def _medium(line: Line, place: Place, sums: Mapping[str, Checksum], medium: Medi
         name=in_place or name if name else folder,
         checksum=None if found is None else str(found),
     )
-    return Wanted(source, request, medium.shown, name or medium.name or source, is_medium=True)
+    return PlannedDownload(source, request, medium.shown, name or medium.name or source, is_medium=True)
 
 
 def _segment(shown: str) -> str:
-    """What a URL would have its file called."""
+    """The file name at the end of a URL."""
     return safe_filename(unquote(urlsplit(shown).path.rpartition("/")[2], errors="replace"))
