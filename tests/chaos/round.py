@@ -129,7 +129,7 @@ def _join_all_but(books: Books, before: Collection[threading.Thread]) -> None:
 # ---- what is logged --------------------------------------------------------------------------------------------------
 
 
-UNHEARD_OF = ("could not be carried out", "without a word", "got lost", "succession")
+UNHEARD_OF = ("could not handle message", "without a report", "a step was interrupted", "cannot start a successor")
 """What the engine can get over, and still has no cause to say where threads are killed only while they wait."""
 
 

@@ -250,6 +250,6 @@ def _dict(fields: tuple[Any, ...] | None) -> dict[str, Any]:
     return {} if fields is None else dict(zip(fields[:2], fields[2:], strict=True))
 
 
-pytestmark = pytest.mark.expect_errors("nothing can be written just now")
+pytestmark = pytest.mark.expect_errors("the store cannot write; trying again")
 TestDiskAndMemory = DiskAndMemory.TestCase
 TestDiskAndMemory.settings = settings(max_examples=EXAMPLES, stateful_step_count=40)

@@ -213,7 +213,7 @@ def test_a_history_that_cannot_be_shortened_just_now_is_later(
     monkeypatch.setattr(meddler, "prune", fail, raising=False)
     prune(engine)
     assert ids(engine.history()) == over[::-1]
-    assert "the history could not be shortened: the disk is full" in caplog.text
+    assert "cannot prune the history: the disk is full" in caplog.text
     monkeypatch.undo()
     prune(engine)
     assert ids(engine.history()) == over[1:]

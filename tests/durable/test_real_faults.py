@@ -24,7 +24,7 @@ Harm: TypeAlias = Callable[[Path], Callable[[], object]]
 
 GUARD_S = 30.0
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.expect_errors("nothing can be written just now", "died")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.expect_errors("the store cannot write; trying again", "died")]
 
 
 def fetch(*_: Any) -> str:
@@ -194,7 +194,7 @@ def test_a_file_is_harmed_and_mended(harm: Harm, make_engine: Any, gatekeeper: G
         assert verify(lines).open == 0
 
 
-@pytest.mark.expect_errors("nothing can be written just now", "the last changes could not be written")
+@pytest.mark.expect_errors("the store cannot write; trying again", "the last changes are lost")
 def test_a_file_that_nobody_mends_is_left_as_it_is_and_refused(make_engine: Any, tmp_path: Path) -> None:
     path = tmp_path / "haulier.db"
     engine = make_engine(store=path)

@@ -169,8 +169,12 @@ def test_an_impl_that_is_gone_is_a_failed_attempt_that_says_so(engine: DownloadE
     again.register_source("s")
     first, second, _ = [again.wait(each, GUARD_S) for each in ids]
     assert (first["phase"], first["error_type"], first["attempt"]) == ("failed", "ImportError", 1)
-    assert first["error"].startswith("the impl that was dispatched as plugin_that_goes:fetch is not to be had: Attr")
-    assert second["error"] == "what was dispatched as plugin_that_goes:other is no impl any longer: 'no impl'"
+    assert first["error"].startswith(
+        "cannot import the impl plugin_that_goes:fetch, which the download was dispatched with: Attr"
+    )
+    assert second["error"] == (
+        "the impl plugin_that_goes:other, which the download was dispatched with, is not callable: 'no impl'"
+    )
     del sys.modules["plugin_that_goes"]
 
 

@@ -11,7 +11,7 @@ from tests.waiting import GUARD_S, Gatekeeper, Listener
 from haulier import Changed, DownloadEngine, SourcePolicy, StoreUnavailable, Wanted
 from haulier._engine import messages as m
 
-pytestmark = pytest.mark.expect_errors("nothing can be written just now", "could not be written")
+pytestmark = pytest.mark.expect_errors("the store cannot write; trying again", "could not be written")
 
 
 def fetch(download_id: str, target_id: Any, display_name: str) -> str:
@@ -169,8 +169,8 @@ def test_it_tries_again_by_itself(engine: DownloadEngine, durable: Any, meddle: 
     assert meddler.arrived.wait(GUARD_S)
     durable.settle()
     assert [len(batch.changed) for batch in meddler.batches] == [1]
-    assert caplog.text.count("nothing can be written just now") == 1
-    assert caplog.text.count("writes again, after") == 1
+    assert caplog.text.count("the store cannot write; trying again") == 1
+    assert caplog.text.count("the store writes again, after") == 1
     assert many(engine, 1)
 
 
@@ -205,7 +205,7 @@ def test_the_last_changes_are_tried_once_more_at_the_end(
     assert phases(durable.open(), ids) == ["succeeded"]
 
 
-@pytest.mark.expect_errors("the last changes could not be written: the disk is full")
+@pytest.mark.expect_errors("the last changes are lost, because they could not be written: the disk is full")
 def test_what_could_not_be_written_to_the_very_end_is_said(
     engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper, meddle: Any, tmp_path: Any
 ) -> None:

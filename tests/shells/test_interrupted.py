@@ -71,7 +71,7 @@ def test_a_call_that_is_broken_off_after_the_queueing_is_taken_back(
     assert engine.stats()["tidal"]["queued"] == 0
 
 
-@pytest.mark.expect_errors("downloads of tidal got lost")
+@pytest.mark.expect_errors("downloads of tidal failed: a step was interrupted")
 def test_a_cancel_that_is_broken_off_in_the_middle_is_made_good(
     engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,7 @@ def lands(download_id: str, target_id: Any, display_name: str) -> str:
     return "/x"
 
 
-@pytest.mark.expect_errors("nothing can be written")
+@pytest.mark.expect_errors("the store cannot write")
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_dispatch_that_cannot_be_written_drops_nothing(
     make_engine: Callable[..., DownloadEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int

@@ -13,7 +13,7 @@ from haulier._engine.shells.system import System
 from haulier._engine.storage.codec import check_name, encode
 from haulier._threads.log import Log
 from haulier.policies import check_int
-from haulier.records import WAITING_PHASES, Attempt, HistoryRow, Phase, Record, State
+from haulier.records import WAITING_PHASES, Attempt, HistoryRow, Record, State
 
 __all__ = ["LOOKS", "RecordKeeper"]
 
@@ -83,21 +83,12 @@ class RecordKeeper:
     def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
         """Write progress past the store, into the overlay that readers lay over the record. False: send a message.
 
-        This happens only while the store has applied every message, so that no older message overwrites it. A change of
-        state always goes to the store.
+        This happens only while the store has applied every message, so that no older message overwrites it.
         """
         system = self._system
         entry = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
-        if not isinstance(entry, Entry) or entry.overlay is None or "phase" in patch:
+        if not isinstance(entry, Entry) or not entry.accept_progress(patch, system.is_durable):
             return entry is None
-        if system.is_durable and (entry.phase not in (Phase.RUNNING, None) or entry.is_terminal):
-            return False  # only a running download is patched all the time; others are written at once
-        if "state" in patch:
-            if not entry.fixed and patch["state"] != entry.record.get("state"):
-                return False
-            patch = dict(patch)
-            del patch["state"]
-        entry.overlay.update(patch)
         if system.is_durable and not entry.is_noted:
             entry.is_noted = True
             system.store.tell(m.WrittenTo(source, download_id))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias, cast
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, cast
 
 from haulier._engine import messages as m
 from haulier._engine.ticket import (
@@ -26,42 +27,42 @@ NO_FILE: Final = "the impl returned no file path"
 
 
 class Entry:
-    """A record that has been looked at or written to. Until then, the news of it stand for it: see ``Stored``."""
+    """A record that was read or written. Before that, a cheaper value stands for it: see ``Stored``."""
 
     __slots__ = ("ended_on", "fixed", "is_noted", "overlay", "phase", "record", "standing", "transfer")
 
     def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
         self.record = record
         self.overlay = overlay
-        """None until the download starts: nobody writes past the ledger before."""
+        """Progress that readers lay over the record. None until the download starts."""
         self.phase = phase
-        """None for a record that ``add_record`` made: no engine runs it, its state is its callers'."""
+        """None for a record that ``add_record`` made: no engine runs it, and its state belongs to its callers."""
         self.transfer: Transfer | None = None
-        """The attempt that runs it now. A report from any other is late."""
+        """The attempt that runs now. A report from any other attempt is late."""
         self.fixed = False
-        """Ended by the engine or cancelled: its state never changes again."""
+        """Whether the state never changes again: the engine ended the download, or it was cancelled."""
         self.ended_on: float | None = None
-        """When it ended (UTC seconds), where retention counts it."""
+        """When the download ended (UTC seconds); None if retention does not count it."""
         self.standing: m.Standing | None = None
-        """Of one that waits for another attempt, where that is to be written down."""
+        """The attempts so far, for a durable store. None if it has none to write."""
         self.is_noted = False
-        """Written to since it was last written down, and the store knows."""
+        """Whether the store knows that the record was written to since the last batch."""
 
     def go(self, phase: str, changes: Record) -> None:
-        """Come into ``phase``, with ``changes`` to the record."""
+        """Change the phase, with ``changes`` to the record."""
         changes["state"], changes["phase"] = STATE_OF_PHASE[phase], phase
         self.record.update(changes)
         self.phase = phase
         self.fixed = phase in TERMINAL_PHASES
 
     def start(self, transfer: Transfer) -> None:
-        """A slot took it."""
+        """Note that a slot took the download."""
         self.transfer, self.overlay = transfer, transfer.cell
         self.record.pop("next_attempt_at", None)
         self.go(Phase.RUNNING, {"attempt": transfer.attempt, "started_at": transfer.started_on})
 
     def move(self, phase: str, patch: Record | None, on: float) -> None:
-        """Come into ``phase``, from running or from waiting."""
+        """Leave the phase 'running' or a waiting phase for ``phase``."""
         self.transfer = None
         record = self.record
         if self.overlay:
@@ -79,13 +80,31 @@ class Entry:
         elif phase == Phase.FAILED and not changes.get("error"):
             changes["error"] = record.get("error") or NO_FILE
         if self.overlay:
-            # Set, not removed: a reader who copied the record before this must not find the progress gone.
+            # Set, not removed: a reader that copied the record before this must still find the progress.
             self.overlay.update({key: value for key, value in changes.items() if key in self.overlay})
         self.go(phase, changes)
 
+    def accept_progress(self, patch: Mapping[str, Any], is_durable: bool) -> bool:
+        """Write a patch straight into the overlay. Returns False if the patch must go through the store instead.
+
+        A change of state or phase always goes through the store. So does a patch before the start, and with a durable
+        store one that is not for a running download: only those are patched all the time.
+        """
+        if self.overlay is None or "phase" in patch:
+            return False
+        if is_durable and (self.phase not in (Phase.RUNNING, None) or self.is_terminal):
+            return False
+        if "state" in patch:
+            if not self.fixed and patch["state"] != self.record.get("state"):
+                return False
+            patch = dict(patch)
+            del patch["state"]
+        self.overlay.update(patch)
+        return True
+
     @property
     def is_terminal(self) -> bool:
-        """Whether it is over."""
+        """Whether the download has ended."""
         if self.phase is not None:
             return self.phase in TERMINAL_PHASES
         state = self.record.get("state")
@@ -151,5 +170,5 @@ def phase_of(stored: Stored) -> str | None:
 
 
 def is_terminal(stored: Stored) -> bool:
-    """Whether it is over."""
+    """Whether the download has ended."""
     return is_success(stored) or (isinstance(stored, Entry) and stored.is_terminal)

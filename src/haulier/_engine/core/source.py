@@ -110,9 +110,7 @@ class Source:
             return
         for download_id in self.queue.oldest_beyond(most, {ticket[ID] for ticket in new}):
             if self.queue.withdraw(download_id):
-                self._fail_waiting(
-                    download_id, "dropped: the queue was full, and it had waited longest", "QueueFull", on
-                )
+                self._fail_waiting(download_id, DROPPED, "QueueFull", on)
 
     def sweep(self, error: str, error_type: str, on: float) -> None:
         """Fail every download that waits."""

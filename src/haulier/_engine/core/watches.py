@@ -1,4 +1,4 @@
-"""Who watches which download: each watcher is called once, when it is over."""
+"""Who waits for which download: each callback is called once, when the download has ended."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Watches:
 
     def __init__(self) -> None:
         self.callbacks: dict[str, list[Callback]] = {}
-        """By the id of what they wait for."""
+        """By the id of the download that they wait for."""
         self.due: deque[tuple[list[Callback], Record]] = deque()
-        """What the shell is to call, and with what; it takes off the list whom it has called."""
+        """Callbacks for the shell to call, with the record for each. The shell removes each one that it has called."""
         self._is_closed = False
 
     def watch(self, download_id: str, stored: Stored, callback: Callback) -> bool:
-        """Have ``callback`` called when a download is over; False where it is, or goes on with another engine."""
+        """Call ``callback`` when a download has ended. Returns False if it has ended, or the next engine has it."""
         if is_terminal(stored) or self._goes_on(stored):
             return False
         self.callbacks.setdefault(download_id, []).append(callback)
@@ -43,9 +43,9 @@ class Watches:
                     del self.callbacks[download_id]
 
     def call(self, download_id: str, stored: Stored) -> None:
-        """Have the callbacks of a download called that has ended or was removed; they watch it no longer.
+        """Move the callbacks of a download that has ended or was removed to ``due``.
 
-        If this is interrupted and done again, the list is the same, and each callback runs once.
+        If this is interrupted and repeated, ``due`` holds the same list twice, and each callback still runs once.
         """
         callbacks = self.callbacks.get(download_id)
         if callbacks is not None:
@@ -53,7 +53,7 @@ class Watches:
             del self.callbacks[download_id]
 
     def close(self, watched: Mapping[str, Stored]) -> None:
-        """Close with the engine: call the callbacks of downloads that are kept for the next engine."""
+        """Call the callbacks of downloads that are kept for the next engine, because this one closes."""
         self._is_closed = True
         for download_id, stored in watched.items():
             if self._goes_on(stored):

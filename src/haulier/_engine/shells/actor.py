@@ -1,4 +1,4 @@
-"""What haulier's three kinds of pykka actor have in common: nobody outside can stop them, and none dies in silence."""
+"""The base of haulier's three kinds of pykka actor: no other code can stop them, and every death is reported."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class Mail:
 
 
 class Inbox(ABC):
-    """A pykka inbox that is fed by the engine alone.
+    """A pykka inbox that only the engine feeds.
 
-    What arrives through pykka is from elsewhere in the program (``pykka.ActorRegistry.broadcast`` or ``stop_all``): a
-    dead letter, answered so that the asking thread does not hang.
+    A message that arrives through pykka comes from elsewhere (``pykka.ActorRegistry.broadcast``, say). It
+    is a dead letter, and gets an answer so that the asking thread does not hang.
     """
 
     thread: threading.Thread | None = None
-    """The thread of the actor that reads it, once that runs."""
+    """The thread of the actor that reads the inbox; None before it runs."""
 
     def put(self, envelope: Any) -> None:
         """Refuse a message from outside."""
-        logger.warning("dead letter: %s is no message for an actor of haulier", type(envelope.message).__name__)
+        logger.warning("dead letter: %s was sent to an actor of haulier", type(envelope.message).__name__)
         if envelope.reply_to is not None:
             dead = pykka.ActorDeadError("haulier's actors take no messages from outside")
             envelope.reply_to.set_exception((type(dead), dead, None))
 
     def empty(self) -> bool:
-        """Always True: pykka's teardown is to leave alone what is queued."""
+        """Always True, so that pykka's teardown leaves the queue alone."""
         return True
 
     @abstractmethod
@@ -54,11 +54,11 @@ class Inbox(ABC):
 
 
 class ActorCrashed(Exception):
-    """A handler raised something that is no ``Exception``; that is its cause."""
+    """A handler raised a ``BaseException`` that is not an ``Exception``. It is the cause of this one."""
 
 
 class EngineActor(pykka.ThreadingActor):
-    """A daemon thread. Started by ``begin``, not ``start``, it is in no registry: ``stop_all`` does not reach it."""
+    """An actor on a daemon thread. ``begin`` starts it outside pykka's registry, so ``stop_all`` does not reach it."""
 
     def __init__(self, name: str, inbox: Inbox) -> None:
         super().__init__()
@@ -67,11 +67,11 @@ class EngineActor(pykka.ThreadingActor):
         self._name = name
         self.failure: BaseException | None = None
         self.left = False
-        """Whether it ends in order; else it died."""
+        """Whether the actor ends in order. Otherwise it died."""
         self.thread = threading.Thread(target=self._actor_loop, name=name, daemon=True)
 
     def begin(self) -> None:
-        """Start the thread. Raises ``RuntimeError`` where the machine would not give one."""
+        """Start the thread. Raises ``RuntimeError`` if the system cannot start one."""
         self._inbox.thread = self.thread
         self.thread.start()
 
@@ -87,7 +87,7 @@ class EngineActor(pykka.ThreadingActor):
             self.on_end()
 
     def _handle_receive(self, message: Any) -> Any:
-        """Have whatever goes wrong fail this actor: pykka answers a ``SystemExit`` by stopping everybody's."""
+        """Let any exception fail this actor alone. At a ``SystemExit`` pykka would stop all actors of the process."""
         try:
             return super()._handle_receive(message)
         except Exception:

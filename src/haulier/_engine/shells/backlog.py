@@ -1,7 +1,7 @@
-"""What is told and asked of the store: a deque, from which a message leaves only once it was applied.
+"""The messages to the store: a deque from which a message leaves only after it was applied.
 
-So an empty deque means that what readers see is current. The actor is woken only where somebody listens, asks, or much
-has come together: a record whose start is imminent, and which nobody looks at, is worth no wake-up.
+So an empty deque means that readers see the current state. A told message wakes the actor only if somebody subscribes
+or waits, or if many messages have collected. A wake-up for each would cost more than the message itself.
 """
 
 from __future__ import annotations
@@ -25,85 +25,84 @@ from haulier.errors import StoreUnavailable, forked
 __all__ = ["BACKLOG", "Ask", "Backlog", "StoreDied", "answer_if_interrupted"]
 
 BACKLOG: Final = 1024
-"""Messages that may come together before the actor is woken: about a millisecond's work, for which the next reader
-would have to wait. Fewer, and a burst of downloads spends its time on wake-ups."""
+"""How many messages may collect before the actor is woken: about a millisecond of work, for which the next reader
+waits. With fewer, a burst of downloads spends its time on wake-ups."""
 
 FULL: Final = 4 * BACKLOG
-"""Messages beyond which who writes records waits for the store: four threads write faster than one applies, and nothing
-else holds them back."""
+"""With more messages than this, a thread that writes records waits for the store. Four threads can write faster than
+one applies, and nothing else slows them down."""
 
 FLOOD: Final = 32 * BACKLOG
-"""Messages beyond which slots wait, too, after downloads that never blocked: the news of so many more, some 10 MB. A
-daemon that downloads anything does not come near."""
+"""With more messages than this (some 10 MB), slots wait for the store, too. Only impls that never block get there."""
 
 ROOM_S: Final = 1.0
-"""The longest that a writer or a slot waits for room. So a store that is held up, by a log handler that hangs, say,
-slows them down and hangs none: one of them may have the very lock that the handler waits for."""
+"""The longest that a writer or a slot waits for room. A store that hangs (in a log handler, say) slows them without
+stopping them: one of them may hold the lock that the handler waits for."""
 
 
 class StoreDied(StoreUnavailable):
-    """The store was interrupted before it could answer: how much it had done is unknown."""
+    """The store was interrupted before it could reply. How much it had applied is unknown."""
 
 
 class Ask(NamedTuple):
-    """A question, and whom to tell the answer: what is replied, or what is raised."""
+    """An asked message. ``reply`` takes a pair: the reply, and the exception to raise instead (or None)."""
 
     message: Any
     reply: Callable[[tuple[Any, BaseException | None]], None]
 
 
 class Backlog(Inbox):
-    """The way in, on the callers' threads."""
+    """How messages reach the store, on the callers' threads."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.backlog: deque[Any] = deque()
         self.running = False
-        """Whether the actor runs. While it does not, a caller that asks applies the messages itself."""
+        """Whether the actor runs. While it does not, a thread that asks applies the messages itself."""
         self.forked = False
-        """This is a copy in a forked child: the actor's thread is not here."""
+        """Whether this is the copy in a forked child, which has no actor thread."""
         self._patience = 1
-        """Messages that may come together before the actor is woken: ``BACKLOG``, or one where somebody listens."""
+        """How many messages may collect before the actor is woken: ``BACKLOG``, or 1 if somebody listens."""
         self._bell: Bell = Bell()
         self._drainer: int | None = None
-        """The thread that applies messages just now."""
+        """The ident of the thread that applies messages at present."""
         self._sayer: int | None = None
-        """The thread that logs just now."""
+        """The ident of the thread that writes log lines at present."""
 
     @abstractmethod
     def drain(self) -> None:
-        """Apply what has come together, in order."""
+        """Apply the messages in the backlog, in order."""
 
     @property
     def is_applying(self) -> bool:
-        """Whether the calling thread is the one that applies messages just now."""
+        """Whether the calling thread applies messages at present."""
         return self._drainer == get_ident()
 
     def tell(self, message: Any) -> None:
-        """Have ``message`` applied after all that was told before."""
+        """Send ``message``. The store applies it after all earlier messages."""
         backlog = self.backlog
         backlog.append(message)
         if self._bell.armed and len(backlog) >= self._patience:
             self._bell.ring()
 
     def ask(self, message: Any) -> Any:
-        """The reply to ``message``, once it and all that was told before have been applied."""
+        """Send ``message``, and return the reply once it and all earlier messages are applied. Raises its exception."""
         if self.is_applying:
-            return self.ledger.apply(message)  # a finalizer that runs while a message is applied
+            return self.ledger.apply(message)  # called by a finalizer in the middle of a message
         if self.forked:
             raise forked()
         answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         asked = Ask(message, answers.put)
         self.backlog.append(asked)
         self._bell.ring()
-        mine = threading.current_thread() is self.thread  # a finalizer again, while nothing is applied
+        mine = threading.current_thread() is self.thread  # called by a finalizer between two messages
         while True:
             if mine or not self.running or self._sayer is not None:
-                self.drain()  # a thread that logs may be waiting for a log handler in which this very thread asks
+                self.drain()  # the thread that logs may wait for a log handler that this thread is in
             try:
                 reply, error = answers.get(timeout=1.0)
             except Empty:
-                # A reader at the interpreter's very end finds the actor's thread frozen.
+                # At the interpreter's end the actor's thread is frozen.
                 self.running = self.running and not sys.is_finalizing()
                 if not self._is_lost(asked) or not answers.empty():
                     continue
@@ -113,25 +112,25 @@ class Backlog(Inbox):
             return reply
 
     def _is_lost(self, asked: Ask) -> bool:
-        """Whether the thread that took a question off was interrupted before it could answer."""
+        """Whether the thread that took ``asked`` was interrupted before it could reply."""
         return all(each is not asked for each in self.backlog.copy()) and self._drainer is None
 
     @property
     def is_full(self) -> bool:
-        """Whether more has come together than may: see ``wait_for_room``."""
+        """Whether writers should wait: see ``wait_for_room``."""
         return len(self.backlog) > FULL
 
     def give_way(self) -> None:
-        """Let others go on; where far too much has come together, until it is applied."""
+        """Let other threads run. With more than ``FLOOD`` messages, wait until they are applied."""
         if len(self.backlog) > FLOOD:
             self.wait_for_room()
         else:
             sleep(0)
 
     def wait_for_room(self) -> None:
-        """Come back once all that was told before is applied, in ``ROOM_S`` at the latest.
+        """Return once all earlier messages are applied, or after ``ROOM_S``.
 
-        The store's own thread, on which a log handler or a finalizer may write, does not wait for itself.
+        Returns at once on the store's own thread, where a log handler or a finalizer may write.
         """
         if self.is_applying or threading.current_thread() is self.thread:
             return
@@ -147,6 +146,6 @@ class Backlog(Inbox):
 
 
 def answer_if_interrupted(message: Any) -> tuple[None, StoreUnavailable | None]:
-    """The answer if the store's thread was interrupted in the middle of ``message``."""
-    nothing_to_say = isinstance(message, (Sync, Listen))  # and it had been applied, or all before it
-    return None, None if nothing_to_say else StoreDied("the record store died as it answered")
+    """The reply and the exception for the asking thread if the store was interrupted in the middle of ``message``."""
+    has_no_reply = isinstance(message, (Sync, Listen))
+    return None, None if has_no_reply else StoreDied("the record store died before it could reply")

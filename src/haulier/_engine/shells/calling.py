@@ -1,4 +1,4 @@
-"""How an impl wants to be called: with three arguments, with its transfer beside them, or with the transfer alone."""
+"""How to call an impl: with three arguments, with these and its transfer, or with the transfer alone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Caller = Callable[[Impl, Transfer], Any]
 
 
 class LateImpl(ABC):
-    """Stands for an impl that is looked for when it is to be called."""
+    """Stands for an impl that is looked up when it is called."""
 
     @abstractmethod
     def find(self) -> Impl:
-        """The impl. Raises, in the attempt, what goes wrong with that."""
+        """Return the impl. An exception fails the attempt."""
 
 
 def call_plainly(impl: Impl, transfer: Transfer) -> Any:
-    """With its three arguments."""
+    """Call ``impl`` with its three arguments."""
     ticket = transfer.ticket
     return impl(ticket[ID], ticket[TARGET_ID], ticket[DISPLAY_NAME])
 
@@ -41,11 +41,11 @@ def _transfer_alone(impl: Impl, transfer: Transfer) -> Any:
 
 
 def caller_of(impl: Impl) -> Caller:
-    """How to call ``impl``: a parameter named ``transfer`` gets the ``Transfer``.
+    """Decide how to call ``impl``: a parameter named ``transfer`` gets the ``Transfer``.
 
-    Of a plain function or method the code says so, which costs next to nothing; of anything else (a
-    ``functools.partial``, what ``functools.wraps`` made, an object with ``__call__``) its signature. What has none that
-    can be read (a builtin), or takes anything (a ``Mock``), is called with the three arguments.
+    The code object of a plain function or method tells, at next to no cost. Anything else (a ``functools.partial``, the
+    result of ``functools.wraps``, an object with ``__call__``) is asked for its signature. A callable that has no
+    signature (a builtin), or that takes anything (a ``Mock``), is called with the three arguments.
     """
     function = impl.__func__ if isinstance(impl, MethodType) else impl
     if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
@@ -58,7 +58,7 @@ def caller_of(impl: Impl) -> Caller:
 
 def _caller(impl: Impl) -> Caller:
     if isinstance(impl, partial) and "transfer" in impl.keywords:
-        return call_plainly  # its owner has given one
+        return call_plainly  # the partial passes its own
     try:
         parameters = signature(impl).parameters.values()
     except (TypeError, ValueError):

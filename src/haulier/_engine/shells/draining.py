@@ -1,4 +1,4 @@
-"""Letting the queues run dry before an engine closes, without waiting for what cannot end meanwhile."""
+"""Drain the queues before an engine closes, without waiting for downloads that cannot end meanwhile."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["behind_own", "drain_queues"]
 logger = Log("haulier.engine")
 
 LOOK_S: Final = 0.25
-"""Between two looks at whether what is left can end at all: a source may be paused at any time."""
+"""How often to look whether the remaining downloads can end at all: a source may be paused at any time."""
 
 
 def drain_queues(system: System, deadline: float | None) -> None:
-    """Wait until everything is over, or ``deadline`` (monotonic) has come.
+    """Wait until all downloads have ended, or until ``deadline`` (monotonic seconds).
 
-    But for what cannot end while somebody waits here: downloads at a source that is paused, or yet to be registered,
-    and, where an impl is the one that waits, its own and those behind it.
+    Does not wait for downloads at a source that is paused or not registered yet. If an impl calls this, it does not
+    wait for its own download, or for those that wait for its slot.
     """
     ids = _unfinished(system)
     answers: SimpleQueue[Record] = SimpleQueue()
@@ -40,14 +40,14 @@ def drain_queues(system: System, deadline: float | None) -> None:
                 if _paused(system).union(behind_own(system)).issuperset(_unfinished(system)):
                     return
                 if deadline is not None and monotonic() >= deadline:
-                    logger.warning("close: the queues did not run dry in time")
+                    logger.warning("close: the queues were not empty in time")
                     return
     finally:
         system.store.tell(m.Unwatch(ids, answers.put))
 
 
 def behind_own(system: System) -> set[str]:
-    """In an impl: its own download, and those that wait for its slot. Elsewhere nothing."""
+    """In an impl: the ids of its own download and of those that wait for its slot. Elsewhere an empty set."""
     own = running()
     if own is None:
         return set()
@@ -67,7 +67,7 @@ def _unfinished(system: System) -> list[str]:
 
 
 def _paused(system: System) -> set[str]:
-    """What waits at a source that is paused, or yet to be registered."""
+    """The ids of downloads that wait at a source that is paused or not registered yet."""
     sources = [mailbox.source for mailbox in list(system.mailboxes.values())]
     closed = [source for source in sources if source.gate.paused or "unregistered" in source.gate.holds]
     return {download_id for source in closed for download_id in source.queue.pending.copy()}

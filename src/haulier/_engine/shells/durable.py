@@ -1,4 +1,4 @@
-"""A record store that writes down what it applies, and says nothing of it before: one transaction for a batch."""
+"""The record store of a durable engine: it writes each batch in one transaction, and replies only afterwards."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ __all__ = ["DurableStore"]
 logger = logging.getLogger("haulier.store")
 
 WAIT: Final = tenacity.wait_exponential(multiplier=0.1, max=5.0)
-"""Between two tries to write, while that fails."""
+"""How long to wait between two tries to write, while writing fails."""
 
 PROGRESS_S: Final = 1.0
-"""The longest that progress is in memory alone. A commit for each patch would be one for every 2 KiB."""
+"""The longest that progress stays in memory alone. A commit for each patch would be one for every 2 KiB."""
 
 PRUNE_S: Final = 60.0
-"""Between two looks at whether the history is too long or too old."""
+"""How often the history is pruned, in seconds."""
 
 _OF_THE_DISK: Final = (m.History, m.Attempts, m.Written)
-"""Questions that are answered when all is written."""
+"""Messages that are answered once the batch is written."""
 
 _DIED: Final = StoreDied("the record store died while it wrote")
 
 
 class DurableStore(Store):
-    """The store of an engine whose records outlive it."""
+    """Writes a journal of changes to ``storage``. Messages leave the backlog once their changes are written."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class DurableStore(Store):
         retention: Retention,
         resumes: Callable[[str], bool],
     ) -> None:
-        """``resumes(source)``: whether what is in flight there is queued again after an interruption."""
+        """``resumes(source)``: whether downloads of ``source`` that ran when the process died are queued again."""
         super().__init__(ledger)
         self.storage = storage
         self.health_changed: Callable[[], None] = lambda: None
-        """Called when ``failure`` has become something, or None again."""
+        """Called when ``failure`` is set, and when it is cleared."""
         self._journal = journal
         self._retention = retention
         self._resumes = resumes
@@ -66,32 +66,35 @@ class DurableStore(Store):
         self._failures = 0
         self._retry_at = 0.0
         self._progress_at: float | None = None
-        """When the progress that waits is to be written at the latest."""
-        self._prune_at = monotonic()  # at once: a program that never runs for so long would never do it
+        """The latest time (monotonic) to write the progress that is in memory alone; None if there is none."""
+        self._prune_at = monotonic()  # at once: a program that runs for less than a minute prunes, too
         ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
         ledger.handlers[m.Attempts] = self._attempts
         ledger.handlers[m.Written] = lambda _: self.is_whole
 
     def _attempts(self, wanted: m.Attempts) -> list[Attempt]:
         row = self.storage.find(*wanted)
-        landed = None if row is None else attempt_in(row)
-        attempts = {} if landed is None else {landed.attempt: landed}
+        first = None if row is None else attempt_in(row)
+        attempts = {} if first is None else {first.attempt: first}
         attempts.update((each.attempt, each) for each in self.storage.attempts(*wanted))
         return list(attempts.values())
 
     def _listen(self) -> None:
-        """Whatever happens is news for the disk."""
+        """Wake the actor for every message: each one has to be written."""
         self._patience = 1
 
     def _drain_some(self, count: int) -> None:
-        """Apply, write, and only then let go of it: readers who find something waiting ask, and so hear what is so."""
+        """Apply ``count`` messages and write their changes; then remove them from the backlog and reply.
+
+        A reader that finds the backlog not empty asks, and so sees only what is on disk.
+        """
         replies: dict[int, tuple[Any, BaseException | None]] = {}
         failure: StoreUnavailable | None = _DIED
         applied = 0
         try:
             while applied < count:
                 message = self.backlog[applied]
-                applied += 1  # before: what cannot be applied is not applied again
+                applied += 1  # first: a message that fails is not applied again
                 if type(message) is not Ask:
                     self._apply(message)
                 elif not isinstance(message.message, _OF_THE_DISK):
@@ -99,11 +102,11 @@ class DurableStore(Store):
             self.ledger.table.expire()
             failure = self._write() if self._journal.batch.is_urgent else None
         except BaseException:
-            self.ledger.table.is_damaged = True  # what was about to be applied is let go of, too
+            self.ledger.table.is_damaged = True  # the message in hand leaves the backlog, too
             self.ledger.refuse(written=True)
             raise
         finally:
-            # All of them in one step: a message that is interrupted before its answer is not applied again.
+            # Remove all in one step, so that an interruption between two replies repeats no message.
             for number, message in enumerate(list(islice(iter(self.backlog.popleft, None), applied)), 1):
                 if type(message) is Ask:
                     message.reply(self._reply(message.message, replies.get(number), failure))
@@ -124,7 +127,7 @@ class DurableStore(Store):
             self._dead_letter(message, error)
 
     def _write(self) -> StoreUnavailable | None:
-        """Write the journal down. Where that fails, what is new is refused, and the rest is tried again later."""
+        """Write the batch, unless the next try is not due. If it fails, refuse new downloads and keep the rest."""
         failure, tries = self.failure, False
         if self.is_shut:
             failure = StoreUnavailable("the record store has ended")
@@ -145,10 +148,10 @@ class DurableStore(Store):
         except StoreUnavailable as error:
             journal.put_back(changes)
             failure = error
-        except Exception as error:  # none that a storage should raise
+        except Exception as error:  # a bug in a storage, or memory ran out
             journal.put_back(changes)
             logger.exception("a batch could not be written")
-            failure = StoreUnavailable(f"it could not be written: {error!r}")
+            failure = StoreUnavailable(f"the storage failed: {error!r}")
         except BaseException:
             journal.put_back(changes)
             raise
@@ -164,7 +167,7 @@ class DurableStore(Store):
         first, self.failure = self.failure is None, failure
         if first:
             self.health_changed()
-            logger.error("nothing can be written just now, and is tried again: %s", failure)
+            logger.error("the store cannot write; trying again: %s", failure)
 
     def _worked(self) -> None:
         self._progress_at = None
@@ -172,20 +175,20 @@ class DurableStore(Store):
         if self.failure is not None:
             self.failure = None
             self.health_changed()
-            logger.warning("writes again, after %d failures", failures)
+            logger.warning("the store writes again, after %d failures", failures)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all is on disk, or will be."""
+        """Whether every change is on disk, or will be written yet."""
         return not (self.is_shut and self._journal.batch)
 
     def _carry_out(self) -> None:
         if self.is_shut and self.ledger.table.events:
-            self.ledger.table.events.clear()  # the next start will not know of it: it is not so
+            self.ledger.table.events.clear()  # they are not on disk, so the next start will not know of them
         super()._carry_out()
 
     def _look_after(self) -> None:
-        """Write what could not be written, or need not be at once; and keep the history short."""
+        """Write what failed before or could wait, and prune the history."""
         if self.is_shut:
             return
         if self._ended:
@@ -200,13 +203,13 @@ class DurableStore(Store):
             self._prune()
 
     def _write_at(self) -> float | None:
-        """When there is something to be written that nobody waits for (monotonic)."""
-        page = self._journal.batch
-        if self.is_shut or not page:
+        """When to write changes that no message waits for, in monotonic seconds; None if there are none."""
+        batch = self._journal.batch
+        if self.is_shut or not batch:
             return None
         if self.failure is not None:
             return self._retry_at
-        if page.is_urgent:
+        if batch.is_urgent:
             return 0.0
         if self._progress_at is None:
             self._progress_at = monotonic() + PROGRESS_S
@@ -219,10 +222,10 @@ class DurableStore(Store):
         try:
             self.storage.prune(most, None if age_s is None else time() - age_s)
         except StoreUnavailable as error:
-            logger.warning("the history could not be shortened: %s", error)
+            logger.warning("cannot prune the history: %s", error)
 
     def _next_look(self) -> float | None:
-        """Seconds until it has to look by itself."""
+        """Seconds until the next thing to do that no message announces; None if there is none."""
         look, at = super()._next_look(), self._write_at()
         if at is None:
             return look
@@ -233,19 +236,21 @@ class DurableStore(Store):
         """Write what is left, and close the storage."""
         try:
             super().end()
-        finally:  # also where even that dies: it is not tried for ever
+        finally:  # even if that raises
             with self._writing:
                 self._ended = True
                 self._finish()
 
     @property
     def _awaits(self) -> bool:
-        """Whether something is to be written yet, though the actor has ended."""
-        held = None if self.awaited is None else self.ledger.table.buckets.get(self.awaited[0], {}).get(self.awaited[1])
-        return held is not None and phase_of(held) == Phase.RUNNING
+        """Whether a download whose impl closed the engine still runs: its end must be written, too."""
+        stored = (
+            None if self.awaited is None else self.ledger.table.buckets.get(self.awaited[0], {}).get(self.awaited[1])
+        )
+        return stored is not None and phase_of(stored) == Phase.RUNNING
 
     def _finish(self) -> None:
-        """The actor has ended: write what is left, and close the storage unless something is to come yet."""
+        """Write what is left, and close the storage unless the end of a download is still awaited."""
         failure: StoreUnavailable | None = None
         try:
             self._retry_at = 0.0
@@ -253,26 +258,26 @@ class DurableStore(Store):
         finally:
             if not self._awaits and not self.is_shut:
                 if failure is not None:
-                    logger.critical("the last changes could not be written: %s", failure)
+                    logger.critical("the last changes are lost, because they could not be written: %s", failure)
                 self.is_shut = True
                 self.storage.close()
 
 
 def _again(error: StoreUnavailable) -> StoreUnavailable:
-    """An exception of its own for each who is told: one that is raised twice keeps the frames of both."""
+    """Copy an exception for each thread that gets it: raised twice, one object keeps the frames of both alive."""
     again = type(error)(*error.args)
     again.__cause__ = error
     return again
 
 
 def _batch(ledger: Ledger, journal: Journal, changes: Changes, resumes: Callable[[str], bool]) -> Batch:
-    """What a storage writes in one transaction for what has changed."""
+    """Make the batch that a storage writes in one transaction."""
     added, changed = [], []
     for key, (seq, ticket) in changes.new.items():
         stored = _stored(ledger, changes, key)
         if stored is not None:
             phase, ended_on, record, tried = written(stored)
-            kept = ticket if ended_on is None else None  # nobody runs it again
+            kept = ticket if ended_on is None else None  # it never runs again
             added.append(Row(*key, seq, phase, ended_on, record, kept, tried))
     for key in changes.touched:
         stored = _stored(ledger, changes, key)

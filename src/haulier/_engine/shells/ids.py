@@ -1,7 +1,7 @@
 """Download ids: UUID4 strings, made many at a time.
 
-``uuid.uuid4()`` asks the operating system for 16 bytes and lets go of the interpreter each time; under load that is a
-thread switch per id.
+``uuid.uuid4()`` asks the operating system for 16 bytes each time and releases the interpreter lock for that. Under load
+that is a thread switch per id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _pool: list[str] = []
 
 
 def new_id() -> str:
-    """A random UUID (RFC 9562, version 4) as a string of 36 characters."""
+    """Return a random UUID (RFC 9562, version 4) as a string of 36 characters."""
     try:
         return _pool.pop()
     except IndexError:

@@ -1,4 +1,4 @@
-"""How downloads come into a source: on the callers' threads, or from disk as the engine is made."""
+"""How downloads come into a mailbox: on the callers' threads, or from disk while the engine is made."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ HANDOFF_S: Final = 0.010
 """The longest that a dispatch waits for an idle source to pick its download up."""
 
 IDLE_S: Final = 0.001
-"""A source that has had nothing to do for so long counts as idle."""
+"""A source counts as idle after so many seconds without work."""
 
 
 class Intake:
-    """The way in: how downloads come to a mailbox."""
+    """The way into a mailbox."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self.handoffs: dict[str, Lock] = {}
-        """Dispatches that wait for their start, each at a lock that the slot releases."""
+        """By id: the lock at which a dispatch waits for its start. The slot releases it."""
         self._needs_impl = False
         """Whether a download that was restored from disk needs the impl that its source will be registered with."""
 
@@ -45,7 +45,8 @@ class Intake:
             raise
 
     def _put(self, ticket: Ticket) -> None:
-        source, began = self._mailbox.source, 0.0 if self._mailbox.trace is None else monotonic()
+        mailbox = self._mailbox
+        source, began = mailbox.source, 0.0 if mailbox.trace is None else monotonic()
         if source.refusal is not None:
             raise source.refusal.error(source.name)
         if source.policy.max_queued is None:
@@ -54,10 +55,10 @@ class Intake:
             self._put_bounded(ticket)
         if source.refusal is not None:
             self._withdraw_late(ticket)
-        if self._mailbox.trace is not None:
-            self._mailbox.trace.note("queued", source=source.name, id=ticket[ID], began=began)
-        if self._mailbox.bell.armed or source.slots.live < source.slots.limit:
-            self._mailbox.call_on_slots()
+        if mailbox.trace is not None:
+            mailbox.trace.note("queued", source=source.name, id=ticket[ID], began=began)
+        if mailbox.bell.armed or source.slots.live < source.slots.limit:
+            mailbox.call_on_slots()
 
     def put_many(self, tickets: Collection[Ticket]) -> None:
         """Queue many downloads: all of them or none. Raises what ``put`` does."""
@@ -76,7 +77,7 @@ class Intake:
             raise
 
     def put_kept(self, tickets: Collection[Ticket], texts: Collection[str]) -> None:
-        """Queue downloads that must survive the process as soon as they are on disk: all of them or none.
+        """Queue durable downloads once they are on disk: all of them or none.
 
         Raises what ``put`` does, and ``StoreUnavailable`` if they cannot be written.
         """
@@ -88,10 +89,10 @@ class Intake:
                 source.queue.announce(tickets)
             try:
                 self._mailbox.ask_store(m.Add(source.name, tickets, texts))
-            except StoreUnavailable as error:  # they have been refused: the store has none of them
+            except StoreUnavailable as error:  # the store has refused them
                 with self._mailbox.lock:
                     renounced = source.queue.renounce(tickets)
-                    if isinstance(error, StoreDied):  # it may have them yet
+                    if isinstance(error, StoreDied):  # it may have stored them
                         for download_id in renounced:
                             self._mailbox.tell_store(m.Forget(source.name, download_id))
                     if source.refusal is not None and source.refusal.kind == "closed":
@@ -119,20 +120,20 @@ class Intake:
             raise
 
     def _check_room(self, count: int) -> None:
-        """Raise what keeps ``count`` more downloads from being queued. Under the lock."""
+        """Raise the reason why ``count`` more downloads cannot be queued, if any. Call it with the lock held."""
         error = self._mailbox.source.refuses(count)
         if error is not None:
             raise error
 
     def _queued(self, tickets: Collection[Ticket], began: float) -> None:
-        """Trace that downloads are in the queue, and have a slot look at them."""
+        """Trace that downloads were queued, and wake a slot."""
         if self._mailbox.trace is not None:
             for ticket in tickets:
                 self._mailbox.trace.note("queued", source=self._mailbox.source.name, id=ticket[ID], began=began)
         self._mailbox.call_on_slots()
 
     def _take_back(self, tickets: Collection[Ticket]) -> None:
-        """Undo a dispatch that was interrupted (a signal handler raised, memory ran out): its caller has no ids."""
+        """Undo a dispatch that an exception interrupted (from a signal handler, say): its caller gets no ids."""
         with self._mailbox.lock:
             for download_id in self._mailbox.source.queue.renounce(tickets):
                 self._mailbox.tell_store(m.Forget(self._mailbox.source.name, download_id))
@@ -147,7 +148,7 @@ class Intake:
             self._mailbox.source.trim((ticket,), time())
 
     def _withdraw_late(self, ticket: Ticket) -> None:
-        """Refuse a download whose source was closed while it was being queued, unless it is gone already."""
+        """Refuse a download whose source was closed while it was being queued, unless a slot has taken it."""
         with self._mailbox.lock:
             refusal = self._mailbox.source.refusal
             if refusal is not None and self._mailbox.source.queue.take_back(ticket[ID]):
@@ -165,7 +166,7 @@ class Intake:
 
     @property
     def is_idle(self) -> bool:
-        """Whether a download that came now would start at once, and none has ended just before."""
+        """Whether a download would start at once, and no other has ended within ``IDLE_S``."""
         source = self._mailbox.source
         if source.queue.pending or source.attempts.in_flight or source.slots.resting:
             return False
@@ -173,25 +174,25 @@ class Intake:
         return now - self._mailbox.last_end > IDLE_S and source.gate.closed_by(now) is None
 
     def hold(self, needs_impl: bool) -> None:
-        """A download was found on disk: nothing starts here before ``release``; while the engine is being made."""
+        """Start nothing before ``release``: a download was restored from disk. Called while the engine is made."""
         self._needs_impl = self._needs_impl or needs_impl
         if not self._mailbox.source.gate.holds:
             self._mailbox.change(lambda source: source.gate.hold("unregistered", True))
 
     def found(self, download_id: str, attempts: int) -> None:
-        """A download that was found on disk waits here, after so many attempts; while the engine is being made."""
+        """Trace that a download was restored from disk, after so many attempts. Called while the engine is made."""
         if self._mailbox.trace is not None:
             self._mailbox.trace.note("found", source=self._mailbox.source.name, id=download_id, attempts=attempts)
 
     def release(self) -> None:
-        """Somebody has made the source known: go on with what was found on disk, if there is an impl for it."""
+        """Start restored downloads, since the source was registered, unless they need an impl that it lacks."""
         if "unregistered" in self._mailbox.source.gate.holds and (
             self._mailbox.impl is not None or not self._needs_impl
         ):
             self._mailbox.change(lambda source: source.gate.hold("unregistered", False))
 
     def hold_back(self, unwell: bool) -> None:
-        """Start nothing that is to survive the process while what comes of it cannot be written down; or go on."""
+        """Start no durable downloads while the store cannot write (``unwell``); start them again when it can."""
         unwell = unwell and self._mailbox.is_durable
         if unwell != ("store" in self._mailbox.source.gate.holds):
             self._mailbox.change(lambda source: source.gate.hold("store", unwell))

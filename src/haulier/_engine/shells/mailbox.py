@@ -1,7 +1,7 @@
-"""The mailbox of a source: it outlives the actors that take from it, so a crash loses nothing that is queued.
+"""The mailbox of a source. It outlives the actors that take from it, so a crash loses no queued download.
 
-It puts the source's rules (``core.source``) under a lock. Its parts are ``intake``, by which downloads come in, and
-``outlet``, by which slots take them out.
+It guards the source's rules (``core.source``) with a lock. Downloads come in through ``intake``, and slots take them
+out through ``outlet``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Mailbox"]
 
 
 class _NoLock:
-    """The lock of a forked child: the thread that held the real one is not here."""
+    """The lock of a forked child, where the thread that held the real lock does not exist."""
 
     def acquire(self, *_: object, **__: object) -> NoReturn:
         """Raise ``ForkedEngine``."""
@@ -41,7 +41,7 @@ class _NoLock:
 
 
 class Mailbox:
-    """A source under its lock, with its bell and its slots; and how its rules are changed."""
+    """A source with its lock, its bell and its slots."""
 
     def __init__(
         self,
@@ -53,29 +53,29 @@ class Mailbox:
         trace: Trace | None = None,
         ask_store: Callable[[Any], Any] | None = None,
     ) -> None:
-        """``ask_store``: the store outlives the process."""
+        """``ask_store``: asks a durable store; None if records are in memory alone."""
         self.source = Source(name, policy, uniform, tell_store, tell_supervisor)
         self.source.owner = self
         self.trace = trace
         if trace is not None:
             self.source.note = trace.note
         self.lock = RLock()
-        """Reentrant for signal handlers and finalizers, which may call in the middle of a step of their own thread."""
+        """Reentrant, because a signal handler or a finalizer may call in the middle of its own thread's step."""
         self.is_plain = False
-        """Whether its records say nothing from the start but what every record says."""
+        """Whether the policy adds nothing to the first record of a download."""
         self.impl: Impl | None = None
-        """What ``register_source`` gave."""
+        """The impl that ``register_source`` was given."""
         self.common: list[Impl] = []
-        """The first few impls that were dispatched here. A ticket has the place of one in this list: with a function in
-        it, it would be one more object for the cycle collector to visit."""
+        """The first few impls that were dispatched here. A ticket has an index into this list and not the function, so
+        that the cycle collector need not visit the ticket."""
         self.tell_store = tell_store
         self.ask_store = ask_store
         self.give_way: Callable[[], None] = partial(sleep, 0)
-        """What a slot does after some time without a break."""
+        """Lets other threads run. A slot calls it after some time without a break."""
         self.hiring = False
-        """The supervisor was told, and has not looked yet."""
+        """Whether a ``Hire`` message is on its way to the supervisor."""
         self.slots: set[Any] = set()
-        """The source actors that live, or have died and are not buried yet."""
+        """The source actors that live, or have died without being buried yet."""
         self.tell_supervisor = tell_supervisor
         self.patience_s = patience_s
         self.bell = Bell()
@@ -88,25 +88,25 @@ class Mailbox:
     # ---- on the callers' threads -------------------------------------------------------------------------------------
 
     def call_on_slots(self) -> None:
-        """There is work: see that the leader looks at it, or that somebody is hired."""
+        """Wake the leader for new work, or hire a slot if there is none."""
         if self.bell.armed:
             self.bell.ring()
         elif self.source.lacks_slots:
             self.hire()
 
     def hire(self) -> None:
-        """Have slots hired up to the limit, as far as there is work."""
+        """Ask the supervisor to hire slots up to the limit, if there is work for them."""
         if not self.hiring:
             self.hiring = True
             self.tell_supervisor(m.Hire(self))
 
     def has(self, download_id: str) -> bool:
-        """Whether a download waits or runs here; without the lock, so that one that is just being taken is not seen."""
+        """Whether a download waits or runs here. Takes no lock, so it misses a download that is just being taken."""
         source = self.source
         return download_id in source.queue.pending or download_id in source.attempts.in_flight
 
     def cancel(self, download_id: str) -> bool:
-        """Cancel a download; False where it is not here, or over."""
+        """Cancel a download. Returns False if it is not here or has ended."""
         try:
             with self.lock:
                 return self.source.cancel(download_id, time())
@@ -115,17 +115,20 @@ class Mailbox:
             raise
 
     def apply(self, policy: SourcePolicy) -> None:
-        """Take over another policy, at once. Raises ``ValueError`` where ``durable`` differs and something waits."""
+        """Apply another policy at once.
+
+        Raises ``ValueError`` if ``durable`` would change while downloads wait or run.
+        """
         with self.lock:
             source = self.source
             if policy.durable != source.policy.durable and (source.queue.pending or source.attempts.in_flight):
-                raise ValueError(f"durable cannot change while downloads of {source.name!r} are on their way")
+                raise ValueError(f"durable cannot change while downloads of {source.name!r} wait or run")
             self.is_durable = source.is_durable = self.ask_store is not None and policy.durable
             self.change(lambda source: source.apply(policy))
         self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
 
     def change(self, how: Callable[[Source], object]) -> None:
-        """Change the rules of the source in one step, and have everybody who waits look again."""
+        """Change the rules of the source in one step, and let waiting slots look again."""
         try:
             with self.lock:
                 how(self.source)
@@ -138,25 +141,25 @@ class Mailbox:
             raise
 
     def changed(self) -> None:
-        """The limit, the gate or the refusal changed: have everybody who waits look again."""
+        """Let waiting slots look again, because the limit, the gate or the refusal changed."""
         self.bell.ring()
         if self.source.lacks_slots:
             self.hire()
 
     def repair_later(self) -> None:
-        """Have the supervisor repair what an interrupted step left undone."""
+        """Ask the supervisor to repair the source after an interrupted step."""
         self.tell_supervisor(m.Audit(0.0, thorough=True))
 
     # ---- on the supervisor's thread ----------------------------------------------------------------------------------
 
     def lost_slots(self) -> list[Any]:
-        """The source actors whose thread has died, and nobody was told. Those that had left before are forgotten."""
+        """Find the source actors whose threads died without a report. Forget those that had left before."""
         dead = [slot for slot in self.slots.copy() if not slot.thread.is_alive()]
         self.slots.difference_update(slot for slot in dead if slot.left)
         return [slot for slot in dead if not (slot.is_reported or slot.left)]
 
     def bury(self, ended: m.Ended) -> bool:
-        """A slot died: what it had in hand fails, and its place is free. False where that was seen to before."""
+        """Fail what a dead slot had in hand, and free its place. Returns False if that was done before."""
         with self.lock:
             if ended.slot not in self.slots:
                 return False
@@ -165,11 +168,11 @@ class Mailbox:
             cause = ended.cause or RuntimeError("it ended")
             self.source.crashed(ended.transfer, cause, monotonic(), time(), ended.at)
             self.slots.discard(ended.slot)
-            self.hiring = False  # it may have died as it was about to have somebody hired
+            self.hiring = False  # it may have died between setting this and sending Hire
         return True
 
     def repair(self, unfinished: Collection[str]) -> list[str]:
-        """Correct the source after an interrupted step. Returns the ``unfinished`` downloads that nobody has."""
+        """Correct the source after an interrupted step. Returns those of ``unfinished`` that it has lost."""
         with self.lock:
             slots = [slot for slot in self.slots.copy() if not slot.left]
             zombies = sum(slot.is_zombie for slot in slots)
@@ -179,9 +182,9 @@ class Mailbox:
     # ---- where a thread, or a process, ends --------------------------------------------------------------------------
 
     def forsake(self) -> None:
-        """Make every use of the lock raise ``ForkedEngine``: this is a copy in a forked child."""
+        """Make every use of the lock raise ``ForkedEngine``, in the copy of a forked child."""
         self.lock = self.outlet.leader = _NoLock()  # type: ignore[assignment]
 
     def let_go(self) -> None:
-        """Release the locks that the calling slot still holds as it ends, because a wait was interrupted."""
+        """Release the locks that the calling slot still holds as it ends, because a step was interrupted."""
         release_all(self.lock, self.outlet.leader)

@@ -1,7 +1,7 @@
-"""How slots take downloads out of a mailbox, and report what became of them.
+"""How slots take downloads out of a mailbox, and report their outcomes.
 
-As many source actors as the source has slots take from one mailbox (Akka's balancing pool). One of those that wait is
-the leader: it alone watches the gate and the queue, and the others wait for its place. So a ring wakes one, not all.
+All slots of a source take from one mailbox (Akka calls this a balancing pool). One of the waiting slots is the leader:
+it alone watches the gate and the queue, and the others wait to become the leader. So new work wakes one slot, not all.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ logger = Log("haulier.source")
 
 
 class Outlet:
-    """The way out: all that slots do with a mailbox, on their own threads.
+    """The way out of a mailbox. Slots call it on their own threads.
 
-    A slot learns what it has in hand, and whether it has left, in the very step in which its source does. So the source
-    and the supervisor know what died with it, wherever it dies.
+    ``slot.in_hand`` and ``slot.left`` change in the same step as the source does. So wherever a slot dies, the
+    supervisor knows what died with it.
     """
 
     def __init__(self, mailbox: Mailbox) -> None:
@@ -40,11 +40,11 @@ class Outlet:
         """Held by the one waiting slot that watches the gate and the queue."""
 
     def report(self, transfer: Transfer, outcome: Outcome, slot: Any) -> Transfer | None:
-        """An impl returned to ``slot``. The next download, if one may start at once; None also where it has left."""
+        """Settle an attempt, and return the next download if one may start at once. Otherwise None."""
         mailbox = self._mailbox
         source = mailbox.source
         alive = True
-        mailbox.lock.acquire()  # half as dear as 'with'
+        mailbox.lock.acquire()  # half the cost of 'with'
         try:
             mailbox.last_end = now = monotonic()
             on = time()
@@ -66,7 +66,7 @@ class Outlet:
         return following
 
     def next_download(self, slot: Any) -> Transfer | None:
-        """Wait for a download that may start. None: ``slot`` has left, and is to end."""
+        """Wait for a download that may start, and return it. None: ``slot`` has left and must end."""
         while not self.leader.acquire(timeout=self._mailbox.patience_s):
             with self._mailbox.lock:
                 slot.left = self._mailbox.source.leave(inf, monotonic(), self._mailbox.patience_s)
@@ -108,7 +108,7 @@ class Outlet:
             self._mailbox.bell.wait(min(taken, until) - now)
 
     def _discard(self, transfer: Transfer, path: str) -> None:
-        """Report a file that an impl returned for a download that had ended before; delete it if the policy says so."""
+        """Publish that an impl returned a file after its download had ended. Delete the file if the policy says so."""
         deleted = False
         if self._mailbox.source.policy.discard_cancelled:
             try:
@@ -121,7 +121,7 @@ class Outlet:
     def confirm(self, transfer: Transfer) -> None:
         """Count delays between starts from now, when the impl is called."""
         with self._mailbox.lock:
-            self._mailbox.bell.ring()  # first: between the stamp and the call there is to be as little as can be
+            self._mailbox.bell.ring()  # first: as little as possible happens between the stamp and the call of the impl
             self._mailbox.source.attempts.confirm(transfer, monotonic())
 
     def slot_died(self, transfer: Transfer) -> None:

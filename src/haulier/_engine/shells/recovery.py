@@ -1,4 +1,4 @@
-"""What an engine finds on disk as it starts: records, queues, and how long each source has to wait still."""
+"""Restore records, queues and the remaining delay of each source from disk, while the engine is made."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ INTERRUPTED: Final = "interrupted: the program ended while it ran"
 
 
 class _Registered(LateImpl):
-    """The impl that its source is registered with by then."""
+    """Stands for the impl that the source will be registered with."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
 
     def find(self) -> Impl:
-        """Raises ``LookupError`` where there is none."""
+        """Return the source's impl. Raises ``LookupError`` if it was registered without one."""
         if self._mailbox.impl is None:
             raise LookupError(f"source {self._mailbox.source.name!r} is not registered with an impl")
         return self._mailbox.impl
 
 
 class Recovery:
-    """Fills a ledger and the mailboxes of its sources, while nobody works on either."""
+    """Fills a ledger and the mailboxes of its sources before any thread uses them."""
 
     def __init__(
         self, storage: Storage, ledger: Ledger, journal: Journal, mailbox_of: Callable[[str], Mailbox]
     ) -> None:
         self._ledger, self._journal, self._mailbox_of = ledger, journal, mailbox_of
         self._set_back: dict[str, float] = {}
-        """Seconds by which the clock was set back since, as far as a source knows: it had an end later than now."""
+        """By source: how far the wall clock was set back, in seconds. Known if a stored end is later than now."""
         self._loaded = storage.load()
         self._resumes = {gate.source for gate in self._loaded.gates if gate.resume_interrupted}
         self._impls: dict[tuple[str, str | None], LateImpl] = {}
-        """One for all tickets that name it."""
+        """Shared by all tickets that name the same impl."""
         self._interrupted: Counter[str] = Counter()
         self._lost: list[m.Moved] = []
         self._now, self._on = monotonic(), time()
@@ -70,22 +70,27 @@ class Recovery:
             journal.pacing[source] = Pacing(_earlier(last_end_on, self._on), suspended_until_on)
 
     def run(self) -> None:
-        """What ran is over, or waits again; what waited waits. Raises ``StoreUnavailable``."""
+        """Queue again what waited. Fail what ran, or queue it again if its source resumes interrupted downloads.
+
+        Raises ``StoreUnavailable`` if a row is damaged.
+        """
         for row in self._loaded.rows:
             self._restore(row)
         self._ledger.table.restored()
-        for moved in self._lost:  # now that the ledger knows the order of all ends, by which the oldest leave
+        for moved in self._lost:  # only now: retention must know all earlier ends first
             self._ledger.apply(moved)
         self._ledger.table.expire()  # this engine may keep fewer than the one before
         for source, count in self._interrupted.items():
-            logger.warning("%s: %d downloads were interrupted", source, count)
-            self._mailbox_of(source).source.gate.resume_at(self._now)  # it ended some time before: nobody saw when
+            logger.warning("%s: %d downloads were interrupted when the last process ended", source, count)
+            self._mailbox_of(source).source.gate.resume_at(
+                self._now
+            )  # when the runs ended is unknown: count the delay from now
             self._journal.pace(source, self._on, None)
 
     def pace(self, mailbox: Mailbox) -> None:
-        """Have a source wait as long as it would have waited.
+        """Let a source wait out the rest of its delay and suspension, by wall clock.
 
-        By the clock on the wall: the other one starts anew with the machine.
+        Monotonic seconds cannot be stored: they start anew with the machine.
         """
         pacing = self._journal.pacing.get(mailbox.source.name)
         if pacing is None:
@@ -116,7 +121,7 @@ class Recovery:
             self._queue(ticket, standing, backs_off=row.phase == Phase.BACKING_OFF)
 
     def _interrupt(self, row: Row, standing: m.Standing) -> m.Standing:
-        """End the attempt of a download that ran when the process ended: the download fails, or is queued again."""
+        """End the attempt that ran when the last process ended. Its download fails, or is queued again."""
         self._interrupted[row.source] += 1
         what = (INTERRUPTED, "Interrupted")
         about = (standing.attempts, standing.on, self._on, "interrupted", *what)
@@ -129,7 +134,7 @@ class Recovery:
         return standing._replace(on=self._on)
 
     def _queue(self, ticket: Ticket, standing: m.Standing | None, backs_off: bool) -> None:
-        """Have a download wait where it waited, or where it was before it ran."""
+        """Queue a download again, or let it back off for as long as it still had to."""
         mailbox = self._mailbox_of(ticket[SOURCE])
         source, attempts = mailbox.source, 0
         mailbox.intake.hold(needs_impl=isinstance(ticket[IMPL], _Registered))
@@ -156,5 +161,5 @@ class Recovery:
 
 
 def _earlier(moment: float | None, now: float) -> float | None:
-    """What ended after now (the clock was set back), or with the process (``inf``), ended now."""
+    """Replace a time after ``now`` by ``now``: the clock was set back, or the run ended with the process (``inf``)."""
     return None if moment is None else min(moment, now)

@@ -1,7 +1,9 @@
-"""Downloads as rows of a storage: what is written of one, and what that is read as.
+"""Convert downloads to rows of a storage, and back.
 
-Of one that waits for its first attempt the ticket says all. Of one that landed at its first, as nearly all do, a few
-values do, from which the record and the attempt follow: the whole record would be half of what a download costs.
+- A download that waits for its first attempt is written as its ticket alone.
+- A download that succeeded at its first attempt, as nearly all do, is written as eight values. Its record and its
+  attempt follow from them. Writing the whole record would be half of what a download costs.
+- Any other download is written as its whole record.
 """
 
 from __future__ import annotations
@@ -35,15 +37,15 @@ __all__ = ["attempt_in", "history_row", "stored_in", "written"]
 logger = logging.getLogger("haulier.store")
 
 UNTOUCHED: Final = "{}"
-"""The record of a download that says no more than its ticket does."""
+"""The record column of a download whose record follows from its ticket."""
 
 _SUCCESS: Final = "["
-"""How the text of one begins that landed at its first attempt: ``[attempt, started_on, queued_at, filename, username,
-path, the caller's fields, progress]``."""
+"""The first character of a success at the first attempt: ``[attempt, started_on, queued_at, filename, username, path,
+the caller's fields, progress]``. A whole record begins with ``{``."""
 
 
 class Written(NamedTuple):
-    """What is written of a download, its ticket and its place aside."""
+    """The columns of a download that change: all but its key, its place in the order and its ticket."""
 
     phase: str | None
     ended_on: float | None
@@ -55,13 +57,13 @@ _QUEUED: Final = Written(Phase.QUEUED, None, UNTOUCHED, None)
 
 
 def written(stored: Stored) -> Written:
-    """What is to be written. What a plugin put there past the checks, and cannot be written down, is left out."""
+    """Convert a download. Values that cannot be stored, which a plugin wrote past the checks, are left out."""
     if is_success(stored):
         return Written(Phase.SUCCEEDED, stored[SUCCESS_ENDED_ON], _success_text(stored), None)
     if type(stored) is tuple:
         return _QUEUED
     if isinstance(stored, Entry):
-        stored.is_noted = False  # first: what is written to it from here on is values anew
+        stored.is_noted = False  # first: a later write sends a message again
     standing = standing_of(stored)
     tried = None if standing is None else str(list(standing))
     return Written(phase_of(stored), ended_on(stored), _text(view(stored)), tried)
@@ -83,7 +85,10 @@ def _success_text(stored: Success) -> str:
 
 
 def stored_in(row: Row, ticket: Ticket | None) -> Stored:
-    """What the ledger had of it. ``ticket``: of one that is not over. Raises ``StoreUnavailable`` for a damaged row."""
+    """Convert a row to what the ledger stores. ``ticket``: of a download that has not ended.
+
+    Raises ``StoreUnavailable`` if the row is damaged.
+    """
     if _is_success_row(row):
         return _success_in(row)
     if ticket is not None and row.record == UNTOUCHED:
@@ -92,14 +97,14 @@ def stored_in(row: Row, ticket: Ticket | None) -> Stored:
 
 
 def history_row(row: Row) -> HistoryRow:
-    """A row that is over, as programs see it."""
+    """Convert the row of an ended download for ``DownloadEngine.history``."""
     record = view(_success_in(row)) if _is_success_row(row) else _decoded(row)
     assert row.ended_on is not None
     return HistoryRow(row.source, row.id, row.seq, row.phase, row.ended_on, record)
 
 
 def attempt_in(row: Row) -> Attempt | None:
-    """The attempt that is values in the row itself: the first, which landed."""
+    """The attempt that the row itself holds: that of a success at the first attempt. Otherwise None."""
     if not _is_success_row(row):
         return None
     _, attempt, started_on, _, on, _ = _success_in(row)
@@ -113,7 +118,7 @@ def _is_success_row(row: Row) -> bool:
 def _success_in(row: Row) -> Success:
     values = _decoded(row)
     if len(values) != 8 or row.ended_on is None:
-        raise StoreUnavailable(f"the database is damaged: what it has of {row.id} at {row.source} makes no sense")
+        raise StoreUnavailable(f"the database is damaged: invalid record of {row.id} at {row.source}")
     attempt, started_on, queued_at, filename, username, path, fields, cell = values
     ticket = make_ticket(
         row.id, row.source, filename=filename, username=username, fields=flat_fields(fields), queued_at=queued_at
@@ -125,7 +130,7 @@ def _decoded(row: Row) -> Any:
     try:
         return decode(row.record)
     except StoreUnavailable as error:
-        raise StoreUnavailable(f"{error}, that of {row.id} at {row.source}") from error
+        raise StoreUnavailable(f"{error} (record of {row.id} at {row.source})") from error
 
 
 def _text(record: Record) -> str:
@@ -143,6 +148,6 @@ def _is_storable(key: Any, value: Any) -> bool:
     try:
         encode("record", {key: value})
     except Exception as error:
-        logger.warning("a part of a record is not stored: %s", error)
+        logger.warning("a value of a record is not stored: %s", error)
         return False
     return True

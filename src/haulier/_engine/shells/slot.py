@@ -1,4 +1,4 @@
-"""A source actor: one slot. Its inbox is the source's mailbox; its handler runs the impl, on its own thread."""
+"""A source actor, which works one slot: it takes downloads from the source's mailbox and runs the impl."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ __all__ = ["SlotCrashed", "SourceActor"]
 logger = Log("haulier.source")
 
 BREATH_S: Final = 500e-6
-"""Downloads that end at once never block, so their slot would keep the others from the interpreter: after so long
-without a break it gives way."""
+"""How long a slot runs impls that never block before it lets other threads run, in seconds."""
 
 
 class SlotCrashed(Exception):
-    """The impl crashed its source: raised in the handler, so that the actor fails as any pykka actor does."""
+    """The impl crashed its source. Raised in the handler, so that the actor fails as any pykka actor does."""
 
 
-class _Turns(Inbox):
-    """The inbox of one slot: a ``get`` waits at the source's mailbox for the next download; None means 'leave'."""
+class _SlotInbox(Inbox):
+    """The inbox of one slot. ``get`` waits at the source's mailbox for a download; None means 'leave'."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
@@ -50,26 +49,26 @@ class SourceActor(EngineActor):
     """One slot of a source."""
 
     def __init__(self, mailbox: Mailbox, number: int) -> None:
-        turns = _Turns(mailbox)
-        turns.slot = self
-        super().__init__(f"haulier-{mailbox.source.name}-{number}", turns)
+        inbox = _SlotInbox(mailbox)
+        inbox.slot = self
+        super().__init__(f"haulier-{mailbox.source.name}-{number}", inbox)
         self._mailbox = mailbox
         self.is_reported = False
-        """Whether the supervisor was told of its end."""
+        """Whether the supervisor knows that this actor has died."""
         self._busy_since = 0.0
         self._verbose = False
         self._impl: Any = None
         self._call: Caller = call_plainly
         self.in_hand: Transfer | None = None
-        """The download that it runs, until its end is reported."""
+        """The attempt that runs, until its end is reported."""
 
     @property
     def is_zombie(self) -> bool:
-        """Whether it runs something that was given up on."""
+        """Whether it runs an attempt that was given up on."""
         return self.in_hand is not None and self.in_hand.given_up
 
     def on_receive(self, transfer: Transfer | None) -> None:
-        """Run this download, and those after it that may start at once; or leave."""
+        """Run ``transfer``, and then each download that may start at once. None: leave."""
         report = self._mailbox.outlet.report
         self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
@@ -85,14 +84,14 @@ class SourceActor(EngineActor):
                 if self.left:
                     break
                 set_current(None)
-                return  # nothing may start just now: wait for it at the inbox
+                return  # nothing may start now: wait at the inbox
             if following.started_at - self._busy_since > BREATH_S:
                 self._breathe(following.started_at - transfer.started_at)
             transfer = following
         self.leave()
 
     def _breathe(self, last_s: float) -> None:
-        """Give way, unless the last download took so long that it has blocked, and so has given way itself."""
+        """Let other threads run, unless the last impl took so long that it must have blocked."""
         if last_s <= BREATH_S:
             self._mailbox.give_way()
         self._busy_since = monotonic()
@@ -107,7 +106,7 @@ class SourceActor(EngineActor):
         if self._verbose or mailbox.intake.handoffs or transfer.claimed or ticket[THREAD_NAME] is not None:
             self._announce(transfer)
         if transfer.given_up:
-            return None, None  # while this thread had no turn: all is said of it, and nobody waits for it
+            return None, None  # it was given up on before this thread could run: its record has ended
         if mailbox.trace is not None:
             about: dict[str, Any] = {"source": transfer.source, "id": transfer.download_id, "attempt": transfer.attempt}
             mailbox.trace.note("start", **about, taken=taken, stamped=transfer.started_at)
@@ -130,7 +129,7 @@ class SourceActor(EngineActor):
                 self.thread.name = self._name
 
     def _announce(self, transfer: Transfer) -> None:
-        """Say that a download starts, to whom it may concern; last, since the delay counts from there, to the gate."""
+        """Announce a start: thread name, log, a dispatch that waits; last the gate, whose delay counts from then."""
         if transfer.ticket[THREAD_NAME] is not None:
             self.thread.name = transfer.ticket[THREAD_NAME]
         if self._verbose:
@@ -140,7 +139,7 @@ class SourceActor(EngineActor):
             self._mailbox.outlet.confirm(transfer)
 
     def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
-        """Decide, outside any lock, since what was returned and the retry policy may be anybody's code."""
+        """Decide what follows an attempt. No lock is held, because the result and the retry policy are users' code."""
         try:
             if inspect.iscoroutine(path):
                 path.close()
@@ -150,7 +149,7 @@ class SourceActor(EngineActor):
             elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
             return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
         except Exception as broken:
-            logger.exception("the outcome of %s at %s could not be judged", transfer.download_id, transfer.source)
+            logger.exception("could not judge the outcome of %s at %s", transfer.download_id, transfer.source)
             cause = error or broken
             return Failed(text_of(cause), type(cause).__name__)
 
@@ -164,7 +163,7 @@ class SourceActor(EngineActor):
             logger.info("%s: %s at %s", *what)
 
     def on_end(self) -> None:
-        """Tell the supervisor of an end that is none of the mailbox's doing."""
+        """Release the locks. If the actor died, tell the supervisor."""
         mailbox, at = self._mailbox, monotonic()
         mailbox.let_go()
         if self.left:

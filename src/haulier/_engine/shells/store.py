@@ -28,11 +28,11 @@ __all__ = ["Store", "StoreActor"]
 logger = Log("haulier.store")
 
 _REPEATABLE: Final = (Sync, Listen, Unfinished)
-"""To apply them twice comes to the same."""
+"""Messages that may be applied twice."""
 
 
 class _DrainBell(Bell):
-    """A bell with nobody to wake."""
+    """A bell that applies the messages on the ringing thread, once the actor has ended."""
 
     def __init__(self, drain: Callable[[], None]) -> None:
         super().__init__()
@@ -51,36 +51,36 @@ class Store(Backlog):
         self.ended: Callable[[], None] = lambda: None
         """Called when the actor has ended for good."""
         self.damaged: Callable[[], None] = lambda: None
-        """Called when a message could not be applied: what it told of may be lost."""
+        """Called when a message could not be applied, so a download may be lost."""
         self.failure: StoreUnavailable | None = None
-        """Why nothing can be written just now, where that is to be."""
+        """Why a durable store cannot write at present; None if it can."""
         self.awaited: tuple[str, str] | None = None
-        """Source and id of a run that closes its own engine, and so ends after it: the news of that are yet to come."""
+        """Source and id of a download whose impl closed the engine. It ends after the engine does."""
         self.restarts = Restarts(RestartPolicy())
         self.stopping = False
         self._writing = RLock()
         self._saying = RLock()
         self._lines: deque[tuple[int, str, str, BaseException | None]] = deque()
-        """What there is to log, once messages may be applied by others again."""
+        """Log lines, written once the lock is free: a log handler may call the engine."""
         self._mail = Mail(self)
 
     def _listen(self) -> None:
-        """Be patient only while nobody waits for news.
+        """Let messages collect before the actor is woken, unless somebody waits for a download or an event.
 
-        After this the actor looks at its backlog once more; so a message whose teller saw the old patience is seen.
+        The actor looks at its backlog once more after this, so it misses no message that was sent meanwhile.
         """
         self._patience = 1 if self.ledger.table.is_watched else BACKLOG
 
     is_shut = False
-    """Whether nothing is written down any more."""
+    """Whether the storage is closed. Never true in memory."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is lost of what it was told."""
+        """Whether every change is kept. A store in memory loses none."""
         return True
 
     def get(self) -> Mail:
-        """Wait until there is something to apply, or a record grows too old."""
+        """Wait until there is a message to apply, or a record is old enough to leave memory."""
         while not self.backlog and not self.stopping:
             self._bell.armed = True
             if self.backlog or self.stopping:
@@ -92,23 +92,23 @@ class Store(Backlog):
         return self._mail
 
     def _next_look(self) -> float | None:
-        """Seconds until there is something to do that nobody tells of; None for never."""
+        """Seconds until the next thing to do that no message announces; None if there is none."""
         expiry = self.ledger.table.retained.next_expiry()
         return None if expiry is None else expiry - time()
 
     def stop(self) -> None:
-        """Have the actor end once all is applied. After that a caller that asks applies its message itself."""
+        """Let the actor end once all messages are applied. Later, a thread that asks applies its message itself."""
         self.stopping = True
         self._bell.armed = True
         self._bell.ring()
 
     def vacated(self) -> None:
-        """Note that the actor died: until it has a successor, a caller that asks applies the messages itself."""
+        """Note that the actor died. Until a successor runs, a thread that asks applies the messages itself."""
         self.running = False
-        self.ledger.table.is_damaged = True  # nobody knows in the middle of what
+        self.ledger.table.is_damaged = True  # it may have died in the middle of a message
 
     def let_go(self) -> None:
-        """Release what the calling thread still holds as it ends, because a step was interrupted."""
+        """Release the locks that the calling thread still holds as it ends, because a step was interrupted."""
         mine = get_ident()
         if self._drainer == mine:
             self._drainer = None
@@ -117,7 +117,7 @@ class Store(Backlog):
         release_all(self._writing, self._saying)
 
     def rest(self, seconds: float) -> None:
-        """Wait so long, or until it is to stop."""
+        """Wait ``seconds``, or until ``stop`` is called."""
         until = monotonic() + seconds
         while not self.stopping and (left := until - monotonic()) > 0:
             self._bell.armed = True
@@ -132,13 +132,13 @@ class Store(Backlog):
         self.drain()
 
     def drain(self) -> None:
-        """Apply what has come together, in order."""
+        """Apply the messages in the backlog, in order."""
         backlog = self.backlog
         if self.is_applying:
             return
         mine = get_ident()
         with self._writing:
-            self._drainer = mine  # no call in between, after which a signal handler might come that asks
+            self._drainer = mine  # right after the lock: a signal handler in between might ask, and wait for itself
             try:
                 while backlog:
                     self.ledger.table.now = time()
@@ -154,10 +154,10 @@ class Store(Backlog):
         self._say()
 
     def _say(self) -> None:
-        """Log what there is to say."""
+        """Write the log lines that have collected. One thread does it at a time, so they keep their order."""
         mine = get_ident()
         if self._sayer == mine:
-            return  # a log handler that asks
+            return  # called by a log handler
         while self._lines and self._saying.acquire(blocking=False):
             try:
                 self._sayer = mine
@@ -169,7 +169,7 @@ class Store(Backlog):
                 self._saying.release()
 
     def _drain_some(self, count: int) -> None:
-        """Apply ``count`` messages. Each leaves the backlog only then: while that is empty, readers see what is."""
+        """Apply ``count`` messages. Each leaves the backlog afterwards, so an empty backlog means: all is applied."""
         backlog, handlers = self.backlog, self.ledger.handlers
         for _ in range(count):
             message = backlog[0]
@@ -182,26 +182,29 @@ class Store(Backlog):
                 handlers[type(message)](message)
             except BaseException as error:
                 self._dead_letter(message, error)
-            finally:  # also where the log fails: a message is applied once
+            finally:  # even if the log fails, because a message is applied once
                 backlog.popleft()
 
     def _look_after(self) -> None:
-        """Whatever else a store has to do, once all is applied."""
+        """Do what else is due once all messages are applied. Nothing in memory."""
 
     def _dead_letter(self, message: Any, failure: BaseException) -> None:
-        """``message`` could not be applied. Raises what is meant for the caller who applies it: his Ctrl-C, say."""
+        """Count and log a message that could not be applied.
+
+        Raises ``failure`` if it is meant for the calling thread, such as its own KeyboardInterrupt.
+        """
         self.dead_letters += 1
         known = type(message) in self.ledger.handlers
         self.ledger.table.is_damaged |= known
         if isinstance(message, Succeeded) and message.following is not None:
-            self.ledger.apply(message.following)  # the start that came with it is news of its own
+            self.ledger.apply(message.following)  # the start in the same message still counts
         name = type(message).__name__
         self._lines.append((logging.WARNING, "dead letter: %s", name, failure if known else None))
         if not isinstance(failure, Exception) and threading.current_thread() is not self.thread:
             raise failure
 
     def _answer(self, message: Any) -> tuple[Any, BaseException | None]:
-        """Apply a question. An exception goes to the thread that asked, unless it kills the store's thread."""
+        """Apply an asked message. Its exception goes to the asking thread, unless it kills the store's own thread."""
         try:
             reply = self.ledger.apply(message)
         except Exception as error:
@@ -218,7 +221,10 @@ class Store(Backlog):
         return reply, None
 
     def _carry_out(self) -> None:
-        """Each thing is taken out first: one that fails takes nothing else along."""
+        """Repair the table if needed, call watchers, publish events and log dead letters.
+
+        Each item is removed on its own, so one that fails does not take the others with it.
+        """
         ledger = self.ledger
         if ledger.table.is_damaged:
             ledger.table.repair()
@@ -240,25 +246,25 @@ class Store(Backlog):
 
 
 class StoreActor(Permanent):
-    """The thread that applies."""
+    """The thread that applies the messages."""
 
     def __init__(self, store: Store) -> None:
         super().__init__("haulier-store", store, store)
         self._store = store
 
     def on_start(self) -> None:
-        """Note that this thread applies the messages: from here on a caller that asks waits for it."""
+        """Note that this thread applies the messages. From now on a thread that asks waits for it."""
         self._store.running = True
         if self._store.restarts.total:
-            self._store.drain()  # its predecessor may have died before it said what it had done
+            self._store.drain()  # its predecessor may have died before it published what it had applied
 
     def on_receive(self, _: Any) -> None:
-        """Apply what is there."""
+        """Apply the backlog, and leave if the store stops."""
         self._store.drain()
         if self._store.stopping and not self._store.backlog:
             self.leave()
 
     def on_end(self) -> None:
-        """Hold nothing any more; then as every actor that is to have a successor."""
+        """Release the locks, then start a successor if one is needed."""
         self._store.let_go()
         super().on_end()

@@ -1,4 +1,4 @@
-"""The two actors that every engine needs, its store and its supervisor: where one dies, a successor takes over."""
+"""The two actors that every engine needs, its store and its supervisor. If one dies, a successor takes over."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["Permanent", "Seat"]
 logger = Log("haulier.actors")
 
 NO_THREAD_S: Final = 0.25
-"""Until the next try, where the machine would not give a thread."""
+"""Seconds until the next try if the system cannot start a thread."""
 
 
 class Seat(Protocol):
-    """The inbox of a permanent actor: all that it knows is kept there, so that a successor can go on."""
+    """The inbox of a permanent actor. It holds all the state, so that a successor can continue."""
 
     restarts: Restarts
     stopping: bool
 
     def vacated(self) -> None:
-        """Its actor died, and a successor has yet to come."""
+        """Note that the actor died, and that a successor does not run yet."""
 
     def rest(self, seconds: float) -> None:
-        """Wait so long, or until it is to stop."""
+        """Wait ``seconds``, or until the engine stops."""
 
     def end(self) -> None:
-        """There will be no successor."""
+        """Note that the actor has ended, and that there will be no successor."""
 
 
 class Permanent(EngineActor):
-    """An actor that lives as long as its engine. It is made of its seat and ``rest``, and so are its successors."""
+    """An actor that lives as long as its engine. Each successor is made with the same seat and ``rest``."""
 
     def __init__(self, name: str, inbox: Inbox, seat: Seat, *rest: Any) -> None:
         super().__init__(name, inbox)
@@ -42,16 +42,16 @@ class Permanent(EngineActor):
         self._verdict: RestartAt | GoDown | None = None
 
     def on_end(self) -> None:
-        """Have a successor take over, unless this one was to end; on the dying thread, which can wait."""
+        """Start a successor unless this actor was told to end. Runs on the dying thread, which can wait."""
         while True:
             try:
                 self._hand_over()
                 return
             except RuntimeError as error:  # 'can't start new thread'
-                logger.error("no thread for %s: %s", self._name, error)
+                logger.error("cannot start a thread for %s, trying again: %s", self._name, error)
                 self._seat.rest(NO_THREAD_S)
-            except BaseException:  # whatever else goes wrong here, nobody but this thread could put it right
-                logger.exception("the succession of %s failed", self._name)
+            except BaseException:  # try again: no other thread could start the successor
+                logger.exception("cannot start a successor of %s, trying again", self._name)
 
     def _hand_over(self) -> None:
         seat = self._seat
@@ -64,7 +64,7 @@ class Permanent(EngineActor):
             self._verdict = seat.restarts.crashed(monotonic(), cause)
             logger.error("%s died of %r", self._name, cause)
         if isinstance(self._verdict, GoDown):
-            logger.critical("%s is not started again: %s", self._name, self._verdict.reason)
+            logger.critical("%s does not restart: %s", self._name, self._verdict.reason)
             seat.end()
             return
         seat.rest(self._verdict.at - monotonic())

@@ -1,4 +1,4 @@
-"""The supervisor: starts source actors, learns of every one's death, and keeps the agenda of what is due later."""
+"""The supervisor: starts source actors, handles their deaths, and keeps the agenda of what is due later."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ __all__ = ["SupervisorActor", "SupervisorInbox"]
 logger = Log("haulier.supervisor")
 
 AUDIT_S: Final = 5.0
-"""Between two looks at whether a slot's thread has died without a word, while there is one."""
+"""How often to look for slots whose threads died without a report, in seconds."""
 
 AGAIN_S: Final = 0.1
-"""Until a message whose handling failed is handled again, and ``TRIES`` in all: then it is given up on."""
+"""Seconds until a message whose handling failed is handled again."""
 
 TRIES: Final = 3
+"""How often a message is handled if that fails each time."""
 
 FOR_EVER: Final = RestartPolicy(intensity=sys.maxsize, period=1.0, wait=tenacity.wait_exponential(0.01, max=1.0))
-"""Without its supervisor an engine hires nobody: it is started again however often it dies."""
+"""The supervisor restarts however often it dies: without it an engine starts no source actors."""
 
 ABANDONED_S: Final = 0.5
-"""Between two looks at whether an engine that nobody holds has finished."""
+"""How often to look whether an engine that the program dropped has finished, in seconds."""
 
 
 class Engine(Protocol):
@@ -48,14 +49,14 @@ class Engine(Protocol):
         """The mailboxes of all sources."""
 
     def ask_store(self, message: Any) -> Any:
-        """The store's reply."""
+        """Ask the store, and return its reply."""
 
     @property
     def is_unwell(self) -> bool:
-        """Whether the store cannot write just now."""
+        """Whether the store cannot write at present."""
 
     def abandoned(self) -> bool:
-        """Nobody holds the engine: whether it had nothing left to do, and was ended."""
+        """End an engine that the program dropped, if it has nothing left to do. Returns whether it was ended."""
 
 
 class SupervisorInbox(Inbox):
@@ -65,7 +66,7 @@ class SupervisorInbox(Inbox):
         self.stopping = False
         self.restarts = Restarts(FOR_EVER)
         self.in_hand: Any = None
-        """The message that is being taken off or handled: where the actor dies then, its successor tries again."""
+        """The message being handled. If the actor dies meanwhile, its successor handles the message again."""
         self.audit_at: float | None = None
         """When the next audit is due."""
         self._messages: deque[Any] = deque()
@@ -75,40 +76,43 @@ class SupervisorInbox(Inbox):
         self._mail = Mail(None)
 
     def tell(self, message: Any) -> None:
-        """Have ``message`` handled after all that was told before; one of ``messages.Due``, when it is due."""
+        """Send ``message``. The supervisor handles it after earlier ones; one of ``messages.Due`` when it is due."""
         if self.stopping and isinstance(message, m.Ended):
-            # Nobody is left to handle it: a run that closed its engine, and then crashed.
+            # No actor is left to handle it: an impl closed its own engine, and then crashed.
             message.mailbox.bury(message)
             return
         self._messages.append(message)
         self._bell.ring()
 
     def try_again(self, message: Any) -> None:
-        """``message`` could not be handled, or not to its end; on the supervisor's own thread."""
+        """Handle a message again later, because handling it failed. After ``TRIES`` give up on it.
+
+        Runs on the supervisor's own thread.
+        """
         tries = message.tries + 1 if isinstance(message, m.Redo) else 1
         again = m.Redo(monotonic() + AGAIN_S, message.message if isinstance(message, m.Redo) else message, tries)
         if tries < TRIES:
             self.later(again)
             if tries == 1 and not isinstance(again.message, m.Audit):
-                self.later(m.Audit(again.at, thorough=True))  # for what is not done again, since it was done by half
+                self.later(m.Audit(again.at, thorough=True))  # repairs what was half done and will not be repeated
         else:
-            logger.critical("%s is given up on", type(again.message).__name__)
+            logger.critical("gave up on message %s, which failed %d times", type(again.message).__name__, TRIES)
             if isinstance(again.message, m.Ended):
-                again.message.slot.is_reported = False  # its thread is found dead
+                again.message.slot.is_reported = False  # so that the audit finds its dead thread
             self.later(m.Audit(again.at, thorough=True))
 
     def later(self, due: m.Due) -> None:
-        """Note a message on the agenda; on the supervisor's own thread."""
+        """Put a message on the agenda. Runs on the supervisor's own thread."""
         self._agenda.add(due.at, due)
         if len(self._agenda) > self._prune_at:
             self._agenda.prune(_matters)
             self._prune_at = 2 * len(self._agenda) + 1024
 
     def get(self) -> Mail:
-        """Wait for a message, or for the next thing that is due.
+        """Wait for a message, or for the next one on the agenda that is due.
 
-        It is in hand before it is taken off: whoever dies in between leaves it to the successor, twice perhaps, never
-        not at all.
+        A message is in hand before it leaves the queue. If the actor dies in between, its successor handles the message
+        once more than needed, but never too few times.
         """
         while True:
             now = monotonic()
@@ -134,16 +138,16 @@ class SupervisorInbox(Inbox):
             self._bell.wait(None if at is None else at - monotonic())
 
     def stop(self) -> None:
-        """Have the actor end once all that was told has been handled."""
+        """Let the actor end once it has handled all earlier messages."""
         self.stopping = True
         self._bell.armed = True
         self._bell.ring()
 
     def vacated(self) -> None:
-        """The actor died; what it was told is kept."""
+        """Note that the actor died. Messages are kept for its successor."""
 
     def rest(self, seconds: float) -> None:
-        """Wait so long, or until it is to stop."""
+        """Wait ``seconds``, or until ``stop`` is called."""
         until = monotonic() + seconds
         while not self.stopping and (left := until - monotonic()) > 0:
             self._bell.armed = True
@@ -151,7 +155,7 @@ class SupervisorInbox(Inbox):
                 self._bell.wait(left)
 
     def end(self) -> None:
-        """The actor has ended in order."""
+        """Do nothing: the inbox needs no end."""
 
 
 class SupervisorActor(Permanent):
@@ -163,7 +167,7 @@ class SupervisorActor(Permanent):
         self._engine = engine
 
     def on_start(self) -> None:
-        """Take over, where another one died."""
+        """Take over from a predecessor that died, if there was one."""
         if self._supervisor.restarts.total:
             left, self._supervisor.in_hand = self._supervisor.in_hand, None
             if left is not None:
@@ -171,7 +175,7 @@ class SupervisorActor(Permanent):
             self._supervisor.later(m.Audit(0.0, thorough=True))  # it may have died in the middle of a step
 
     def on_receive(self, message: Any) -> None:
-        """Carry out one message; whatever goes wrong with it, the supervisor lives."""
+        """Handle one message. If that raises, the supervisor lives on and tries again later."""
         if message is None:
             self.leave()
             return
@@ -180,7 +184,7 @@ class SupervisorActor(Permanent):
             self._handle(message.message if type(message) is m.Redo else message)
         except BaseException:
             supervisor.try_again(message)
-            logger.exception("%s could not be carried out", type(message).__name__)
+            logger.exception("could not handle message %s", type(message).__name__)
         supervisor.in_hand = None
 
     def _handle(self, message: Any) -> None:
@@ -191,9 +195,9 @@ class SupervisorActor(Permanent):
                 if mailbox.bury(message):
                     logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
                 if message.slot is not None and not isinstance(message.slot.failure, SlotCrashed):
-                    # It was not the impl that crashed: who knows in the middle of what. Where this fails, it is tried
-                    # again, when nobody is left to bury.
-                    self._make_good(mailbox)
+                    # Not the impl crashed, but a step of the engine was interrupted. If this repair fails, it is tried
+                    # again; ``bury`` then does nothing.
+                    self._repair(mailbox)
                 mailbox.changed()
             case m.Retry(mailbox, download_id, at):
                 with mailbox.lock:
@@ -216,7 +220,7 @@ class SupervisorActor(Permanent):
                 if not self._engine.abandoned():
                     self._supervisor.later(m.Abandon(monotonic() + ABANDONED_S))
             case _:
-                logger.warning("dead letter: %s is no message for the supervisor", type(message).__name__)
+                logger.warning("dead letter: %s", type(message).__name__)
 
     def _hire(self, mailbox: Any) -> None:
         """Start as many source actors as the source has work for."""
@@ -230,8 +234,8 @@ class SupervisorActor(Permanent):
             try:
                 slot.begin()
             except RuntimeError as error:
-                # 'can't start new thread': the machine is at its limit. What is queued waits for the next try.
-                logger.error("no thread for source %s: %r", mailbox.source.name, error)
+                # 'can't start new thread': the machine is at its limit. Queued downloads wait for the next try.
+                logger.error("cannot start a thread for source %s, trying again: %r", mailbox.source.name, error)
                 with mailbox.lock:
                     mailbox.slots.discard(slot)
                     mailbox.source.slots.count_off()
@@ -246,37 +250,37 @@ class SupervisorActor(Permanent):
             supervisor.later(m.Audit(supervisor.audit_at))
 
     def _audit(self, thorough: bool) -> None:
-        """Look for dead slots and lost downloads that no message told of, and correct what they left."""
+        """Bury slots that died without a report. If ``thorough``, also repair each source."""
         for mailbox in self._engine.sources():
             for slot in mailbox.lost_slots():
-                logger.error("the thread of %s has died without a word", slot)
+                logger.error("the thread of %s died without a report", slot)
                 self._handle(m.Ended(mailbox, slot.in_hand, slot.failure or SlotCrashed("its thread died"), slot))
             mailbox.hiring = False
             try:
                 if thorough:
-                    self._make_good(mailbox)
+                    self._repair(mailbox)
             finally:
-                mailbox.changed()  # last: there may be somebody to hire only now
+                mailbox.changed()  # last: only now may the source need another slot
             if mailbox.slots:
                 self._audit_in(AUDIT_S)
 
-    def _make_good(self, mailbox: Any) -> None:
-        """Repair a source, and fail the downloads that no thread has any more after an interrupted step."""
+    def _repair(self, mailbox: Any) -> None:
+        """Repair a source after an interrupted step, and fail the downloads that it lost."""
         source = mailbox.source
         nowhere = mailbox.repair(self._engine.ask_store(m.Unfinished(source.name)))
         if not nowhere:
             return
         lost = m.Lost(source.name, nowhere, "interrupted: in the middle of a step", "Interrupted", time())
         if failed := self._engine.ask_store(lost):  # the others have ended meanwhile
-            logger.error("%d downloads of %s got lost", len(failed), source.name)
+            logger.error("%d downloads of %s failed: a step was interrupted", len(failed), source.name)
 
     def _guard(self, mailbox: Any, guard: m.Guard) -> None:
         source = mailbox.source
         if guard.at != guard.transfer.look_at and guard.transfer.look_at > monotonic():
-            return  # it was told again, and the other one is on the agenda
-        self._engine.ask_store(m.Sync())  # progress may still be on its way to where a stall is looked for
+            return  # a later Guard for this attempt is on the agenda
+        self._engine.ask_store(m.Sync())  # so that progress sent before counts against a stall
         with mailbox.lock:
-            now = monotonic()  # in here: others may have ended while this waited
+            now = monotonic()  # with the lock held, which may have taken time
             verdict = source.overdue(guard.transfer, now)
             if isinstance(verdict, str):
                 source.give_up(guard.transfer, verdict, "TimeoutError", now, time())
@@ -291,11 +295,11 @@ class SupervisorActor(Permanent):
 
 
 _NUMBERS: Final = count(1)
-"""Of source actors, for the names of their threads."""
+"""Numbers for the names of source actors' threads."""
 
 
 def _matters(due: m.Due) -> bool:
-    """Whether something on the agenda still has a subject: most time-outs are noted for runs that end long before."""
+    """Whether a message on the agenda still matters. Most time-outs are for attempts that have ended long before."""
     if isinstance(due, m.Guard):
         return due.mailbox.source.attempts.in_flight.get(due.transfer.ticket[ID]) is due.transfer
     return not isinstance(due, m.Retry) or due.download_id in due.mailbox.source.queue.tried

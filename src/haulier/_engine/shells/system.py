@@ -28,14 +28,14 @@ from haulier.trace import Trace
 __all__ = ["System"]
 
 JOIN_S: Final = 2.0
-"""The longest that ``close`` waits for haulier's own threads once their work is over."""
+"""The longest that ``close`` waits for haulier's own threads once their work is done."""
 
 PLAIN = SourcePolicy()
-"""Of every source that nobody registered: one for all, since there may be a source for each of 100,000 hosts."""
+"""The policy of sources that were not registered. They share one: there may be a source for each of 100,000 hosts."""
 
 
 class System:
-    """The store, the supervisor, and a mailbox for each source; nothing here refers to the engine that owns it."""
+    """The store, the supervisor, and a mailbox for each source. Nothing here refers to the engine that owns it."""
 
     def __init__(
         self, retention: Retention, patience_s: float, trace: Trace | None = None, storage: Storage | None = None
@@ -57,7 +57,7 @@ class System:
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, str] = {}
         self.is_open = True
-        """Whether work is taken."""
+        """Whether new downloads are accepted."""
         self.closing = False
         self._closing = threading.RLock()
         self._patience_s = patience_s
@@ -76,7 +76,7 @@ class System:
                 self._recovery.run()
             StoreActor(self.store).begin()
             SupervisorActor(self.supervisor, self).begin()
-        except BaseException:  # 'can't start new thread': nobody has an engine that could be closed
+        except BaseException:  # 'can't start new thread': the caller gets no engine to close
             self.store.stop()
             if trace is not None:
                 trace.close()
@@ -85,7 +85,7 @@ class System:
     # ---- sources -----------------------------------------------------------------------------------------------------
 
     def name_of(self, source_name: object) -> str:
-        """The name of a source, also under an alias. Raises ``TypeError`` or ``ValueError`` for what is no name."""
+        """Return the name for a name or an alias. Raises ``TypeError`` or ``ValueError`` for an invalid name."""
         if not isinstance(source_name, str):
             raise TypeError(f"source_name must be a str, not {source_name!r}")
         if not source_name:
@@ -93,7 +93,7 @@ class System:
         return self.aliases.get(source_name, source_name)
 
     def mailbox(self, source_name: object) -> Mailbox:
-        """The mailbox of a source, made where nobody has asked for it before."""
+        """Return the mailbox of a source. The first call for a source makes it."""
         name = self.name_of(source_name)
         mailbox = self.mailboxes.get(name)
         if mailbox is not None:
@@ -113,24 +113,24 @@ class System:
             return self.mailboxes[name]
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
-        """Have each of ``aliases`` name the source ``name``. Raises ``ValueError`` where one is a source of its own."""
+        """Let each of ``aliases`` name the source ``name``. Raises ``ValueError`` if one is taken."""
         with self._lock:
             self.check_open()
             for alias in aliases:
                 self.name_of(alias)
                 if alias == name or self.aliases.get(alias, name) != name or alias in self.mailboxes:
-                    raise ValueError(f"{alias!r} is the name of a source, or of another one's alias, already")
+                    raise ValueError(f"alias {alias!r} is already the name or an alias of another source")
             self.aliases.update(dict.fromkeys(aliases, name))
 
     def check_open(self) -> None:
-        """Raise ``EngineClosed`` or ``StoreUnavailable`` where no work is taken."""
+        """Raise ``EngineClosed`` or ``StoreUnavailable`` if the engine accepts no downloads."""
         if not self.is_open:
             if self.closing:
                 raise EngineClosed("the engine is closed: it takes no more downloads")
             raise StoreUnavailable("the record store has died")
 
     def refuse(self) -> bool:
-        """Take no more work, since the engine closes; False where it did so before."""
+        """Accept no more downloads, because the engine closes. Returns False if it did so before."""
         with self._lock:
             first, self.closing, self.is_open = not self.closing, True, False
         return first
@@ -145,7 +145,7 @@ class System:
         self.supervisor.tell(m.StoreHealthChanged())
 
     def is_durable_source(self, source: str) -> bool:
-        """Whether the records of ``source`` outlive the process."""
+        """Whether the records of ``source`` are written to disk."""
         mailbox = self.mailboxes.get(source)
         return self.is_durable if mailbox is None else mailbox.is_durable
 
@@ -157,7 +157,7 @@ class System:
 
     @property
     def is_unwell(self) -> bool:
-        """Whether the store cannot write just now."""
+        """Whether the store cannot write at present."""
         return self.store.failure is not None
 
     def sources(self) -> Iterable[Mailbox]:
@@ -165,13 +165,13 @@ class System:
         return list(self.mailboxes.values())
 
     def ask_store(self, message: Any) -> Any:
-        """The store's reply."""
+        """Ask the store, and return its reply."""
         return self.store.ask(message)
 
-    # ---- who listens -------------------------------------------------------------------------------------------------
+    # ---- subscriptions -----------------------------------------------------------------------------------------------
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Have events handed to ``subscription``."""
+        """Start sending events to ``subscription``."""
         with self._lock:
             self._subscriptions += (subscription,)
         self.store.ask(m.Listen(active=True))
@@ -182,7 +182,7 @@ class System:
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
             if not self._subscriptions and self._trace is None:
-                # Told, not asked: with the lock held nobody waits for the store, where a finalizer may want it.
+                # Told, not asked: waiting for the store with this lock held could deadlock with a finalizer there.
                 self.store.tell(m.Listen(active=False))
 
     def _publish(self, event: Event) -> None:
@@ -202,7 +202,7 @@ class System:
         mine = threading.current_thread()
         if self._is_ours(mine):
             if not self._closing.acquire(blocking=False):
-                return  # somebody closes, and may be waiting for this very thread
+                return  # another thread closes the engine, and may wait for this one
         elif not self._closing.acquire(timeout=-1 if deadline is None else _left(deadline)):
             return
         try:
@@ -223,7 +223,7 @@ class System:
                 for slot in mailbox.slots.copy():
                     if slot.thread is not mine and slot.thread.ident is not None and not slot.is_zombie:
                         slot.thread.join(None if deadline is None else _left(deadline))
-        finally:  # also where the caller is interrupted: what still runs has had its time
+        finally:  # even if the wait was interrupted
             for mailbox in mailboxes:
                 self._give_up(mailbox, mine)
             self._stop_actors(mine, join_s)
@@ -231,7 +231,7 @@ class System:
                 self._trace.close(self.store.is_whole)
 
     def _account_for(self, mailbox: Mailbox) -> None:
-        """Nobody is left to end what nobody has: a call that was broken off in its middle may have lost it."""
+        """Fail downloads that an interrupted call lost: no slot has them, and no audit will find them any more."""
         unfinished = self.store.ask(m.Unfinished(mailbox.source.name))
         with mailbox.lock:
             lost = mailbox.source.missing(unfinished)
@@ -239,7 +239,7 @@ class System:
             self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
 
     def _give_up(self, mailbox: Mailbox, mine: threading.Thread) -> None:
-        """Fail what still runs. But a run that closes the engine itself is left to end: it is about to."""
+        """Fail what still runs, except a download whose impl closes the engine: it is about to end."""
         own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
         with mailbox.lock:
             for transfer in list(mailbox.source.attempts.in_flight.values()):
@@ -263,7 +263,7 @@ class System:
         _join(self.store, mine, join_s)
 
     def _is_ours(self, thread: threading.Thread) -> bool:
-        """Whether waiting on this thread could be waiting for itself."""
+        """Whether ``thread`` is one of the engine's own, which must not wait for itself."""
         if any(subscription.thread is thread for subscription in self._subscriptions):
             return True
         return any(slot.thread is thread for mailbox in self.sources() for slot in mailbox.slots.copy())
@@ -272,7 +272,7 @@ class System:
     def interrupts_itself(self) -> bool:
         """Whether the calling thread is in the middle of another step of this engine.
 
-        So it is a signal handler or a finalizer, and must not wait for what that step holds.
+        Then the caller is a signal handler or a finalizer, and must not wait for the locks of that step.
         """
         locks = [self._lock, *(mailbox.lock for mailbox in self.sources())]
         if self._trace is not None:
@@ -280,9 +280,12 @@ class System:
         return self.store.is_applying or any(lock._is_owned() for lock in locks)  # type: ignore[attr-defined]
 
     def abandoned(self) -> bool:
-        """Nobody holds the engine: end it, if it has nothing left to do. Runs on the supervisor's thread."""
+        """End an engine that the program dropped, if it has nothing left to do. Returns whether it was ended.
+
+        Runs on the supervisor's thread.
+        """
         sources = [mailbox.source for mailbox in list(self.mailboxes.values())]
-        # Nobody is left who could resume a source that is paused, or register one.
+        # Without an engine, no source can be resumed or registered any more.
         if any(source.attempts.in_flight or (source.queue.pending and not source.gate.is_closed) for source in sources):
             return False
         self.refuse()
@@ -297,7 +300,7 @@ class System:
         self._closed = True
         if self._trace is not None:
             if self.store.thread is not None:
-                self.store.thread.join(JOIN_S)  # what it still has to tell belongs into the trace
+                self.store.thread.join(JOIN_S)  # its last events belong in the trace
             self._trace.close(self.store.is_whole)
         return True
 
@@ -310,7 +313,7 @@ def _traced(trace: Trace, event: Event) -> None:
 
 
 def _join(inbox: Inbox, mine: threading.Thread, seconds: float) -> None:
-    """Wait until the actor of ``inbox`` has ended, and its successor, if it dies meanwhile."""
+    """Wait up to ``seconds`` until the actor of ``inbox`` has ended, and a successor if it dies meanwhile."""
     until = monotonic() + seconds
     waited_for = None
     while (thread := inbox.thread) is not waited_for and thread is not None and thread is not mine:

@@ -1,4 +1,4 @@
-"""Tickets as text, for downloads that are to survive the process: an impl is written down by its name."""
+"""Convert tickets to text and back, for durable downloads. An impl is stored by its name."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ __all__ = ["NamedImpl", "name_of", "text_of_ticket", "ticket_of"]
 
 
 class NamedImpl(LateImpl):
-    """An impl that was written down by its name."""
+    """An impl that is stored by its name, ``module:qualified.name``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._impl: Impl | None = None
 
     def find(self) -> Impl:
-        """Import it. Raises ``ImportError`` where it is not there any longer, or cannot be imported."""
+        """Import the impl. Raises ``ImportError`` if it cannot be imported."""
         if self._impl is None:
             module, _, path = self.name.partition(":")
             try:
                 impl = attrgetter(path)(import_module(module))
             except Exception as error:
                 raise ImportError(
-                    f"the impl that was dispatched as {self.name} is not to be had: {type(error).__name__}: {error}"
+                    f"cannot import the impl {self.name}, which the download was dispatched with: "
+                    f"{type(error).__name__}: {error}"
                 ) from error
             if not callable(impl):
-                raise ImportError(f"what was dispatched as {self.name} is no impl any longer: {impl!r}")
+                raise ImportError(
+                    f"the impl {self.name}, which the download was dispatched with, is not callable: {impl!r}"
+                )
             self._impl = impl
         return self._impl
 
 
 def name_of(impl: Impl) -> str | None:
-    """``module:qualified.name`` of what can be imported by it; None for anything else (a lambda, a bound method)."""
+    """Return the name by which ``impl`` can be imported; None if it cannot (a lambda, a bound method)."""
     if isinstance(impl, NamedImpl):
         return impl.name
     module, path = getattr(impl, "__module__", None), getattr(impl, "__qualname__", None)
@@ -55,10 +58,10 @@ def name_of(impl: Impl) -> str | None:
 
 
 def text_of_ticket(ticket: Ticket, impl_name: str | None) -> str:
-    """Raises ``TypeError``, naming the key, for what would not come back as it is."""
+    """Convert a ticket to text. Raises ``TypeError``, naming the key, for a value that cannot be stored."""
     _, source, target_id, display_name, filename, username, _, thread_name, _, queued_at = ticket
     fields = fields_of(ticket)
-    told = (
+    texts = (
         encode_text("target_id", target_id),
         encode_text("display_name", display_name),
         encode_text("original_filename", filename),
@@ -68,13 +71,13 @@ def text_of_ticket(ticket: Ticket, impl_name: str | None) -> str:
         "{}" if fields is None else encode("extra_record_fields", fields),
         repr(queued_at),
     )
-    return f"[{','.join(told)}]"
+    return f"[{','.join(texts)}]"
 
 
 def ticket_of(download_id: str, source: str, text: str, impl_of: Any) -> Ticket:
-    """The ticket that ``text`` was made of. ``impl_of(name)``: what stands for an impl; None names the source's own."""
-    told: Any = decode(text)
-    target_id, display_name, filename, username, impl_name, thread_name, fields, queued_at = told
+    """Convert a text back to its ticket. ``impl_of(name)`` gives the impl; the name None means the source's own."""
+    values: Any = decode(text)
+    target_id, display_name, filename, username, impl_name, thread_name, fields, queued_at = values
     return make_ticket(
         download_id,
         source,

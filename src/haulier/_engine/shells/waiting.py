@@ -1,4 +1,4 @@
-"""Waiting for downloads: their records, each as soon as it is over."""
+"""Wait for downloads, and yield each record as soon as its download has ended."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["arrivals", "ended"]
 
 
 def ended(record: Record) -> Record:
-    """The record. Raises ``EngineClosed`` where it is not over: it goes on with the next engine on the same store."""
+    """Return the record. Raises ``EngineClosed`` if the download has not ended, because the next engine runs it."""
     if record.get("phase") in OPEN_PHASES and record.get("state") not in TERMINAL_STATES:
         raise EngineClosed(f"the engine is closed; download {record['id']} is kept for the next one")
     return record
 
 
 def arrivals(store: Store, ids: list[str], deadline: float | None) -> Iterator[Record]:
-    """The records of ``ids``, as they end; until the monotonic second ``deadline``.
+    """Yield the records of ``ids`` as their downloads end, until ``deadline`` (monotonic seconds).
 
-    They are watched from the call on. Raises ``UnknownDownload`` at once where there is no record, and on the way
-    ``TimeoutError``, or ``ForkedEngine`` in a child that was forked meanwhile.
+    This call starts to watch them, and raises ``UnknownDownload`` if there is no record. Iterating raises
+    ``TimeoutError`` at the deadline, and ``ForkedEngine`` in a child that was forked meanwhile.
     """
     answers: SimpleQueue[Record] = SimpleQueue()
     watched: m.Watched = store.ask(m.Watch(ids, answers.put))
@@ -51,7 +51,7 @@ def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadli
                     raise forked()
                 left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
                 record = answers.get(timeout=left)
-            yield ended(record.copy())  # each who waits has one of his own
+            yield ended(record.copy())  # so that no two callers share a record
     except Empty:
         raise TimeoutError("not all downloads have ended yet") from None
     finally:
