@@ -1,4 +1,4 @@
-"""``haulier demo``: the engine at work, on this machine alone."""
+"""``haulier demo``: show the engine at work, without a network."""
 
 from haulier._cli.demo.show import run
 

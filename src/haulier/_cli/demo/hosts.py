@@ -1,4 +1,4 @@
-"""The cast of the demo: five hosts, each with a character."""
+"""The five hosts of the demo: their files, their limits and their faults."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ __all__ = ["HOSTS", "Host", "content"]
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the demo. Files are numbered from 1; times are shares of the demo's length."""
+    """A host of the demo. Files are numbered from 1. A ``share`` is a part of the length of the demo."""
 
     name: str
     file: str
-    """A file's name, with ``{}`` for its number."""
+    """The name of a file, with ``{}`` for its number."""
     files: int
     size_bytes: int
     share: float
-    """Of one file."""
+    """How long one file takes."""
     concurrency: int = 1
     delay_share: float = 0.0
     pauses: tuple[int, ...] = ()
-    """Files that are at first refused with 429."""
+    """The files whose first request is refused with 429."""
     breaks: tuple[int, ...] = ()
-    """Files whose connection breaks at first, in the middle."""
+    """The files whose first connection is closed in the middle."""
     crashes: tuple[int, ...] = ()
-    """Files at which the plugin crashes."""
+    """The files at which the plugin crashes."""
 
     def file_name(self, number: int) -> str:
-        """The name of one file."""
+        """The name of the file with that number."""
         return self.file.format(f"{number:02}")
 
     @property
     def file_names(self) -> list[str]:
-        """The names of all its files, in order."""
+        """The names of all files of the host, in order."""
         return [self.file_name(number) for number in range(1, self.files + 1)]
 
 
@@ -49,5 +49,5 @@ HOSTS: Final = (
 
 
 def content(host: Host, name: str) -> bytes:
-    """What is in a file: noise, the same every time."""
+    """The content of a file: random bytes, the same in every run."""
     return Random(f"{host.name}/{name}").randbytes(host.size_bytes)

@@ -1,4 +1,4 @@
-"""A picture of the live table, taken when most is going on."""
+"""A picture of the live table at the moment when it shows most."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ _THEME: Final = TerminalTheme(
 
 
 class Photographer:
-    """Looks at every board, and keeps the liveliest."""
+    """Keeps the board that shows most, and draws it."""
 
     def __init__(self) -> None:
         self._best: tuple[float, Board] | None = None
 
     def look(self, board: Board) -> None:
-        """Keep ``board`` if it shows more than the best so far."""
+        """Keep ``board`` if it shows more than the best one so far."""
         score = _liveliness(board)
         if self._best is None or score > self._best[0]:
             self._best = score, board
 
     def save(self, path: Path, title: str) -> None:
-        """Write the picture as SVG, with nothing in it that a browser would have to fetch."""
+        """Write the picture as SVG. It refers to no other file, so a browser fetches nothing.
+
+        Raises ``OSError`` if ``path`` cannot be written.
+        """
         assert self._best is not None
         console = Console(
             record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor", no_color=False
@@ -50,8 +53,8 @@ class Photographer:
 
 
 def _liveliness(board: Board) -> float:
-    """More for different states of sources, for bars that are neither empty nor full, and for a history."""
-    states = len({line.kind for line in board.sources if line.kind != "over"})
+    """Score a board: more states of sources, more half-full bars and more ended downloads score higher."""
+    states = len({line.kind for line in board.sources if line.kind != "ended"})
     halfway = sum(0.15 < bar.transferred / bar.size < 0.9 for bar in board.bars if bar.size)
     timed = sum(bar.remaining_s is not None for bar in board.bars)
     return 4 * states + halfway + timed / 2 + min(board.done, 10) / 5 + min(board.failed, 1)

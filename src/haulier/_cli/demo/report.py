@@ -1,4 +1,4 @@
-"""What one has just seen, in plain words, and whether all of it was as promised."""
+"""The report at the end of the demo: what happened, and whether the engine kept its promises."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Finding", "findings"]
 
 
 class Finding(NamedTuple):
-    """One promise: whether it was kept, whom it is about, and what there was to see."""
+    """One promise: whether the engine kept it, what it is about, and what was observed."""
 
     kept: bool
     about: str
@@ -28,14 +28,14 @@ class Finding(NamedTuple):
 def findings(
     site: Site, tally: Tally, stats: Mapping[str, SourceStatus], records: list[Record], dest: Path
 ) -> Iterator[Finding]:
-    """Everything that was promised."""
+    """Check every promise that the demo can observe, and yield a finding for each."""
     for host in HOSTS:
         yield _finding(host, site, tally, stats[host.name], records)
     peaks = {host.name: site.meters[host.name].peak for host in HOSTS}
     yield Finding(
         all(peaks[host.name] <= host.concurrency for host in HOSTS),
         "no overlap",
-        "no host ever had more requests at once than it allows: "
+        "no host ever had more requests at once than its limit: "
         + ", ".join(f"{peaks[host.name]} of {host.concurrency}" for host in HOSTS)
         + " (counted by the server)",
     )
@@ -52,31 +52,31 @@ def _finding(host: Host, site: Site, tally: Tally, status: SourceStatus, records
     if host.breaks:
         retries = tally.retries[host.name]
         text = (
-            f"its connection broke off in mid-file {_times(meter.broken)}; each file was tried again after a while, "
-            f"and {_all(done, host)} landed"
+            f"it closed the connection in the middle of a file {_times(meter.broken)}; each of these files was "
+            f"retried, and {_all(done, host)} files succeeded"
         )
         return Finding(all_done and retries == meter.broken == len(host.breaks), host.name, text)
     if host.crashes:
         text = (
             f"its plugin crashed {_times(len(host.crashes))}, and the supervisor restarted it "
-            f"{_times(status['restarts'])}. What it had in hand is marked as failed ({status['failed']}), what waited "
-            f"went on ({done} landed), and the other hosts never noticed"
+            f"{_times(status['restarts'])}. The running downloads failed ({status['failed']}), the queued ones "
+            f"continued ({done} succeeded), and the other hosts were not affected"
         )
         kept = status["restarts"] == status["failed"] == len(host.crashes) == host.files - done
         return Finding(kept, host.name, text)
     if host.concurrency > 1:
-        text = f"{_all(done, host)} files, {host.concurrency} at a time, as its policy allows"
+        text = f"{_all(done, host)} files succeeded, {host.concurrency} at a time, as its policy allows"
         return Finding(all_done, host.name, text)
     meanwhile = _ended_meanwhile(host, records)
     text = (
-        f"took its time over {_all(done, host)} files, one at a time, and held nobody up: meanwhile {meanwhile} "
-        "downloads from the other hosts came to their end"
+        f"it sent {_all(done, host)} files slowly, one at a time, and delayed no other host: meanwhile {meanwhile} "
+        "downloads from other hosts ended"
     )
     return Finding(all_done and meanwhile > 0, host.name, text)
 
 
 def _ended_meanwhile(host: Host, records: list[Record]) -> int:
-    """Downloads of other hosts that ended while one of this host was running."""
+    """How many downloads of other hosts ended while a download of ``host`` was running."""
     own = [(record["started_at"], record["finished_at"]) for record in records if record["source"] == host.name]
     others = [record["finished_at"] for record in records if record["source"] != host.name]
     return sum(any(start < end < finish for start, finish in own) for end in others)
@@ -85,9 +85,9 @@ def _ended_meanwhile(host: Host, records: list[Record]) -> int:
 def _throttled(host: Host, meter: Meter, tally: Tally, all_done: bool, pause_s: int, delay_s: float) -> Finding:
     rest_s = meter.shortest_rest_s or 0.0
     text = (
-        f"said '429, come back in {pause_s} s' {_times(meter.refused)}: the whole host waited, and the refused file "
-        f"was the first one after it. Between two files it always got its rest of {delay_s:.2f} s "
-        f"(the shortest was {rest_s:.3f} s)"
+        f"it answered 429 and asked for a pause of {pause_s} s {_times(meter.refused)}: all its downloads waited, and "
+        f"the refused file came first after the pause. Between two files haulier waited for its delay of "
+        f"{delay_s:.2f} s (the shortest wait was {rest_s:.3f} s)"
     )
     kept = all_done and tally.pauses[host.name] == meter.refused == len(host.pauses) and rest_s >= delay_s
     return Finding(kept, host.name, text)
@@ -96,22 +96,24 @@ def _throttled(host: Host, meter: Meter, tally: Tally, all_done: bool, pause_s: 
 def _accounted(records: list[Record], tally: Tally) -> Finding:
     done = sum(record["phase"] == Phase.SUCCEEDED for record in records)
     failed = sum(record["phase"] == Phase.FAILED for record in records)
-    over = all(record["phase"] in TERMINAL_PHASES for record in records)
-    kept = over and len(records) == tally.total == done + failed and (done, failed) == (tally.done, len(tally.failed))
+    ended = all(record["phase"] in TERMINAL_PHASES for record in records)
+    kept = ended and len(records) == tally.total == done + failed and (done, failed) == (tally.done, len(tally.failed))
     return Finding(
         kept,
         "nothing lost",
-        f"{counted(tally.total, 'download')}, {done} done, {failed} failed; not one unaccounted for",
+        f"{counted(tally.total, 'download')}, {done} done, {failed} failed; every download has ended",
     )
 
 
 def _checksums(records: list[Record], dest: Path) -> Finding:
-    landed = [record for record in records if record["phase"] == Phase.SUCCEEDED]
+    succeeded = [record for record in records if record["phase"] == Phase.SUCCEEDED]
     hosts = {host.name: host for host in HOSTS}
-    right = sum(_digest(record, hosts[record["source"]]) for record in landed)
+    right = sum(_digest(record, hosts[record["source"]]) for record in succeeded)
     there = sorted(path.name for path in dest.iterdir())
-    kept = right == len(landed) and there == sorted(Path(record["file_path"]).name for record in landed)
-    return Finding(kept, "real files", f"{right} of {len(landed)} have the right checksum, and there is no half a file")
+    kept = right == len(succeeded) and there == sorted(Path(record["file_path"]).name for record in succeeded)
+    return Finding(
+        kept, "real files", f"{right} of {len(succeeded)} files have the right checksum, and no partial file is left"
+    )
 
 
 def _digest(record: Record, host: Host) -> bool:

@@ -1,4 +1,4 @@
-"""The demo's file server: it plays all hosts, and measures how it is treated."""
+"""The file server of the demo. It plays all hosts, and measures the requests that it gets."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from haulier._cli.demo.hosts import HOSTS, Host, content
 __all__ = ["Meter", "Site"]
 
 STEP_S: Final = 0.04
-"""Between two pieces of a file."""
+"""Seconds between two pieces of a file."""
 
 
 class Meter:
-    """How a host was treated, as it saw it itself.
+    """The requests to one host, as the server saw them.
 
-    A request counts from its arrival until just before its last byte is sent: nobody who starts the next download after
-    the end of the one before can be counted twice.
+    A request counts as active from its arrival until just before its last byte is sent. So a client that waits for the
+    last byte before its next request is never counted as two.
     """
 
     def __init__(self) -> None:
         self.peak = 0
-        """The most requests at once."""
+        """The largest number of requests at once."""
         self.refused = 0
-        """Requests that were answered with 429."""
+        """How many requests were answered with 429."""
         self.broken = 0
-        """Requests whose connection was broken off."""
+        """How many connections the server closed in the middle of a file."""
         self.shortest_rest_s: float | None = None
         """The shortest time between the end of one request and the start of the next."""
         self._active = 0
@@ -37,7 +37,7 @@ class Meter:
         self._lock = threading.Lock()
 
     def enter(self, name: str) -> bool:
-        """A request has come; whether it is the first for this file."""
+        """Count the start of a request. Returns whether it is the first one for this file."""
         with self._lock:
             self._active += 1
             self.peak = max(self.peak, self._active)
@@ -49,7 +49,7 @@ class Meter:
             return first
 
     def leave(self) -> None:
-        """A request is as good as answered."""
+        """Count the end of a request."""
         with self._lock:
             self._active -= 1
             self._last_end = monotonic()
@@ -60,7 +60,7 @@ class _Server(ThreadingHTTPServer):
     site: Site
 
     def handle_error(self, *_: object) -> None:
-        """A client that has gone: it was stopped."""
+        """Ignore the error: the client was stopped and closed its connection."""
 
 
 class _Exchange(BaseHTTPRequestHandler):
@@ -95,32 +95,32 @@ class _Exchange(BaseHTTPRequestHandler):
     def _send(self, body: bytes, over_s: float, meter: Meter) -> None:
         steps = max(2, round(over_s / STEP_S))
         start_at = monotonic()
-        left = False
+        has_left = False
         try:
             for step in range(steps):
-                if self.server.site.over.wait(max(0.0, start_at + over_s * (step + 1) / steps - monotonic())):
+                if self.server.site.closing.wait(max(0.0, start_at + over_s * (step + 1) / steps - monotonic())):
                     return
                 if step == steps - 1:
                     meter.leave()
-                    left = True
+                    has_left = True
                 self.wfile.write(body[len(body) * step // steps : len(body) * (step + 1) // steps])
         finally:
-            if not left:
+            if not has_left:
                 meter.leave()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the table is on the screen."""
+        """Print nothing: the table is on the screen."""
 
 
 class Site:
-    """The server, running while it is entered. ``length_s``: how long the demo should take."""
+    """The server, as a context manager. ``length_s``: how long the demo should take, in seconds."""
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
         self.pause_s = max(1, round(length_s / 8))
-        """What ``Retry-After`` asks for, in seconds."""
+        """The value of ``Retry-After``, in seconds."""
         self.meters = {host.name: Meter() for host in HOSTS}
-        self.over = threading.Event()
+        self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Exchange)
         self._server.site = self
         self._thread = threading.Thread(
@@ -132,11 +132,11 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.over.set()
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def url(self, host: Host, name: str) -> str:
-        """Where a file is."""
+        """The URL of a file."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/{host.name}/{name}"

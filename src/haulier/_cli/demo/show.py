@@ -1,4 +1,4 @@
-"""The demo itself: the hosts, the engine, the view, and the report."""
+"""Run the demo: start the hosts and the engine, show the downloads, print the report."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from haulier.transfer import Transfer
 __all__ = ["run"]
 
 WIDEST: Final = 100
-"""Columns of the report."""
+"""The greatest width of the report, in columns."""
 INDENT: Final = 16
-"""Columns before what it says of a host."""
+"""The column at which the text of a finding begins."""
 
 PATIENCE_S: Final = 60.0
-"""And five times its length: a demo that takes longer hangs, and says so."""
+"""The demo is ended after five times its length and this many seconds more: then it must hang."""
 
 
 class BuggyPlugin:
-    """A plugin as one meets them: it works, but at some files it takes its whole process down, if it can."""
+    """A plugin that works, but crashes at some files: once with ``sys.exit()``, then with ``SourceCrashed``."""
 
     def __init__(self, fetcher: HttpFetcher, crashes: list[str]) -> None:
         self._fetcher = fetcher
         self._crashes = crashes
 
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
-        """Fetch it, or crash."""
+        """Fetch the file, or crash."""
         if display_name in self._crashes:
             if display_name == self._crashes[0]:
                 raise SystemExit("the plugin called sys.exit()")
@@ -59,22 +59,25 @@ class BuggyPlugin:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show it, and return the exit status."""
+    """Run the demo and return the exit status.
+
+    Raises ``UsageError`` if the picture cannot be written.
+    """
     picture = None if args.picture is None else Path(args.picture)
     if picture is not None and not picture.parent.is_dir():
-        raise UsageError(f"cannot write {args.picture!r}: there is no such folder")
+        raise UsageError(f"cannot write {args.picture!r}: its folder does not exist")
     outlet = Outlet(sys.stdout)
     say = (lambda _: None) if args.quiet else outlet.line
     say(f"Five hosts on this machine, {sum(host.files for host in HOSTS)} files, about {span_text(args.seconds)}.\n")
     with Stop() as stop, tempfile.TemporaryDirectory(prefix="haulier-demo-") as folder:
         photographer = Photographer()
-        kept, seen = _play(args, Path(folder), outlet, stop, photographer)
+        kept, found = _play(args, Path(folder), outlet, stop, photographer)
     if stop.exit_status is not None:
-        stderr_line("stopped; nothing is left behind")
+        stderr_line("stopped; the files of the demo are deleted")
         return stop.exit_status
     if picture is not None:
         _save(photographer, picture)
-    _tell(seen, outlet, quiet=args.quiet)
+    _print_report(found, outlet, quiet=args.quiet)
     return 0 if kept else 1
 
 
@@ -93,8 +96,8 @@ def _play(
                 engine.worker.dispatch(host.name, site.url(host, name), name, "", extra_record_fields=fields)
         follower.wait(photographer.look if args.picture else None, at_most_s=5 * args.seconds + PATIENCE_S)
         stats = engine.stats()
-    seen = [] if stop.signum else list(findings(site, tally, stats, engine.get_all_downloads(), dest))
-    return all(finding.kept for finding in seen), seen
+    found = [] if stop.signum else list(findings(site, tally, stats, engine.get_all_downloads(), dest))
+    return all(finding.kept for finding in found), found
 
 
 def _policy(host: Host, length_s: float) -> SourcePolicy:
@@ -119,21 +122,23 @@ def _save(photographer: Photographer, picture: Path) -> None:
     try:
         photographer.save(picture, "haulier demo")
     except OSError as error:
-        raise UsageError(f"cannot write {str(picture)!r}: {(error.strerror or 'it failed').lower()}") from None
+        raise UsageError(f"cannot write {str(picture)!r}: {(error.strerror or 'unknown error').lower()}") from None
 
 
-def _tell(seen: list[Finding], outlet: Outlet, *, quiet: bool) -> None:
-    broken = [finding for finding in seen if not finding.kept]
+def _print_report(found: list[Finding], outlet: Outlet, *, quiet: bool) -> None:
+    broken = [finding for finding in found if not finding.kept]
     if quiet:
         for finding in broken:
             stderr_line(f"{finding.about}: {finding.text}")
         return
-    console = Console(file=outlet)  # type: ignore[arg-type]  # all of a file that rich uses
+    console = Console(file=outlet)  # type: ignore[arg-type]  # has all methods that rich uses
     width = min(console.width if outlet.isatty() else WIDEST, WIDEST)
-    outlet.line("\nWhat you have just seen:\n")
-    for finding in seen:
+    outlet.line("\nWhat happened:\n")
+    for finding in found:
         mark, style = ("✓", "green") if finding.kept else ("✗", "red")
         lines = textwrap.wrap(finding.text, max(20, width - INDENT))
         text = f"\n{'':{INDENT}}".join(lines)
         console.print(Text.assemble((mark, style), (f" {finding.about:<{INDENT - 2}}", "bold"), text), soft_wrap=True)
-    outlet.line("\nAll as promised." if not broken else f"\nNOT as promised: {', '.join(f.about for f in broken)}.")
+    outlet.line(
+        "\nEvery promise was kept." if not broken else f"\nBroken promises: {', '.join(f.about for f in broken)}."
+    )
