@@ -40,9 +40,9 @@ def test_without_options_it_answers_and_shows_lanes() -> None:
     status, out, err = bench(PYTHONIOENCODING="utf-8")
     assert (status, err) == (0, "")
     lanes = re.findall(LANE, out, re.MULTILINE)
-    assert {"source-1", "source-2", "source-3"} <= {lane[:8] for lane in lanes}  # a slot that is not needed has none
+    assert {"source-1", "source-2", "source-3"} <= {lane[:8] for lane in lanes}  # a slot that is not needed has no lane
     assert "✗" in "".join(lanes)
-    for word in ("43 of 45 downloads succeeded", "throughput", "fairness", "utilisation", "p99", "starts again"):
+    for word in ("43 of 45 downloads succeeded", "throughput", "fairness", "utilisation", "p99", "restarts"):
         assert word in out
     assert out.endswith("Every promise was kept (haulier verify).\n")
 
@@ -125,12 +125,12 @@ def test_the_svg_has_a_bar_for_each_attempt(tmp_path: Path) -> None:
         "source-1",
         "3 slots",
         "crash",
-        "starts again",
+        "waits for its restart",
         "seconds since",
     ):
         assert word in shown
     assert bench("--simulate", "--failures", "0.3", "--crashes", "0.1", "--timeline", picture)[0] == 0
-    assert picture.read_text("utf-8") == svg  # nothing in it is dated or drawn at random
+    assert picture.read_text("utf-8") == svg  # no date and no random ids in it
 
 
 def test_the_png_is_one(tmp_path: Path) -> None:
@@ -145,23 +145,23 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path: Path) -> None:
     picture = tmp_path / "lanes.svg"
     command = [sys.executable, "-c", hide, "bench", "--simulate"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
-    assert (done.returncode, done.stderr) == (0, "")  # the lanes need none
+    assert (done.returncode, done.stderr) == (0, "")  # the lanes need no matplotlib
     done = subprocess.run(
         [*command, "--timeline", str(picture)], capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "haulier bench: --timeline needs matplotlib: pip install 'haulier[bench]'\n"
+    assert done.stderr == "haulier bench: --timeline needs matplotlib; run: pip install 'haulier[bench]'\n"
     assert not picture.exists()
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ("--timeline lanes.pdf", "FILE.png or FILE.svg"),
-        ("--timeline no/such/lanes.svg", "no such folder"),
-        ("--trace no/such/trace", "no such folder"),
+        ("--timeline lanes.pdf", "cannot draw 'lanes.pdf': --timeline needs FILE.png or FILE.svg"),
+        ("--timeline no/such/lanes.svg", "cannot write 'no/such/lanes.svg': its folder does not exist"),
+        ("--trace no/such/trace", "its folder does not exist"),
         ("--failures 0.6 --crashes 0.6", "together must be at most 1"),
-        ("--service normal:1", "none of constant"),
+        ("--service normal:1", "unknown distribution 'normal:1'; use constant:S"),
         ("--concurrency 1,0", "must be at least 1"),
         ("--arrivals never", "must be 'all'"),
         ("--simulate --compare 2", "not allowed with"),
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_it() -> None:
     assert "45 downloads" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=50)
-    assert (process.returncode, err) == (130, "stopped; nothing is left behind\n")
+    assert (process.returncode, err) == (130, "stopped before the end; there is no report\n")
 
 
 @pytest.mark.parametrize("width", [36, 60, 200])
@@ -197,7 +197,7 @@ def test_no_line_of_the_lanes_is_too_long(width: int) -> None:
     assert max(line.cell_len for line in lines) <= width
     assert max(line.cell_len for line in lines[1:7]) > width * 0.8
     shown = "\n".join(line.plain for line in lines)
-    assert all(word in shown for word in ("runs", "fails", "crashes", "starts again"))
+    assert all(word in shown for word in ("runs", "fails", "crashes", "restarts"))
     if width > 50:
         assert "waits for its delay" in shown
 
@@ -247,7 +247,7 @@ def test_a_trace_that_says_too_little_is_a_mistake_in_the_call(tmp_path: Path, l
     path.write_bytes(b'{"run": "x", "event": "opened", "at": 0.0}\n' + line.encode("latin-1") + b"\n")
     status, out, err = bench("--simulate", "--service", f"trace:{path}")
     assert (status, out) == (2, "")
-    assert "no line of a trace" in err or "is no trace" in err
+    assert "not a line of a trace" in err or "is not a trace" in err
     assert "Traceback" not in err
 
 

@@ -1,4 +1,4 @@
-"""A real run has the work of the simulated one. What is timed is only ever held against what cannot be shorter."""
+"""A real run does the same work as the simulated one. Times are only compared with their lower limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAIRS = [
 
 
 def both(scenario: Scenario, path: Path) -> tuple[Course, Course]:
-    """Real, and simulated."""
+    """Run ``scenario`` with the real engine and simulated. Returns both courses."""
     assert run(scenario, path)
     lines = path.read_text("utf-8").splitlines()
     assert verify(lines).open == 0
@@ -35,11 +35,11 @@ def both(scenario: Scenario, path: Path) -> tuple[Course, Course]:
 @pytest.mark.parametrize("scenario", PAIRS)
 def test_both_do_the_same_work(scenario: Scenario, tmp_path: Path) -> None:
     real, simulated = both(scenario, tmp_path / "trace")
-    told, foretold = measure(real), measure(simulated)
+    measured, predicted = measure(real), measure(simulated)
     for each in ("downloads", "succeeded", "failed", "attempts", "retries", "restarts"):
-        assert getattr(told, each) == getattr(foretold, each), each
-    assert [(s.name, s.slots, s.downloads, s.succeeded, s.failed, s.restarts) for s in told.sources] == [
-        (s.name, s.slots, s.downloads, s.succeeded, s.failed, s.restarts) for s in foretold.sources
+        assert getattr(measured, each) == getattr(predicted, each), each
+    assert [(s.name, s.slots, s.downloads, s.succeeded, s.failed, s.restarts) for s in measured.sources] == [
+        (s.name, s.slots, s.downloads, s.succeeded, s.failed, s.restarts) for s in predicted.sources
     ]
 
 
@@ -55,7 +55,9 @@ def test_one_slot_takes_the_same_order_and_is_never_faster(tmp_path: Path) -> No
     assert [bar.download_id for bar in simulated.bars] == [f"simulated-{number}" for number in range(1, 21)]
     assert [bar.ending for bar in real.bars] == [bar.ending for bar in simulated.bars]
     assert {bar.ending for bar in real.bars} == {"succeeded", "failed", "crashed"}
-    assert real.makespan_s >= simulated.makespan_s - 1e-3  # a tick for each step, and what a clock can tell
+    assert (
+        real.makespan_s >= simulated.makespan_s - 1e-3
+    )  # 1 ms for the rounding to ticks and the resolution of the clock
 
 
 def test_it_can_be_stopped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is asked, and the draws that follow from it."""
+"""Scenarios, and the jobs that are drawn for them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_sources_take_limits_and_delays_in_turn() -> None:
         ("failures", 1.5), ("crashes", 0.95), ("rate", 0.0), ("retries", -1), ("retry_s", -1.0), ("jitter", (2.0, 1.0)),
     ],
 )  # fmt: skip
-def test_what_is_no_scenario(field: str, value: object) -> None:
+def test_an_invalid_scenario_is_refused(field: str, value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         Scenario(**{field: value})  # type: ignore[arg-type]
 
@@ -79,8 +79,8 @@ def test_a_distribution_has_the_mean_that_it_says(text: str, mean: float) -> Non
         "trace:no/such/file",
     ],
 )  # fmt: skip
-def test_what_is_no_distribution(text: str) -> None:
-    with pytest.raises(ValueError, match=r"none of|number|read|sigma"):
+def test_an_invalid_distribution_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown distribution|number|seconds|read|sigma"):
         service(text)
 
 
@@ -109,7 +109,7 @@ def test_recorded_times_are_from_each_start_to_its_return() -> None:
         list(recorded([*lines, *lines[:3]]))
     with pytest.raises(ValueError, match="line 1"):
         list(recorded(["hello", *lines]))
-    with pytest.raises(ValueError, match="no trace"):
+    with pytest.raises(ValueError, match="not a trace"):
         list(recorded(["hello"]))
 
 
@@ -120,7 +120,7 @@ def test_recorded_times_are_from_each_start_to_its_return() -> None:
 def test_a_file_that_is_no_trace_says_so(text: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"no trace|no download|decode"):
+    with pytest.raises(ValueError, match=r"not a trace|no download|decode"):
         service(f"trace:{path}")
 
 

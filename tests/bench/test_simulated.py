@@ -1,4 +1,4 @@
-"""The virtual clock: answers that one can work out by hand, and what holds for any scenario."""
+"""Simulated runs: results that can be computed by hand, and properties of every scenario."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_any_scenario(scenario: Scenario) -> None:
     assert told.succeeded + told.failed == told.downloads == scenario.downloads
     assert told.attempts == report.attempts == told.downloads + told.retries
     assert {bar.ending for bar in read.bars} <= {"succeeded", "failed", "retried", "crashed"}
-    # What every attempt was to take, it took, but for a tick.
+    # Each attempt took as long as the scenario says, up to a tick.
     work = {f"simulated-{job.number}": job for job in scenario.jobs()}
     for bar in read.bars:
         asked = work[bar.download_id].attempts[bar.attempt - 1]
@@ -180,7 +180,7 @@ def test_lines_are_those_of_an_engine() -> None:
 
 def test_a_wait_for_the_delay_begins_once_nothing_else_is_waited_for() -> None:
     read, _ = seen(downloads=2, service=CONSTANT, delay=(0.5,), failures=1.0, retries=1, retry_s=2.0, concurrency=(2,))
-    # The first attempts at 0 and 0.75; the second ones are due at 2.25 and 3, when no delay is in the way any more.
+    # The first attempts start at 0 and 0.75. The retries are due at 2.25 and 3, when no delay is left to wait for.
     assert [(bar.start, bar.attempt) for bar in read.bars] == [(0.0, 1), (0.75, 1), (2.25, 2), (3.0, 2)]
     assert [(gap.start, gap.end) for gap in read.gaps] == [(0.25, 0.75)]
     read, _ = seen(downloads=2, service=Service("constant", 0.0), delay=(0.5,), crashes=1.0, restart_s=0.25)

@@ -1,1 +1,1 @@
-"""``haulier bench``: what limits, delays and retries come to, for real or on a virtual clock."""
+"""``haulier bench``: measure limits, delays and retries with the real engine or on a virtual clock."""

@@ -1,4 +1,4 @@
-"""The course of a run, read from its trace: who ran when, in which lane, and why a lane was free while some waited."""
+"""Read the course of a run from its trace: when each attempt ran, in which lane, and why lanes were free."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Bar(NamedTuple):
 
     source: str
     lane: int
-    """Starts at 0; the lowest that was free, as nobody can tell which thread it was."""
+    """Starts at 0. The lowest lane that was free: a trace does not name the threads."""
     download_id: str
     attempt: int
     start: float
@@ -30,9 +30,9 @@ class Bar(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A lane was free, and its next download waited: for the end of a ``delay``, or of a ``rest`` after a crash.
+    """A time in which a lane was free: for a ``delay``, or for a ``rest`` after a crash.
 
-    Of a delay: in the lane in which that download then ran.
+    A delay is drawn in the lane in which the waiting download then ran.
     """
 
     source: str
@@ -44,22 +44,22 @@ class Gap(NamedTuple):
 
 @dataclass
 class Course:
-    """What one run came to. Times are seconds since the first dispatch."""
+    """The course of one run. Times are seconds since the first dispatch."""
 
     slots: dict[str, int] = field(default_factory=dict)
-    """The limit of each source."""
+    """The concurrency of each source."""
     arrivals: dict[str, float] = field(default_factory=dict)
-    """When its dispatch began, by download id."""
+    """When the dispatch of each download began, by id."""
     sources: dict[str, str] = field(default_factory=dict)
-    """The source of each download."""
+    """The source of each download, by id."""
     phases: dict[str, str] = field(default_factory=dict)
-    """How each download was over."""
+    """The last phase of each download, by id."""
     bars: list[Bar] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
     @property
     def makespan_s(self) -> float:
-        """From the first dispatch to the last end."""
+        """The seconds from the first dispatch to the last end of an attempt."""
         return max((bar.end for bar in self.bars), default=0.0)
 
 
@@ -72,21 +72,22 @@ class _Attempt:
     end: float = inf
     crashed: bool = False
     freed: float = inf
-    """When the slot was free again: its next start may come before the end was told of, never before that."""
+    """When the slot was free again. Its next start may precede the line about the end, but never this time."""
 
 
 def course(lines: Iterable[str], *, restart_s: float = 0.0, retry_s: float = 0.0) -> Course:
-    """Read the trace of one engine. ``restart_s``, ``retry_s``: the rest after a crash, and before another attempt.
+    """Read the trace of one engine.
 
-    Raises ``ValueError`` for what is no trace.
+    ``restart_s``, ``retry_s``: the seconds before a restart after a crash, and before a retry. Raises ``ValueError`` if
+    the lines are not a trace.
     """
-    told = [json.loads(line) for line in lines]
-    began = min((each["began"] for each in told if each["event"] == "queued"), default=0.0)
+    notes = [json.loads(line) for line in lines]
+    began = min((each["began"] for each in notes if each["event"] == "queued"), default=0.0)
     read = Course()
     delays: dict[str, Mapping[str, Any]] = {}
     attempts: list[_Attempt] = []
     running: dict[str, _Attempt] = {}
-    for each in told:
+    for each in notes:
         event, download_id = each["event"], each.get("id", "")
         if event == "rules":
             read.slots[each["source"]] = each["limit"]
@@ -119,21 +120,21 @@ def course(lines: Iterable[str], *, restart_s: float = 0.0, retry_s: float = 0.0
 
 def _lay(read: Course, attempts: list[_Attempt], restart_s: float) -> None:
     last_number = {attempt.download_id: attempt.number for attempt in attempts}
-    over_at = max((attempt.end for attempt in attempts if attempt.end < inf), default=0.0)
+    last_end = max((attempt.end for attempt in attempts if attempt.end < inf), default=0.0)
     free: dict[str, list[float]] = {}
     rested: dict[tuple[str, int], float] = {}
     for attempt in attempts:
         lanes = free.setdefault(attempt.source, [0.0] * read.slots.get(attempt.source, 1))
         fitting = [lane for lane, since in enumerate(lanes) if since <= attempt.start]
-        if not fitting:  # a limit that was lowered, or raised, while it ran
+        if not fitting:  # the limit was changed during the run
             lanes.append(0.0)
             fitting = [len(lanes) - 1]
-        # Rather not where one crashed just now. That rest is a little longer here than it is: the crash came before.
+        # Prefer a lane that does not rest. A rest is drawn slightly late: the crash came before its line.
         well = [each for each in fitting if rested.get((attempt.source, each), 0.0) <= attempt.start]
         lane = (well or fitting)[0]
         lanes[lane] = attempt.freed
         ending = _ending(attempt, last_number[attempt.download_id], read.phases.get(attempt.download_id))
-        end = min(attempt.end, max(over_at, attempt.start))
+        end = min(attempt.end, max(last_end, attempt.start))
         bar = Bar(attempt.source, lane, attempt.download_id, attempt.number, attempt.start, end, ending)
         read.bars.append(bar)
         if attempt.crashed and restart_s:
@@ -152,10 +153,10 @@ def _ending(attempt: _Attempt, last: int, phase: str | None) -> BarEnding:
 
 
 def _lay_delays(read: Course, bars: Sequence[Bar], restart_s: float, retry_s: float, *, from_end: bool) -> None:
-    """Where a start waited for the gate: from the end (or start) that the delay counts from, in its own lane."""
+    """Add the gaps in which a start waited for its delay, from the end (or start) that the delay counts from."""
     since = -inf
     ends: list[float] = []
-    """Of what has started so far, those that are not yet looked at: a heap."""
+    """The ends of started attempts that lie after the current start, as a heap."""
     lane_free: dict[int, float] = {}
     tried: dict[str, float] = {}
     for bar in bars:

@@ -1,4 +1,4 @@
-"""The timeline in a terminal: a line for each slot, a column for each stretch of time."""
+"""Draw the timeline for a terminal: a line for each slot, a column for each span of time."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from haulier._cli.bench.course import Bar, Course, Gap
 __all__ = ["draw"]
 
 MOST_LANES: Final = 40
-"""Lines; of what has more slots the first ones are shown."""
+"""The greatest number of lanes. Further slots are counted, not drawn."""
 
 _STYLES: Final = {
     "run": "blue", "fails": "yellow", "crash": "bold red", "restart": "bold magenta", "delay": "dim", "rest": "magenta",
 }  # fmt: skip
-"""Told apart by their signs as well."""
+"""The style of each kind of cell. The signs differ too, for terminals without colours."""
 
 _SIGNS: Final = {
     "run": "█▓", "fails": "▒░", "crash": "✗✗", "restart": "↻↻", "delay": "··", "rest": "╌╌",
 }  # fmt: skip
 _ASCII: Final = {"run": "#=", "fails": "%:", "crash": "xx", "restart": "rr", "delay": "..", "rest": "--"}
-"""Two each: neighbours take turns, so that one sees where the next download begins."""
+"""Two signs for each kind: neighbouring downloads alternate, which shows where the next one begins."""
 
 _LEGEND: Final = (
-    ("run", "runs"), ("fails", "fails"), ("crash", "crashes"), ("rest", "rests"), ("restart", "starts again"),
-    ("delay", "waits for its delay"),
+    ("run", "runs"), ("fails", "fails"), ("crash", "crashes"), ("rest", "waits for its restart"),
+    ("restart", "restarts"), ("delay", "waits for its delay"),
 )  # fmt: skip
 
 
 def draw(course: Course, width: int, *, encoding: str = "utf-8") -> list[Text]:
-    """The lines, of at most ``width`` columns."""
+    """Draw ``course`` in lines of at most ``width`` columns. ``encoding`` decides between symbols and ASCII."""
     signs = _SIGNS if _can(encoding) else _ASCII
     label = max((len(name) for name in course.slots), default=0) + 2
     columns = max(10, width - label)
@@ -61,7 +61,7 @@ def draw(course: Course, width: int, *, encoding: str = "utf-8") -> list[Text]:
 
 
 def _legend(course: Course, signs: Mapping[str, str], label: int, width: int) -> list[Text]:
-    """What is to be seen, and nothing else."""
+    """Explain the signs that appear in the drawing, and no others."""
     fails = ("failed", "retried")
     seen: set[str] = {"fails" if bar.ending in fails else "run" for bar in course.bars}
     seen |= {gap.kind for gap in course.gaps}
@@ -81,7 +81,7 @@ def _legend(course: Course, signs: Mapping[str, str], label: int, width: int) ->
 
 
 def _axis(label: int, columns: int, until: float) -> Text:
-    """Seconds above the lanes: at the start, in the middle where there is room, and at the end."""
+    """The seconds above the lanes: at the start, at the end and, if there is room, in the middle."""
     middle, end = f"{until / 2:.3g}", f"{until:.3g} s"
     half = columns // 2
     axis = "0" + (f"{middle:>{half - 1}}" if columns > 40 else "")
@@ -89,7 +89,7 @@ def _axis(label: int, columns: int, until: float) -> Text:
 
 
 def _cells(bars: list[Bar], gaps: list[Gap], columns: int, until: float) -> list[tuple[str, int]]:
-    """What each column shows: what took the most of its time; but a crash or a restart is always seen."""
+    """What each column shows: what took most of its time. A crash or a restart is always shown."""
     each_s = until / columns
     shown: list[tuple[float, str, int]] = [(0.25 * each_s, "", 0)] * columns
     for gap in gaps:

@@ -1,4 +1,4 @@
-"""What a run came to, in numbers: each is defined here, and computed from the course of the run alone."""
+"""Define the numbers of a run and compute them from its course."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Measures", "SourceMeasures", "jain", "measure", "quantile"]
 
 @dataclass(frozen=True)
 class SourceMeasures:
-    """One source. ``throughput``: its successes per second, from its first arrival to its last end."""
+    """The numbers of one source. ``throughput``: succeeded downloads per second, from first arrival to last end."""
 
     name: str
     slots: int
@@ -31,16 +31,15 @@ class SourceMeasures:
 
 @dataclass(frozen=True)
 class Measures:
-    """A whole run.
+    """The numbers of a run.
 
     - ``makespan_s``: from the first dispatch to the last end of an attempt.
-    - ``throughput``: downloads that succeeded, per second of the makespan.
-    - ``wait_…_s``: of each download that started, from its dispatch to its first start. Further attempts do not count.
-    - ``fairness``: Jain's index over the sources, of their throughputs: 1 where all are the same, ``1/n`` where one of
-      ``n`` has all.
-    - ``utilisation``: seconds that impls ran, as a share of slots times makespan.
-    - ``attempts`` that were started, ``retries`` among them; ``restarts``: crashes, after each of which the source is
-      started again.
+    - ``throughput``: succeeded downloads per second of the makespan.
+    - ``wait_…_s``: seconds from the dispatch of a download to its first start. Retries do not count.
+    - ``fairness``: Jain's index of the throughputs of the sources. 1: all are equal; ``1/n``: one of ``n`` has all.
+    - ``utilisation``: the seconds in which impls ran, divided by slots times makespan.
+    - ``attempts``: all starts; ``retries`` are those after the first start of a download.
+    - ``restarts``: the number of crashes. Each crashed slot is started again.
     """
 
     downloads: int
@@ -66,11 +65,11 @@ class Measures:
 
 
 def measure(course: Course) -> Measures:
-    """The numbers of a run."""
+    """Compute the numbers of a run."""
     started: dict[str, float] = {}
     for bar in course.bars:
         started[bar.download_id] = min(bar.start, started.get(bar.download_id, bar.start))
-    # Clocks are read one after the other: a start may seem to come before its dispatch by less than they can tell.
+    # Two clock readings may differ by their resolution, so a start can seem to precede its dispatch.
     waits = {each: max(0.0, at - course.arrivals.get(each, at)) for each, at in started.items()}
     makespan_s = course.makespan_s
     ids: dict[str, list[str]] = {name: [] for name in course.slots}
@@ -125,7 +124,7 @@ def _of_source(
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Between the two values next to ``share`` of the way through, in proportion; 0 where there is none."""
+    """The quantile ``share`` of the sorted values, with linear interpolation. 0 if there are no values."""
     if not ordered:
         return 0.0
     place = share * (len(ordered) - 1)
@@ -135,11 +134,11 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def jain(values: Sequence[float]) -> float:
-    """Jain's index of fairness: ``(Σx)² / (n Σx²)``. 1 where there is nothing to share."""
+    """Jain's index of fairness: ``(Σx)² / (n Σx²)``. 1 if all values are 0, or if there are none."""
     most = max(values, default=0.0)
     if most <= 0:
         return 1.0
-    shares = [value / most for value in values]  # else the squares of tiny ones are 0
+    shares = [value / most for value in values]  # otherwise the squares of tiny values become 0
     return fsum(shares) ** 2 / (len(shares) * fsum(share * share for share in shares))
 
 

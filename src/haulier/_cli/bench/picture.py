@@ -1,4 +1,4 @@
-"""The timeline as a picture: a lane for each slot, a bar for each attempt. Needs matplotlib (``haulier[bench]``)."""
+"""Draw the timeline as a picture: a lane for each slot, a bar for each attempt. Needs ``haulier[bench]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulier._cli.bench.course import Bar, Course
 
 __all__ = ["draw"]
 
-# Okabe and Ito's colours: told apart by everybody, and in grey as well.
+# The colours of Okabe and Ito: colour-blind people can distinguish them, also in grey.
 _COLOURS: Final = {
     "succeeded": "#0072B2",
     "retried": "#E69F00",
@@ -25,20 +25,20 @@ _DELAY: Final = "#D9E6EF"
 _REST: Final = "#B07A9C"
 
 _MEANINGS: Final = {
-    "succeeded": "runs, and succeeds",
-    "retried": "fails, and is tried again",
+    "succeeded": "succeeds",
+    "retried": "fails, and is retried",
     "failed": "fails for good, or crashes its slot",
-    "open": "not over",
+    "open": "has not ended",
 }
 
 MOST_LANES: Final = 120
-"""Beyond that, lanes would be thinner than a line: the first ones are drawn."""
+"""The greatest number of lanes. More would be too thin, so only the first ones are drawn."""
 
 
 def draw(course: Course, path: str | os.PathLike[str], title: str) -> None:
-    """Write it to ``path``; its suffix says the format, ``.svg`` or ``.png``.
+    """Draw ``course`` to the file ``path``. Its suffix, ``.svg`` or ``.png``, decides the format.
 
-    Raises ``OSError`` where it cannot be written, ``ImportError`` without matplotlib.
+    Raises ``OSError`` if the file cannot be written, and ``ImportError`` without matplotlib.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def draw(course: Course, path: str | os.PathLike[str], title: str) -> None:
     lanes = [(name, lane) for name, slots in course.slots.items() for lane in range(slots)]
     left_out = max(0, len(lanes) - MOST_LANES)
     places = {each: place for place, each in enumerate(lanes[:MOST_LANES])}
-    # Text stays text, and the same run gives the same file: nothing of it is drawn at random or dated.
+    # Keep text as text. A fixed salt and no date: the same run must give the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "haulier", "font.size": 9.5, "hatch.linewidth": 0.7}):
         figure = Figure(figsize=(10, 1.75 + 0.3 * max(3, len(places))), layout="constrained")
         axes = figure.add_subplot()
@@ -124,7 +124,7 @@ def _scales(axes: Any, course: Course, places: dict[tuple[str, int], int]) -> No
 
 
 def _legend(course: Course) -> list[Any]:
-    """What is in the picture, and nothing else."""
+    """Explain the colours and marks that appear in the picture, and no others."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -134,12 +134,12 @@ def _legend(course: Course) -> list[Any]:
         Patch(color=_COLOURS[ending], label=meaning) for ending, meaning in _MEANINGS.items() if ending in endings
     ]
     if "delay" in kinds:
-        handles.append(Patch(color=_DELAY, label="free, waits for the delay"))
+        handles.append(Patch(color=_DELAY, label="waits for its delay"))
     if any(bar.ending == "crashed" for bar in course.bars):
         handles.append(Line2D([], [], label="crash", **_mark("x")))
     if "rest" in kinds:
         handles.append(
-            Patch(facecolor="white", edgecolor=_REST, hatch="////", linewidth=0, label="rests after a crash")
+            Patch(facecolor="white", edgecolor=_REST, hatch="////", linewidth=0, label="waits for its restart")
         )
-        handles.append(Line2D([], [], label="starts again", **_mark(">")))
+        handles.append(Line2D([], [], label="restart", **_mark(">")))
     return handles

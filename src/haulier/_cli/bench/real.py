@@ -1,4 +1,4 @@
-"""The scenario with a real engine: real threads and clocks, and impls that sleep as long as their job says."""
+"""Run a scenario with the real engine. The impls sleep as long as the scenario says."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from haulier.transfer import Transfer
 __all__ = ["run"]
 
 LOOK_S: Final = 0.2
-"""The longest until it is noticed that the run is no longer wanted."""
+"""Seconds between two checks whether the run must stop."""
 
 
 class BenchFailure(Exception):
-    """An attempt that was to fail."""
+    """The scenario lets this attempt fail."""
 
 
 def run(scenario: Scenario, trace: str | os.PathLike[str], stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Run it once, in about the time that it takes; ``trace`` is appended to. False where it was ``stopped`` before.
+    """Run ``scenario`` once and append its trace to the file ``trace``. Returns False if ``stopped`` ended it early.
 
-    Raises ``OSError`` where the trace cannot be written.
+    Raises ``OSError`` if the trace cannot be written.
     """
     off = Event()
     jobs = scenario.jobs()
@@ -36,7 +36,7 @@ def run(scenario: Scenario, trace: str | os.PathLike[str], stopped: Callable[[],
         try:
             for name in scenario.names:
                 engine.register_source(name, policy=scenario.policy(name), impl=partial(_sleep, off))
-            # What arrives is not to wait for what came before, as it would for the hand-over to an idle source.
+            # No handing over: an arrival must not wait until an idle source has taken the one before.
             worker = BackgroundDownloadWorker(engine, hands_over=False)
             ids, since, calm = [], monotonic(), Event()
             for job in jobs:
@@ -67,7 +67,7 @@ def _sleep(off: Event, _: str, job: Job, __: str, transfer: Transfer) -> str:
     attempt = job.attempts[transfer.attempt - 1]
     off.wait(attempt.seconds)
     if attempt.ending == "crash":
-        raise SourceCrashed("as the scenario has it")
+        raise SourceCrashed("the scenario asks for it")
     if attempt.ending == "fail":
-        raise BenchFailure("as the scenario has it")
+        raise BenchFailure("the scenario asks for it")
     return "nowhere"

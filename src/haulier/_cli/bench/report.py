@@ -1,4 +1,4 @@
-"""What came of a run, in words and tables."""
+"""Report the numbers of a run in words and tables."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ ROWS: Final = (
     ("fairness", "fairness", "{:.3f}"),
     ("utilisation", "utilisation", "{:.1%}"),
 )
-"""Which numbers are compared, what they are called, and how they are written."""
+"""The numbers that are compared: the key, the name in the table, and the format."""
 
 
 class Compared(NamedTuple):
-    """One number: simulated, and the spread of the real runs."""
+    """One number: the simulated value, and the range of the real ones."""
 
     key: str
     simulated: float
@@ -42,12 +42,12 @@ class Compared(NamedTuple):
 
     @property
     def is_within(self) -> bool:
-        """Whether the simulated value lies within the spread of the real ones."""
+        """Whether the simulated value lies within the range of the real ones."""
         return self.least <= self.simulated <= self.most
 
     @property
     def verdict(self) -> str:
-        """Where the simulated value lies, in words: within, or how far below or above the nearest real value."""
+        """``within``, or how far the simulated value lies below or above the nearest real one."""
         if self.is_within:
             return "within"
         side, nearest = ("below", self.least) if self.simulated < self.least else ("above", self.most)
@@ -55,29 +55,29 @@ class Compared(NamedTuple):
 
 
 def compared(simulated: Measures, real: list[Measures]) -> Iterator[Compared]:
-    """Every number, held against that of the real runs."""
+    """Compare each simulated number with the real runs."""
     for key, _, _ in ROWS:
         seen = [float(getattr(each, key)) for each in real]
         yield Compared(key, float(getattr(simulated, key)), min(seen), median(seen), max(seen))
 
 
 def summary(measures: Measures) -> list[str]:
-    """The run in a few lines."""
+    """Summarise the run in five lines."""
     restarts = f", {counted(measures.restarts, 'restart')}" if measures.restarts else ""
     failed = f", {measures.failed:,} failed" if measures.failed else ""
     return [
         f"{measures.succeeded:,} of {counted(measures.downloads, 'download')} succeeded{failed}; "
         f"{counted(measures.attempts, 'attempt')}{restarts}",
-        f"throughput   {measures.throughput:,.2f} a second, over {measures.makespan_s:,.2f} s",
+        f"throughput   {measures.throughput:,.2f} downloads per second in {measures.makespan_s:,.2f} s",
         f"waits        mean {measures.wait_mean_s:,.3f} s, p50 {measures.wait_p50_s:,.3f}, "
         f"p95 {measures.wait_p95_s:,.3f}, p99 {measures.wait_p99_s:,.3f}, max {measures.wait_max_s:,.3f}",
-        f"fairness     {measures.fairness:.3f} (Jain's index of the sources' throughputs; 1: all the same)",
+        f"fairness     {measures.fairness:.3f} (Jain's index of the sources' throughputs; 1: all are equal)",
         f"utilisation  {measures.utilisation:.1%} of the slots' time",
     ]
 
 
 def by_source(measures: Measures) -> Table:
-    """A row for each source."""
+    """Make a table with a row for each source."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("source", no_wrap=True)
     for heading in ("slots", "downloads", "failed", "restarts", "per second", "mean wait", "p95 wait", "busy"):
@@ -92,7 +92,7 @@ def by_source(measures: Measures) -> Table:
 
 
 def comparison(rows: list[Compared], runs: int) -> Table:
-    """Simulated beside real."""
+    """Make a table of the simulated and the real values. Values outside the real range are yellow."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(counted(runs, "real run"), no_wrap=True)
     for heading in ("simulated", "real: min", "median", "max"):

@@ -1,4 +1,4 @@
-"""What is asked: a scenario; and the work that it means, every draw made in advance."""
+"""A scenario: its sources and downloads. Every random draw is made before the run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _SERVICE: Final = Service("exponential", 0.1)
 
 MOST_SOURCES: Final = 10_000
 MOST_ATTEMPTS: Final = 5_000_000
-"""All that there may be, further ones included: each is drawn in advance, some hundred bytes."""
+"""The greatest number of attempts, with retries. Each is drawn before the run and takes some 100 bytes."""
 
 _EVERY_CRASH: Final = 1_000_000_000
-"""Restarts that are allowed: a source that went down would answer nothing."""
+"""The restart intensity: practically unlimited, as a source that is down says nothing about its limits."""
 
 
 class Attempt(NamedTuple):
-    """How long an attempt takes (seconds), and how it ends."""
+    """How long an attempt takes, in seconds, and how it ends."""
 
     seconds: float
     ending: Ending
 
 
 class Job(NamedTuple):
-    """One download: where, when it comes (seconds since the start), and each attempt that it may need."""
+    """One download: its source, its arrival in seconds since the start, and all attempts that it may need."""
 
     source: str
     number: int
@@ -44,16 +44,16 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """So many sources and downloads, dealt to the sources in turn.
+    """The settings of a run. The downloads are assigned to the sources in turn.
 
-    - ``concurrency``, ``delay``: where there are several values, the sources take them in turn.
-    - ``rate``: arrivals per second in all, a Poisson process; None: everything at once.
-    - ``failures``, ``crashes``: the share of attempts that fail, or crash their slot (somewhere on their way).
-    - ``retries``: further attempts at a download that fails, each ``retry_s`` after the one before. One that crashes
-      its slot is over, as everywhere in haulier.
-    - ``restart_s``: rest before a crashed slot is started again. It always is: no source goes down.
+    - ``concurrency``, ``delay``: several values are assigned to the sources in turn.
+    - ``rate``: arrivals per second at all sources together, a Poisson process. None: all arrive at the start.
+    - ``failures``, ``crashes``: the share of attempts that fail, or that crash their slot at a random moment.
+    - ``retries``: how often a failed download is retried, ``retry_s`` seconds after each failure. A download that
+      crashes its slot is not retried, as everywhere in haulier.
+    - ``restart_s``: the seconds before a crashed slot is started again. It always is: no source goes down.
 
-    Raises ``ValueError`` or ``TypeError``, naming the field.
+    Raises ``ValueError`` or ``TypeError`` with the name of the invalid field.
     """
 
     sources: int = 3
@@ -78,7 +78,9 @@ class Scenario:
         if self.sources > MOST_SOURCES:
             raise ValueError(f"sources must be at most {MOST_SOURCES:,}, not {self.sources:,}")
         if self.downloads * (self.retries + 1) > MOST_ATTEMPTS:
-            raise ValueError(f"downloads times attempts at each must be at most {MOST_ATTEMPTS:,}: it takes memory")
+            raise ValueError(
+                f"downloads times attempts at each must be at most {MOST_ATTEMPTS:,}, as each takes memory"
+            )
         for name in ("concurrency", "delay"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must have at least one value")
@@ -101,7 +103,7 @@ class Scenario:
         return tuple(f"source-{number:0{digits}}" for number in range(1, self.sources + 1))
 
     def slots(self, name: str) -> int:
-        """How many may run at once at a source."""
+        """The concurrency of a source."""
         return self.concurrency[_place(name) % len(self.concurrency)]
 
     def policy(self, name: str) -> SourcePolicy:
@@ -119,9 +121,9 @@ class Scenario:
         )
 
     def jobs(self) -> tuple[Job, ...]:
-        """The work, in the order in which it comes: the same for the same scenario."""
+        """The downloads in the order of their arrival. The same scenario gives the same jobs."""
         names = self.names
-        # A generator for each question: another rate of failures leaves the arrivals and the times as they are.
+        # One generator for each kind of draw: other failures must not change the arrivals and the durations.
         coming, lasting, ending = (Random(f"{self.seed} {what}") for what in ("coming", "lasting", "ending"))
         jobs, now = [], 0.0
         for number in range(self.downloads):

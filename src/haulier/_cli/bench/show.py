@@ -1,4 +1,4 @@
-"""The run itself, and what is said of it."""
+"""``haulier bench``: run the scenario, draw its timeline, and print the report."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ from haulier.verify import Violation, verify
 __all__ = ["run"]
 
 WIDEST: Final = 120
-"""Columns of the timeline; where nobody looks at a terminal, ``PLAIN`` of them."""
+"""The greatest width of the timeline on a terminal, in columns."""
 PLAIN: Final = 100
+"""The width of the timeline if standard output is not a terminal, in columns."""
 MOST_ROWS: Final = 20
-"""Sources with a row of their own in the report."""
+"""Up to this many sources, each has a row in the report; with more, none has."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it, say what came of it, and return the exit status."""
+    """Run the scenario, print the report, and return the exit status.
+
+    Raises ``UsageError`` if the options are invalid or a file cannot be written.
+    """
     try:
         scenario = scenario_of(args)
     except ValueError as error:
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             return _run(args, scenario, Outlet(sys.stdout), stop, Path(folder))
         except SimulationStopped:
-            stderr_line("stopped; nothing is left behind")
+            stderr_line("stopped before the end; there is no report")
             return stop.exit_status or 1
         except Violation as violation:
             stderr_line(f"a promise was broken: {violation}")
@@ -56,15 +60,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_files(args: argparse.Namespace) -> None:
-    """Whatever could keep the result from being written is said before the work."""
+    """Check that the files can be written, before the run takes its time.
+
+    Raises ``UsageError`` if one cannot.
+    """
     if args.timeline is not None:
         if Path(args.timeline).suffix.lower() not in (".png", ".svg"):
-            raise UsageError(f"--timeline draws FILE.png or FILE.svg, not {args.timeline!r}")
+            raise UsageError(f"cannot draw {args.timeline!r}: --timeline needs FILE.png or FILE.svg")
         if find_spec("matplotlib") is None:
-            raise UsageError("--timeline needs matplotlib: pip install 'haulier[bench]'")
+            raise UsageError("--timeline needs matplotlib; run: pip install 'haulier[bench]'")
     for name in (args.timeline, args.trace):
         if name is not None and not Path(name).parent.is_dir():
-            raise UsageError(f"cannot write {name!r}: there is no such folder")
+            raise UsageError(f"cannot write {name!r}: its folder does not exist")
         if name is not None and Path(name).is_dir():
             raise UsageError(f"cannot write {name!r}: it is a folder")
 
@@ -89,12 +96,12 @@ def _run(args: argparse.Namespace, scenario: Scenario, outlet: Outlet, stop: Sto
             courses.append(_course(lines, scenario))
     if args.timeline is not None:
         _picture(courses[-1], args.timeline, scenario, simulated=args.simulate)
-    _tell(args, scenario, simulated, courses, outlet)
+    _print_report(args, scenario, simulated, courses, outlet)
     return int(outlet.is_broken)
 
 
 def _course(lines: list[str], scenario: Scenario) -> Course:
-    """What a trace tells of, once it has been checked."""
+    """Verify a trace and read its course. Raises ``Violation`` if it breaks a promise."""
     verify(lines)
     return course(lines, restart_s=scenario.restart_s, retry_s=scenario.retry_s)
 
@@ -112,27 +119,27 @@ def _keep(path: str | None, lines: list[str]) -> None:
         with open(path, "a", encoding="utf-8") as trace:
             trace.writelines(f"{line}\n" for line in lines)
     except OSError as error:
-        raise UsageError(f"cannot write {path!r}: {(error.strerror or 'it failed').lower()}") from None
+        raise UsageError(f"cannot write {path!r}: {(error.strerror or 'unknown error').lower()}") from None
 
 
 def _picture(shown: Course, path: str, scenario: Scenario, *, simulated: bool) -> None:
     from haulier._cli.bench.picture import draw as paint
 
-    manner = "simulated" if simulated else "a real run"
+    kind = "simulated" if simulated else "a real run"
     try:
-        paint(shown, path, f"{scenario.downloads:,} downloads at {counted(scenario.sources, 'source')}, {manner}")
+        paint(shown, path, f"{scenario.downloads:,} downloads at {counted(scenario.sources, 'source')}, {kind}")
     except OSError as error:
-        raise UsageError(f"cannot write {path!r}: {(error.strerror or 'it failed').lower()}") from None
+        raise UsageError(f"cannot write {path!r}: {(error.strerror or 'unknown error').lower()}") from None
 
 
-def _tell(
+def _print_report(
     args: argparse.Namespace, scenario: Scenario, simulated: Course, courses: list[Course], outlet: Outlet
 ) -> None:
     measures = [measure(each) for each in courses]
     if args.json:
-        outlet.line(json.dumps(_told(args, scenario, measure(simulated), measures)))
+        outlet.line(json.dumps(_as_dict(args, scenario, measure(simulated), measures)))
         return
-    console = Console(file=outlet, highlight=False)  # type: ignore[arg-type]  # all of a file that rich uses
+    console = Console(file=outlet, highlight=False)  # type: ignore[arg-type]  # has all methods that rich uses
     width = min(console.width, WIDEST) if outlet.isatty() else PLAIN
     console.width = width
     for line in draw(courses[-1], width, encoding=outlet.encoding or "ascii"):
@@ -149,10 +156,10 @@ def _tell(
     outlet.line("\nEvery promise was kept (haulier verify).")
 
 
-def _told(
+def _as_dict(
     args: argparse.Namespace, scenario: Scenario, simulated: Measures, measures: list[Measures]
 ) -> dict[str, Any]:
-    """The report as JSON."""
+    """The report as a dict for JSON."""
     asked = asdict(scenario) | {"service": str(scenario.service)}
     if not args.compare:
         return {"scenario": asked, "simulated": args.simulate, "measures": measures[0].as_dict()}

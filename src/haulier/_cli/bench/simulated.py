@@ -1,7 +1,7 @@
-"""The scenario on a virtual clock: the rules of the engine's core, driven from one event to the next.
+"""Run a scenario on a virtual clock.
 
-It does what the engine's threads do, in the same order, but in no time at all: it leaves out what threads cost. It
-writes the same trace.
+The simulation drives the rules of the engine's core from one event to the next, in the order in which the engine's
+threads would. Threads cost no time in it. It writes the same trace as the engine.
 """
 
 from __future__ import annotations
@@ -27,36 +27,38 @@ from haulier.transfer import Transfer
 __all__ = ["SimulationStopped", "simulate"]
 
 TICK: Final = 2.0**-20
-"""The clock's step in seconds, about a microsecond, to which times and delays are rounded up: sums of steps are exact,
-so no delay ever comes out too short."""
+"""The step of the clock in seconds, about 1 µs. Times and delays are rounded up to it.
+
+Sums of such steps are exact in floating point, so no delay becomes too short.
+"""
 
 START_S: Final = 1.0
-"""What the clock says at the start: 0 would pass for a time that is not known."""
+"""The time at the start. It is not 0, as the core takes 0 for an unknown time."""
 
-_OVER: Final = {"fail": Phase.FAILED, "cancel": Phase.CANCELLED}
+_ENDED: Final = {"fail": Phase.FAILED, "cancel": Phase.CANCELLED}
 
 
 def _whole(seconds: float) -> float:
-    """Rounded up to a tick."""
+    """Round up to a whole tick."""
     return ceil(seconds / TICK) * TICK
 
 
 class SimulationStopped(Exception):
-    """Somebody has had enough."""
+    """The caller stopped the simulation before its end."""
 
 
 def simulate(
     scenario: Scenario, run: str = "simulated", stopped: Callable[[], object] = lambda: False
 ) -> Iterator[str]:
-    """The lines of its trace. ``run`` names it, and begins the ids of its downloads.
+    """Simulate ``scenario`` and yield the lines of its trace. ``run`` is the name of the run and the prefix of all ids.
 
-    Raises ``SimulationStopped`` once ``stopped()`` is true.
+    Raises ``SimulationStopped`` as soon as ``stopped()`` is true.
     """
     return iter(_Simulation(scenario, run).lines(stopped))
 
 
 class _Simulation:
-    """Everybody, and what is due when."""
+    """The sources, the clock, and the agenda of what is due when."""
 
     def __init__(self, scenario: Scenario, run: str) -> None:
         self.now = START_S
@@ -70,7 +72,10 @@ class _Simulation:
             self.later(START_S + job.arrives_s, partial(self._arrive, f"{run}-{job.number}", job))
 
     def lines(self, stopped: Callable[[], object]) -> list[str]:
-        """Go from one event to the next until there is none."""
+        """Run all steps of the agenda and return the lines of the trace.
+
+        Raises ``SimulationStopped`` as soon as ``stopped()`` is true.
+        """
         while (at := self.agenda.next_at()) is not None:
             if stopped():
                 raise SimulationStopped
@@ -82,11 +87,11 @@ class _Simulation:
         return self._lines
 
     def note(self, event: str, **more: Any) -> None:
-        """As ``haulier.trace`` does."""
+        """Write a line as ``haulier.trace`` does."""
         self._lines.append(json.dumps({"run": self._run, "event": event, "at": self.now, **more}))
 
     def later(self, at: float, step: Callable[[], None]) -> None:
-        """Have ``step`` called at ``at``, rounded up to a tick."""
+        """Schedule ``step`` at ``at``, rounded up to a tick."""
         self.agenda.add(_whole(at), step)
 
     def _arrive(self, download_id: str, job: Job) -> None:
@@ -97,16 +102,16 @@ class _Simulation:
 
 
 class _Slots:
-    """One source with its slots: the shell around ``core.source``."""
+    """One source and its slots: a shell around ``core.source``, as the actors are in the engine."""
 
     def __init__(
         self, simulation: _Simulation, scenario: Scenario, name: str, draw: Callable[[float, float], float]
     ) -> None:
         self._simulation = simulation
         self._idle = 0
-        """Slots that are hired, and wait."""
+        """How many hired slots run nothing."""
         self._looks_at = inf
-        """When somebody looks at the gate next."""
+        """When the next look at the gate is scheduled; ``inf`` if none is."""
         policy = scenario.policy(name)
         policy = replace(policy, delay=_whole(policy.delay))
         self.source = Source(name, policy, draw, self._tell_store, self._tell_supervisor)
@@ -114,7 +119,7 @@ class _Slots:
         simulation.note("rules", source=name, limit=self.source.slots.limit, **self.source.gate.rules())
 
     def work(self) -> None:
-        """Hire the slots that are needed, and start the downloads that may start."""
+        """Hire the slots that are needed, and start all downloads that may start now."""
         source, now = self.source, self._simulation.now
         while True:
             while source.reserve_slot():
@@ -150,7 +155,7 @@ class _Slots:
         if ending == "crash":
             self._simulation.note("fell", source=transfer.source, id=transfer.download_id)
             source.attempts.slot_died(transfer, now)
-            source.crashed(transfer, SourceCrashed("as the scenario has it"), now, now)
+            source.crashed(transfer, SourceCrashed("the scenario asks for it"), now, now)
         else:
             outcome = self._judged(transfer, ending)
             following = source.attempts.settle_and_take(transfer, outcome, now, now)
@@ -166,16 +171,16 @@ class _Slots:
             return m.Succeeded(transfer, "nowhere")
         first = transfer.started_at if transfer.first_start is None else transfer.first_start
         elapsed_s = self._simulation.now - first
-        error = RuntimeError("as the scenario has it")
+        error = RuntimeError("the scenario asks for it")
         return judge(self.source.policy, transfer.attempt, None, error, elapsed_s, transfer.idle_s)
 
     def _tell_store(self, message: Any) -> None:
         if isinstance(message, m.Succeeded):
-            self._over(message.transfer.download_id, Phase.SUCCEEDED)
-        elif isinstance(message, m.Moved) and message.event in _OVER:
-            self._over(message.download_id, _OVER[message.event])
+            self._end(message.transfer.download_id, Phase.SUCCEEDED)
+        elif isinstance(message, m.Moved) and message.event in _ENDED:
+            self._end(message.download_id, _ENDED[message.event])
 
-    def _over(self, download_id: str, phase: str) -> None:
+    def _end(self, download_id: str, phase: str) -> None:
         self._simulation.note("over", source=self.source.name, id=download_id, phase=phase)
 
     def _tell_supervisor(self, message: Any) -> None:
