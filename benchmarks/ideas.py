@@ -152,7 +152,7 @@ def _whole_records() -> None:
     from haulier._engine.core.entry import view
     from haulier._engine.shells import rows
 
-    _replace(rows, "_landed_text", lambda held: rows._text(view(held)))
+    _replace(rows, "_success_text", lambda stored: rows._text(view(stored)))
 
 
 IDEAS: Final = (

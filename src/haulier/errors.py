@@ -70,7 +70,7 @@ class QueueFull(HaulierError):
 
 
 class StoreUnavailable(HaulierError):
-    """The record store cannot write: the disk is full, or the database is gone. Nothing was accepted."""
+    """The record store cannot read or write: the disk is full, say, or the database is gone. Nothing was accepted."""
 
 
 class StoreLocked(StoreUnavailable):

@@ -131,7 +131,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class SourcePolicy:
-    """How one source is treated. ``SourcePolicy()`` is the policy of a source that nobody registered.
+    """How one source is treated. ``SourcePolicy()`` is the policy of a source that was not registered.
 
     Serialization:
 

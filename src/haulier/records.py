@@ -72,7 +72,7 @@ class DownloadRecord(TypedDict, total=False):
     error: str | None
     """Why it failed; absent until an attempt fails, None after a success."""
     error_type: str | None
-    """The name of the exception's class; None where there is no error."""
+    """The name of the exception's class; None if there is no error."""
     reason: str | None
     """Why it is not running yet: see ``Explanation.reason``."""
 
@@ -124,26 +124,34 @@ class State:
     """The values of ``record['state']`` that haulier writes. Plugins may write others."""
 
     INITIALIZING: Final = "Initializing"
-    """Not running: waits in its source's queue, or backs off before its next attempt."""
+    """The download waits: in its source's queue, or for its next attempt. Set by the dispatch, and by the slot after a
+    failed attempt that is retried. A crash of the source changes nothing, unless its policy says ``error_queued``."""
     IN_PROGRESS: Final = "InProgress, Downloading"
-    """Set by the slot that runs the download. If the source crashes, ``Errored`` follows."""
+    """An attempt runs. Set by the slot. If the source crashes meanwhile, the supervisor sets ``Errored``."""
     SUCCEEDED: Final = "Completed, Succeeded"
-    """Set by the slot. Terminal."""
+    """The impl returned a path. Set by the slot. Terminal: no crash changes it."""
     ERRORED: Final = "Errored"
-    """Set by the slot (the impl failed), the supervisor (crash, time-out, source down) or ``close()``. Terminal."""
+    """The download failed. Terminal. Set by the slot (the impl failed), by the supervisor (crash, time-out, source
+    down) or by ``close()``."""
     CANCELLED: Final = "Cancelled"
-    """Set by a cancel. Terminal: a later result of the impl does not change it."""
+    """The download was cancelled. Set by the cancel. Terminal: a later result of the impl does not change it."""
 
 
 class Phase:
     """The values of ``record['phase']``: one word for programs to test. ``state`` is for people."""
 
     QUEUED: Final = "queued"
+    """The download waits in its source's queue. State ``Initializing``."""
     RUNNING: Final = "running"
+    """An attempt runs. State ``InProgress, Downloading``."""
     BACKING_OFF: Final = "backing_off"
+    """An attempt failed, and the next one starts after a wait. State ``Initializing``."""
     SUCCEEDED: Final = "succeeded"
+    """The impl returned a path. State ``Completed, Succeeded``."""
     FAILED: Final = "failed"
+    """The download failed and gets no further attempt. State ``Errored``."""
     CANCELLED: Final = "cancelled"
+    """The download was cancelled. State ``Cancelled``."""
 
 
 WAITING_PHASES: Final = frozenset({Phase.QUEUED, Phase.BACKING_OFF})

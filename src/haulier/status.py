@@ -36,7 +36,7 @@ class SourceStatus(TypedDict):
     suspended_until: float | None
     """When the pause ends that ``Throttled`` asked for."""
     next_start: float | None
-    """The earliest start of another download; None where that depends on something else than time."""
+    """The earliest start of another download; None if that depends on more than time."""
 
 
 class Explanation(TypedDict):
@@ -45,7 +45,7 @@ class Explanation(TypedDict):
     phase: str | None
     """The phase of the record; None for a record that ``add_record`` made, since no source has it."""
     reason: str | None
-    """What keeps the download from starting now; None where it is about to start, or does not wait.
+    """What keeps the download from starting now; None if it is about to start, or does not wait.
 
     Of several reasons the first in this list:
 
@@ -60,6 +60,6 @@ class Explanation(TypedDict):
     - ``delay``: the delay since the last download, or those that downloads before it will cause.
     """
     position: int | None
-    """The position in the queue of its source; 0 is next. None where it is not in the queue."""
+    """The position in the queue of its source; 0 is next. None if it is not in the queue."""
     earliest_start: float | None
-    """When it starts if nothing else happens, UTC seconds; None where that depends on something else than time."""
+    """When it starts if nothing else happens, UTC seconds; None if that depends on more than time."""

@@ -18,7 +18,7 @@ Each line has ``run`` (which engine), ``event``, ``at`` (monotonic seconds) and 
 - ``suspended``: the source asked for a pause that lasts ``until`` then.
 - ``over``: the record entered its terminal ``phase``. ``removed``: the record was removed.
 
-No line says what was downloaded, so a trace can be shown to anybody.
+No line says what was downloaded, so a trace can be shared.
 """
 
 from __future__ import annotations

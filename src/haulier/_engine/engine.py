@@ -118,7 +118,7 @@ class DownloadEngine(RecordKeeper):
         for mailbox in list(system.mailboxes.values()):
             if mailbox.has(download_id):
                 return mailbox
-        # A slot may be taking it at this moment, when no mailbox shows it. Then its record says where it is.
+        # A slot may be taking it at this moment, when no mailbox shows it. Its record names the source.
         for catch_up in (False, True):
             if catch_up:
                 self._catch_up()

@@ -69,7 +69,7 @@ class Standing(NamedTuple):
 
 @dataclass(slots=True)
 class Moved:
-    """A download makes one move of ``core.lifecycle.TABLE``. For the move 'take' the ``Transfer`` itself is told.
+    """A download makes one move of ``core.lifecycle.TABLE``. For the move 'take' the message is the ``Transfer``.
 
     ``event``: the event in the table. ``transfer``: the attempt that reports, None if the download does not run.
     ``patch``: what changes in the record. ``on``: UTC seconds. ``standing``: set if another attempt follows.
@@ -185,7 +185,7 @@ class Remove(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Drop a record as if it had never been: its dispatch was refused after the store was told."""
+    """Drop a record without an event: its dispatch was refused after the store had stored it."""
 
     source: str
     download_id: str
@@ -196,7 +196,7 @@ class Clear(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """Reply: the ids of the downloads of ``source`` that have not ended, as far as the store was told."""
+    """Reply: the ids of the downloads of ``source`` that have not ended, as far as the store knows."""
 
     source: str
 
@@ -212,11 +212,11 @@ class Lost(NamedTuple):
 
 
 class Sync(NamedTuple):
-    """Reply: None, once all messages told before are applied."""
+    """Reply: None, once all earlier messages are applied."""
 
 
 class Written(NamedTuple):
-    """Reply: whether all that was told before is on disk, or will be once the store can write again."""
+    """Reply: whether the changes of all earlier messages are on disk, or will be once the store can write again."""
 
 
 class Watch(NamedTuple):
@@ -322,7 +322,7 @@ class Redo(NamedTuple):
 
 
 class StoreHealthChanged(NamedTuple):
-    """The store cannot write any more, or can again. Durable downloads do not start while it cannot."""
+    """The store has begun to fail, or writes again. Durable downloads do not start while it fails."""
 
 
 Due: TypeAlias = Retry | Guard | Wake | Abandon | Audit | Redo

@@ -81,7 +81,7 @@ class RecordKeeper:
         return True
 
     def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
-        """Write progress past the store, into the overlay that readers lay over the record. False: send a message.
+        """Write progress without a message, if that is allowed. Returns False if the patch must be sent to the store.
 
         This happens only while the store has applied every message, so that no older message overwrites it.
         """

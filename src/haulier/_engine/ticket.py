@@ -29,7 +29,7 @@ It may take a fourth parameter named ``transfer``, or ``transfer`` alone: see ``
 Ticket: TypeAlias = tuple[str, str, Any, str, str, str, Impl | int | None, str | None, tuple[Any, ...] | None, float]
 """One download from its dispatch until it ends. The constants below name the fields.
 
-One tuple is the message to the store, the record until somebody reads it, and the entry in the queue.
+One tuple is the message to the store, the record until it is read, and the entry in the queue.
 """
 
 ID: Final = 0
@@ -89,12 +89,12 @@ def make_ticket(
 
 
 def flat_fields(fields: Record | None) -> tuple[Any, ...] | None:
-    """Extra record fields as a ticket holds them: all keys, then all values; None where there are none."""
+    """Extra record fields as a ticket holds them: all keys, then all values; None for none."""
     return (*fields, *fields.values()) if fields else None
 
 
 def fields_of(ticket: Ticket) -> Record | None:
-    """The extra record fields of a ticket as a dict; None where there are none."""
+    """The extra record fields of a ticket as a dict; None for none."""
     flat = ticket[FIELDS]
     if flat is None:
         return None

@@ -9,11 +9,11 @@ __all__ = ["Bell"]
 
 
 class Bell:
-    """A ring is kept until somebody waits; rings in a row may count as one, and a wait may end without one.
+    """Wakes one waiting thread. Several rings may count as one, and a wait may end without a ring.
 
-    The waiter arms the bell, looks for work, then waits; whoever brings work rings only an armed bell. So nothing is
-    paid for a ring that nobody waits for, and no ring is lost. A ``SimpleQueue`` is one step in C, and may be
-    put to from a finalizer.
+    The waiter arms the bell, then looks for work, then waits. A thread that brings work rings only an armed bell. So no
+    ring is lost, and a ring costs nothing if no thread waits. The ``SimpleQueue`` inside makes a ring one step in C,
+    which is safe in a finalizer.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Bell:
             self._rings.put(None)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for a ring, at most ``seconds`` (None: as long as it takes)."""
+        """Wait for a ring, at most ``seconds`` (None: no limit)."""
         if seconds is not None:
             seconds = min(max(seconds, 0.0), TIMEOUT_MAX)
         try:

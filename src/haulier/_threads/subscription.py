@@ -1,4 +1,4 @@
-"""Subscribers: each hears the events on a thread of its own, so that a slow one delays nobody."""
+"""``Subscription``: calls a subscriber on a thread of its own, so that a slow one delays no other."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ logger = Log("haulier.events")
 
 
 class Subscription:
-    """Events on their way to one callback, at most ``capacity`` of them.
+    """Queues up to ``capacity`` events for one callback.
 
-    A context manager; ``close()`` ends it. A callback that raises is logged and goes on being called.
+    Use it in a ``with`` statement, or call ``close()``. An exception of the callback is logged; later events still
+    reach it.
     """
 
     def __init__(self, callback: Callable[[Event], Any], capacity: int, ended: Callable[[Subscription], None]) -> None:
@@ -35,7 +36,7 @@ class Subscription:
         self.thread.start()
 
     def offer(self, event: Event) -> None:
-        """Queue an event; where the subscriber is too far behind, count it as missed."""
+        """Queue an event, or count it as missed if the queue is full."""
         with self._lock:
             if len(self._events) >= self._capacity:
                 self._lost += 1
@@ -47,7 +48,7 @@ class Subscription:
         self._bell.ring()
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """Hear the events that happened so far (for at most ``timeout`` seconds), then no more. Twice is fine."""
+        """Deliver the events so far, waiting up to ``timeout`` seconds, and then no more. May be called twice."""
         if not self._closed:
             self._ended(self)
             self._closed = True
@@ -79,5 +80,5 @@ class Subscription:
                 continue
             try:
                 self._callback(event)
-            except BaseException:  # SystemExit, too, ends nothing but this call
+            except BaseException:  # even SystemExit ends only this call
                 logger.exception("a subscriber failed on %s", type(event).__name__)

@@ -1,4 +1,4 @@
-"""Sharper timers, where the operating system lets a thread have them."""
+"""Sharper timers, on Linux."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PR_SET_TIMERSLACK: Final = 29  # linux/prctl.h
 
 @cache
 def _libc() -> Any:
-    return ctypes.CDLL(None)  # dear enough to be done once per process, not once per thread
+    return ctypes.CDLL(None)  # slow, so done once per process
 
 
 def sharpen_timers() -> None:
-    """Have timed waits of the calling thread end when they are due, not up to 50 µs later, as Linux is wont to.
+    """Let timed waits of the calling thread end on time. By default Linux ends them up to 50 µs late.
 
-    Elsewhere, or where the call is not allowed, nothing changes.
+    Does nothing on other systems, or if the call is not allowed.
     """
     if sys.platform == "linux":
         try:

@@ -40,7 +40,7 @@ async def on_a_thread(call: Callable[[], None]) -> None:
 
 
 def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:
-    """Have the loop call ``call(*args)``. Does nothing if the loop is closed: nobody waits there any more."""
+    """Have the loop call ``call(*args)``. Does nothing if the loop is closed: nothing waits there any more."""
     try:
         loop.call_soon_threadsafe(call, *args)
     except RuntimeError:

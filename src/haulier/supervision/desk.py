@@ -19,7 +19,7 @@ __all__ = ["WATCH_S", "Desk"]
 logger = Log("haulier.supervision")
 
 WATCH_S: Final = 1.0
-"""Seconds between two looks for deaths that nobody reported. These are rare, and each look wakes the thread."""
+"""Seconds between two looks for unreported deaths. These are rare, and each look wakes the thread."""
 
 M = TypeVar("M")
 
@@ -28,8 +28,8 @@ class Desk(Generic[M]):
     """Messages, an agenda, and a thread that lives while ``is_needed()``.
 
     - ``handle(message)`` handles a message. If it raises, the error is logged, and the next message follows.
-    - ``look()`` returns a message about something that nobody reported, or None. It is called every ``WATCH_S``
-      seconds while ``is_watched()``.
+    - ``look()`` returns a message about an unreported death, or None. It is called every ``WATCH_S`` seconds while
+      ``is_watched()``.
     - ``lock`` is held while the thread is started or ends.
     """
 
@@ -44,7 +44,7 @@ class Desk(Generic[M]):
         self.lock = lock
         self.thread: threading.Thread | None = None
         self.forked = False
-        """This is a copy in a forked child, which does not have the thread."""
+        """Whether this is the copy in a forked child, which does not have the thread."""
         self._handle, self._look, self._is_watched, self._is_needed = handle, look, is_watched, is_needed
         self._messages: deque[M] = deque()
         self._agenda: Agenda[M] = Agenda()
@@ -52,14 +52,14 @@ class Desk(Generic[M]):
         self._look_at = 0.0
 
     def tell(self, message: M) -> None:
-        """Have ``message`` handled as soon as possible. Does nothing in a forked child."""
+        """Send ``message``. The thread handles it after earlier ones. Does nothing in a forked child."""
         if not self.forked:
             self._messages.append(message)
             self._bell.ring()
             self.ensure()
 
     def later(self, at: float, message: M) -> None:
-        """Have ``message`` handled at ``at`` (monotonic seconds). Call this on the desk's own thread only."""
+        """Handle ``message`` at ``at`` (monotonic seconds). Call this on the desk's own thread only."""
         self._agenda.add(at, message)
 
     def ensure(self) -> None:

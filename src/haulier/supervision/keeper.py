@@ -12,11 +12,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from time import monotonic, time
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 
 from haulier._engine.core.restarts import GoDown, RestartAt
 from haulier._threads.log import Log
 from haulier.errors import ForkedSupervisor, SupervisorStopped
+from haulier.supervision import messages as m
 from haulier.supervision.child import Child
 from haulier.supervision.desk import WATCH_S, Desk
 from haulier.supervision.events import Crashed, Down, Restarted, Stopped, SupervisionEvent
@@ -30,35 +31,6 @@ NO_THREAD_S: Final = 0.25  # until the next try if the system could not start a 
 JOIN_S: Final = 1.0  # the longest wait for a thread that has reported its end and has only a few steps left
 
 
-class _Ended(NamedTuple):
-    life: Life
-
-
-class _Rested(NamedTuple):
-    child: Child
-    at: float
-
-
-class _StopCame(NamedTuple):
-    """A stop is in the mailbox of a child. The child does not rest any longer."""
-
-    child: Child
-
-
-class _StopAll(NamedTuple):
-    pass
-
-
-class _Deadline(NamedTuple):
-    """Give up on ``child`` (None: all children) if it has not stopped by ``at`` (monotonic seconds)."""
-
-    child: Child | None
-    at: float
-
-
-_Message: TypeAlias = _Ended | _Rested | _StopCame | _StopAll | _Deadline
-
-
 class Keeper:
     """The children of one supervisor. ``lock`` guards the table and the states, and is never held for long."""
 
@@ -69,7 +41,7 @@ class Keeper:
         self.stopped = threading.Event()
         self.in_time = True  # False once a child had to be given up on
         self._publish = publish
-        self._desk: Desk[_Message] = Desk(self.lock, self._handle, self._look, self._is_watched, self._is_needed)
+        self._desk: Desk[m.Message] = Desk(self.lock, self._handle, self._look, self._is_watched, self._is_needed)
         _keepers.add(self)
 
     # ---- on any thread -----------------------------------------------------------------------------------------------
@@ -117,7 +89,7 @@ class Keeper:
             child.state, child.reason, child.rests_until = "resting", None, monotonic()
             child.open()
         child.register()
-        self._desk.tell(_Rested(child, child.rests_until))
+        self._desk.tell(m.Rested(child, child.rests_until))
 
     def dismiss(self, child: Child) -> bool:
         """Forget a child if it is down. Returns whether it was."""
@@ -128,7 +100,7 @@ class Keeper:
 
     def stop_came(self, child: Child) -> None:
         """Handle that a stop was put into the mailbox of ``child``."""
-        self._desk.tell(_StopCame(child))
+        self._desk.tell(m.StopCame(child))
 
     def stop_all(self, deadline: float | None) -> None:
         """Stop all children, the youngest first. At ``deadline`` (monotonic seconds) give up on the rest."""
@@ -136,13 +108,13 @@ class Keeper:
             self.stopping = True
             if not self.children:
                 self.stopped.set()
-        self._desk.tell(_StopAll())
+        self._desk.tell(m.StopAll())
         if deadline is not None:
-            self._desk.tell(_Deadline(None, deadline))
+            self._desk.tell(m.Deadline(None, deadline))
 
     def give_up_on(self, child: Child, at: float) -> None:
         """Give up on a child at ``at`` (monotonic seconds) if it has not stopped by then."""
-        self._desk.tell(_Deadline(child, at))
+        self._desk.tell(m.Deadline(child, at))
 
     def is_inside(self) -> bool:
         """Whether a stop has to wait for the calling thread, which then must not wait for the stop."""
@@ -167,7 +139,7 @@ class Keeper:
             thread.join(timeout)
 
     def _ended(self, life: Life) -> None:
-        self._desk.tell(_Ended(life))
+        self._desk.tell(m.Ended(life))
 
     def _is_needed(self) -> bool:
         return bool(self.children)
@@ -177,35 +149,35 @@ class Keeper:
 
     # ---- on the keeper's thread --------------------------------------------------------------------------------------
 
-    def _handle(self, message: _Message) -> None:
+    def _handle(self, message: m.Message) -> None:
         try:
             match message:
-                case _Ended(life):
+                case m.Ended(life):
                     self._bury(life)
-                case _Rested(child, at):
+                case m.Rested(child, at):
                     if child.state == "resting" and child.rests_until == at:
                         self._hire(child)
-                case _StopCame(child):
+                case m.StopCame(child):
                     self._stop_came(child)
-                case _Deadline(_, at) if at > monotonic():
+                case m.Deadline(_, at) if at > monotonic():
                     self._desk.later(at, message)
-                case _Deadline(child, _):
+                case m.Deadline(child, _):
                     self._give_up_on(child) if child else self._give_up_on_all()
-                case _StopAll():
+                case m.StopAll():
                     pass
         finally:
             if self.stopping:
                 self._stop_next()
 
-    def _look(self) -> _Message | None:
+    def _look(self) -> m.Message | None:
         """Find a child whose thread died without a report, or whose restart is more than ``WATCH_S`` late."""
         late = monotonic() - WATCH_S
         with self.lock:
             for child in self.children.values():
                 if child.life is not None and not child.life.thread.is_alive():
-                    return _Ended(child.life)
+                    return m.Ended(child.life)
                 if child.state == "resting" and child.rests_until < late:
-                    return _Rested(child, child.rests_until)
+                    return m.Rested(child, child.rests_until)
         return None
 
     def _bury(self, life: Life) -> None:
@@ -247,7 +219,7 @@ class Keeper:
     def _rest(self, child: Child, until: float) -> None:
         with self.lock:
             child.life, child.state, child.rests_until = None, "resting", until
-        self._desk.later(until, _Rested(child, until))
+        self._desk.later(until, m.Rested(child, until))
 
     def _stop_came(self, child: Child) -> None:
         """Stop a child that rests. It handles the messages before the stop first, without resting any longer."""

@@ -132,7 +132,7 @@ class Supervisor:
         if not found.ended.wait(_left(deadline)):
             keeper.give_up_on(found, 0.0)
             found.ended.wait(JOIN_S)
-        keeper.dismiss(found)  # where it is down
+        keeper.dismiss(found)  # does nothing unless it is down
         return found.ended.is_set() and found.in_time
 
     def stop(self, timeout: float | None = STOP_S) -> bool:

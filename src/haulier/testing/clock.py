@@ -1,4 +1,4 @@
-"""A clock that only moves when told: a week of politeness takes milliseconds."""
+"""A clock that tests move by hand: a week of delays takes milliseconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["VirtualClock"]
 
 
 class VirtualClock:
-    """Two clocks in step, as ``time.monotonic`` and ``time.time`` would be on a machine that nobody resets."""
+    """Two clocks in step, as ``time.monotonic`` and ``time.time`` are while the wall clock is not set."""
 
     __slots__ = ("_now", "_on")
 
@@ -29,7 +29,7 @@ class VirtualClock:
         self._on += seconds
 
     def advance_to(self, at: float) -> None:
-        """Let time pass until ``at`` (monotonic); nothing happens where that is over."""
+        """Let time pass until ``at`` (monotonic); does nothing if that is in the past."""
         self.advance(max(0.0, at - self._now))
 
     def __repr__(self) -> str:

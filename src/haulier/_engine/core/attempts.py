@@ -86,7 +86,7 @@ class Attempts:
         if tried is not None:
             transfer.attempt = tried.attempts + 1
             transfer.first_start, transfer.idle_s = tried.first_start, tried.idle_s
-            # One cell for all attempts, so that no patch goes to a cell that nobody reads any more.
+            # One cell for all attempts, so that no patch goes to a cell that is not read any more.
             transfer.cell = tried.cell
             tried.cell.update(progress=0.0, transferred=0, speed=0, time_remaining=None)
 
@@ -186,7 +186,7 @@ class Attempts:
             self._tell_moved("fail", transfer, {"error": error, "error_type": error_type}, on)
 
     def cancel(self, download_id: str, on: float) -> bool:
-        """Cancel a running download: its result no longer counts. False where it does not run, or has ended."""
+        """Cancel a running download: its result no longer counts. Returns False if it does not run or has ended."""
         transfer = self.in_flight.get(download_id)
         if transfer is None or transfer.fenced:
             return False
@@ -238,7 +238,7 @@ class Attempts:
             return
         self._tell_moved(event, transfer, patch, on)
         if event == "cancel":
-            self.report_late_end(now, on)  # otherwise the store takes it for a run that goes on
+            self.report_late_end(now, on)  # otherwise the store believes that the run continues
 
     def _keep(self, transfer: Transfer, outcome: BackOff | PutBack, now: float, on: float) -> None:
         """Keep a download for another attempt: after its back-off, or at the head of the queue.

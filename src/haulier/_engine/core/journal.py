@@ -1,4 +1,4 @@
-"""What has changed since it was last written to disk, and what is to be written next."""
+"""What has changed since the last write to disk, and must be written next."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Attempted(NamedTuple):
 
 
 class Pacing(NamedTuple):
-    """What a source has to wait out, also after a restart of the process: UTC seconds, None for 'never'."""
+    """The waits of a source that outlast the process, in UTC seconds. None: never."""
 
     last_end_on: float | None
     suspended_until_on: float | None
 
 
 class Batch:
-    """What has changed since the last write, and is written in one transaction."""
+    """The changes since the last write. They are written in one transaction."""
 
     def __init__(self) -> None:
         self.new: dict[Key, tuple[int, str | None]] = {}
-        """What was never written: its number, and its ticket as text (None for a record that ``add_record`` made)."""
+        """Downloads never written before: number, and ticket as text (None for a record that ``add_record`` made)."""
         self.touched: dict[Key, None] = {}
-        """What is on disk and has changed."""
+        """Downloads that are on disk and have changed."""
         self.gone: dict[Key, Stored] = {}
-        """What left memory after its end, with its final value: it stays as history."""
+        """Ended records that left memory, with their final values: they stay as history."""
         self.forgotten: dict[Key, None] = {}
-        """What must leave no trace."""
+        """Downloads to delete from disk."""
         self.attempts: list[Attempted] = []
         self.paced: set[str] = set()
         """The sources whose ``Journal.pacing`` has changed."""
@@ -159,7 +159,7 @@ class Journal:
         self.note(Attempted(source, message.download_id, *about))
         self.pace(source, on, patch.get("next_attempt_at") if outcome == "put_back" else None)
         if outcome == "cancel":
-            self._late_runs[source] += 1  # a cancelled run goes on until its impl has noticed
+            self._late_runs[source] += 1  # a cancelled run lasts until its impl has noticed
 
     def note_first_success(self, source: str, download_id: str, success: Success) -> None:
         """Note the attempt of a success that becomes an ``Entry``: until then its row says it."""
@@ -197,19 +197,19 @@ class Journal:
         self.batch.paced.add(source)
 
     def pacing_of(self, source: str) -> Pacing:
-        """The pacing as another process must find it: a run that this process does not see the end of ends with it."""
+        """The pacing for the next process. A run that has not ended yet ends with this process."""
         pacing = self.pacing[source]
         return pacing._replace(last_end_on=inf) if self._late_runs[source] else pacing
 
     # ---- batches -----------------------------------------------------------------------------------------------------
 
     def take_batch(self) -> Batch:
-        """The batch so far, to be written; later changes go into the next one."""
+        """Return the batch so far, and start the next one."""
         batch, self.batch = self.batch, Batch()
         return batch
 
     def put_back(self, batch: Batch) -> None:
-        """Add the changes since then to ``batch``, which could not be written, and go on with it."""
+        """Make ``batch``, which could not be written, the current one again, and add the changes since then."""
         later, self.batch = self.batch, batch
         batch.new.update(later.new)
         for key in (*later.new, *later.forgotten):
@@ -225,11 +225,11 @@ class Journal:
         batch.is_urgent |= later.is_urgent
 
 
-def standing_of(held: Stored) -> m.Standing | None:
-    """How far a download has come that is not over; None before its first attempt."""
-    transfer = held if isinstance(held, Transfer) else held.transfer if isinstance(held, Entry) else None
+def standing_of(stored: Stored) -> m.Standing | None:
+    """Return the attempts so far of a download that has not ended; None before its first attempt."""
+    transfer = stored if isinstance(stored, Transfer) else stored.transfer if isinstance(stored, Entry) else None
     if transfer is not None:
         first_at = transfer.started_at if transfer.first_start is None else transfer.first_start
         on = transfer.started_on
         return m.Standing(transfer.attempt, on + first_at - transfer.started_at, transfer.idle_s, on)
-    return held.standing if isinstance(held, Entry) and held.phase in OPEN_PHASES else None
+    return stored.standing if isinstance(stored, Entry) and stored.phase in OPEN_PHASES else None

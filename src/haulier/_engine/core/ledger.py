@@ -25,7 +25,7 @@ _EMPTY: Final[dict[str, Stored]] = {}
 
 
 class Ledger:
-    """The messages, and what each does to the records in ``table``. ``journal``: where records outlive the process."""
+    """Applies messages to the records in ``table``. ``journal`` collects changes for a durable store."""
 
     def __init__(self, retention: Retention, journal: Journal | None = None) -> None:
         self.journal = journal
@@ -33,7 +33,7 @@ class Ledger:
         self.counts: dict[str, dict[str, int]] = {}
         """How many downloads of a source have ended so far, by phase."""
         self.dead_letters: list[str] = []
-        """Messages that came too late or made no sense, for the shell to log and count."""
+        """Messages that came too late or were invalid, for the shell to log and count."""
         self.handlers: dict[type, Callable[[Any], Any]] = {
             tuple: self._added,
             Transfer: self._started,
@@ -64,7 +64,7 @@ class Ledger:
             }
 
     def apply(self, message: Any) -> Any:
-        """Carry out one message. Returns its reply."""
+        """Apply one message. Returns its reply."""
         handler = self.handlers.get(type(message))
         if handler is None:
             self.dead_letters.append(f"no such message: {type(message).__name__}")
@@ -175,7 +175,7 @@ class Ledger:
         where = "no record" if entry is None else f"it is {entry.phase}"
         self.dead_letters.append(f"{event} of {download_id} at {source}: {where}")
 
-    # ---- what got lost -----------------------------------------------------------------------------------------------
+    # ---- lost downloads ---------------------------------------------------------------------------------------------
 
     def _unfinished(self, message: m.Unfinished) -> list[str]:
         bucket = self.table.buckets.get(message.source, _EMPTY)
@@ -198,7 +198,7 @@ class Ledger:
         bucket = self.table.buckets.setdefault(source, {})
         stored = self.table.entry(source, download_id)
         if stored is not None and stored.phase is not None and stored.phase not in TERMINAL_PHASES:
-            # What the engine runs it goes on running: only what the record says is replaced.
+            # The engine still runs the download. Only the contents of its record are replaced.
             stored.record = {**record, "phase": stored.phase}
             if stored.overlay is not None:
                 stored.overlay.clear()
@@ -283,7 +283,7 @@ class Ledger:
         for download_id, stored in self.table.buckets.get(message.source, {}).items():
             self.journal.stop_writing(message.source, download_id, stored)
 
-    # ---- who watches -------------------------------------------------------------------------------------------------
+    # ---- watchers ----------------------------------------------------------------------------------------------------
 
     def _watch(self, message: m.Watch) -> m.Watched:
         ended, unknown = [], []
@@ -307,5 +307,5 @@ class Ledger:
     def _listen(self, message: m.Listen) -> None:
         if not message.active:
             self.table.events = None
-        elif self.table.events is None:  # else others listen already, and recent events are on their way to them
+        elif self.table.events is None:  # otherwise others subscribe already, and their recent events must not be lost
             self.table.events = deque()

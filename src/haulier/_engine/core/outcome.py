@@ -51,7 +51,7 @@ def text_of(error: BaseException) -> str:
 def judge(
     policy: SourcePolicy, attempt: int, path: Any, error: Exception | None, elapsed_s: float, idle_s: float
 ) -> Failed | BackOff | PutBack | StoppedEarly:
-    """Decide what follows an attempt that raised ``error``, or returned ``path``, which is no path (such as None).
+    """Decide what follows an attempt that raised ``error``, or returned a ``path`` that is not one (such as None).
 
     Passes on what the retry policy's own objects raise; see ``retry.decide`` for the other arguments.
     """

@@ -29,10 +29,10 @@ class Slots:
         self.resting_until = -inf
         """When the rest ends, in monotonic seconds; ``-inf`` before the first crash."""
         self.woken_at = inf
-        """The last moment for which the supervisor was told to look at this source."""
+        """The latest moment for which a ``Wake`` was sent to the supervisor."""
 
     def apply(self, policy: SourcePolicy) -> None:
-        """Take over the limit and the restart rules of ``policy`` at once."""
+        """Apply the limit and the restart rules of ``policy`` at once."""
         self.set_limit(policy.concurrency)
         self.restarts.policy = policy.restart
 
@@ -46,7 +46,7 @@ class Slots:
         return self.live > self.limit
 
     def has_place_for(self, downloads: int) -> bool:
-        """Whether one more slot may be hired, and would find work, with so many downloads running or queued."""
+        """Whether one more slot may be hired and would find work. ``downloads``: how many run or wait."""
         return self.live < self.limit and self.live < downloads
 
     def count_on(self) -> None:
@@ -67,7 +67,7 @@ class Slots:
         self.zombies -= 1
 
     def rest(self, now: float, cause: BaseException) -> GoDown | None:
-        """Begin the rest after a crash at ``now``; ``GoDown`` where there have been too many crashes."""
+        """Begin the rest after a crash at ``now``; ``GoDown`` if there have been too many crashes."""
         verdict = self.restarts.crashed(now, cause)
         if isinstance(verdict, GoDown):
             return verdict

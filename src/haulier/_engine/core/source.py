@@ -64,21 +64,21 @@ class Source:
         self.attempts = Attempts(self)
 
     def apply(self, policy: SourcePolicy) -> None:
-        """Take over another policy, at once."""
+        """Apply another policy at once."""
         self.policy = policy
         self.attempts.are_guarded = timeouts.is_guarded(policy)
         self.gate.apply(policy)
         self.slots.apply(policy)
 
     def trace(self, event: str, download_id: str, **more: float) -> None:
-        """Write a line of the trace about a download, where there is a trace."""
+        """Write a line about a download to the trace, if there is one."""
         if self.note is not None:
             self.note(event, source=self.name, id=download_id, **more)
 
     # ---- what waits --------------------------------------------------------------------------------------------------
 
     def refuses(self, count: int) -> HaulierError | None:
-        """The exception that keeps ``count`` more downloads from being queued; None where they may be.
+        """Return the exception that ``count`` more downloads must raise; None if they may be queued.
 
         With ``on_full='drop_oldest'`` a full queue refuses nothing: ``trim`` makes room once they are queued.
         """
@@ -102,8 +102,8 @@ class Source:
     def trim(self, new: Collection[Ticket], on: float) -> None:
         """With ``on_full='drop_oldest'``, fail the downloads that have waited longest until the queue fits again.
 
-        Called when ``new`` downloads are in the queue, and not before: a dispatch that fails on its way costs nobody a
-        download. None of ``new`` is dropped.
+        Called only once the ``new`` downloads are queued, so that a failing dispatch drops nothing. None of ``new`` is
+        dropped.
         """
         most = self.policy.max_queued
         if most is None or self.policy.on_full != "drop_oldest" or self.refusal is not None:
@@ -155,7 +155,7 @@ class Source:
         if too_many is not None:
             self.go_down(too_many.reason, on)
         else:
-            # Until the longest rest so far: if an earlier one was longer, nobody else would end this one.
+            # Until the end of the longest rest so far: if an earlier one was longer, no other Wake would end it.
             self.tell_supervisor(m.Wake(self.owner, self.slots.resting_until, restart=True))
 
     def go_down(self, reason: str, on: float) -> None:
@@ -182,16 +182,16 @@ class Source:
 
     @property
     def keeps_queue(self) -> bool:
-        """Whether the engine is closed, and what has not ended goes on when an engine is made on the same store."""
+        """Whether the engine is closed, and the next engine on the same store continues what has not ended."""
         return self.is_durable and self.refusal is not None and self.refusal.kind == "closed"
 
     @property
     def resumes_interrupted(self) -> bool:
-        """Whether also the runs that are asked to stop now are queued again at the next start."""
+        """Whether runs that are asked to stop now are queued again at the next start."""
         return self.keeps_queue and self.policy.resume_interrupted
 
     def overdue(self, transfer: Transfer, now: float) -> str | float | None:
-        """Whether an attempt took too long: the reason, or when to look again, or None when it has ended."""
+        """Check the time-outs of an attempt. Returns the reason why it is overdue, or when to look again, or None."""
         if self.attempts.in_flight.get(transfer.ticket[ID]) is not transfer:
             return None
         return timeouts.overdue(transfer, self.policy, now)
@@ -208,8 +208,8 @@ class Source:
     ) -> list[str]:
         """Correct the counts and the queue after an interrupted step, from what can be seen.
 
-        ``unfinished``: what the store says has not ended. ``in_hand``: what the slots have; so many of them are
-        ``live``, so many are ``zombies``. An attempt that no slot has in hand, or that was given up on, is let go of.
+        ``unfinished``: ids that have not ended, says the store. ``in_hand``: the attempts that slots run. ``live`` and
+        ``zombies`` count the slots. An attempt that no slot runs, or that was given up on, is forgotten.
 
         Returns the ids among ``unfinished`` that neither wait nor run.
         """
@@ -223,7 +223,7 @@ class Source:
         return self.missing(unfinished)
 
     def remind(self, now: float) -> None:
-        """Tell the supervisor again of everything that is due later: it may have lost something."""
+        """Send the supervisor every message that is due later again: it may have lost one."""
         if self.slots.resting:
             self.tell_supervisor(m.Wake(self.owner, self.slots.resting_until, restart=True))
         for download_id, tried in self.queue.tried.items():
@@ -234,13 +234,13 @@ class Source:
                 self.attempts.guard(transfer, now)
 
     def missing(self, download_ids: Iterable[str]) -> list[str]:
-        """Which of ``download_ids`` neither wait nor run here."""
+        """Return those of ``download_ids`` that neither wait nor run here."""
         return [each for each in download_ids if each not in self.queue.pending and each not in self.attempts.in_flight]
 
     # ---- hiring ------------------------------------------------------------------------------------------------------
 
     def reserve_slot(self) -> bool:
-        """Count one more slot if there is work for one more; the caller then has it hired."""
+        """Count one more slot if there is work for it. Returns whether the caller must hire one."""
         lacks = self.lacks_slots
         if lacks:
             self.slots.count_on()
@@ -259,9 +259,9 @@ class Source:
         return self.slots.has_place_for(len(self.attempts.in_flight) + len(self.queue.ids))
 
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
-        """Whether a slot that found nothing to start until ``opens_at`` may leave; then it is counted off.
+        """Decide whether a slot that found nothing to start until ``opens_at`` may leave. Then it is counted off.
 
-        While the source rests after a crash, nobody would be hired in its place: it stays if work is to come.
+        While the source rests after a crash, no slot could be hired in its place. So it stays if there is work.
         """
         slots = self.slots
         slots.count_off()
@@ -272,7 +272,7 @@ class Source:
                 self.tell_supervisor(m.Wake(self.owner, opens_at))  # a slot is hired when the gate opens
                 slots.woken_at = opens_at
             return True
-        # First count off, then look for work: ``queue.put`` does it the other way round, so one of the two sees.
+        # Count off first, then look for work. ``queue.put`` does it in the other order, so one of the two notices.
         stays = self._has_work
         if stays:
             slots.count_on()
@@ -280,5 +280,5 @@ class Source:
 
     @property
     def is_overstaffed(self) -> bool:
-        """Whether a slot that is free is one too many."""
+        """Whether a free slot is one too many."""
         return self.refusal is not None or self.slots.is_overstaffed

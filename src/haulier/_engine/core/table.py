@@ -3,7 +3,7 @@
 One thread writes them, and all threads read them. A reader copies a record without a lock, since each step that a
 reader could see half done is one C call (``dict.update``, ``dict.copy``). That is also why a record is two dicts:
 ``record``, which only the ledger writes, and ``overlay``, the latest progress, into which impls and callers write
-directly. Readers lay the second over the first.
+directly. Readers lay ``overlay`` over ``record``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Table"]
 class Table:
     """Every record of an engine.
 
-    Its parts are ``retained`` (which terminal records leave memory), ``watches`` (what waits for an end) and, where
-    records outlive the process, ``journal`` (what has changed since the last write).
+    Its parts are ``retained`` (which terminal records leave memory), ``watches`` (callbacks that wait for an end) and,
+    for a durable store, ``journal`` (what has changed since the last write).
     """
 
     def __init__(self, retention: Retention, journal: Journal | None) -> None:
@@ -37,14 +37,14 @@ class Table:
         self.now = 0.0
         """UTC seconds, set by the shell before it applies messages."""
         self.events: deque[Event] | None = None
-        """The events since the shell last published them; None while nobody listens."""
+        """The events since the shell last published them; None if nobody subscribes."""
         self.is_damaged = False
         """Whether a message was not applied to its end, so that ``repair`` has to be called."""
 
     # ---- read --------------------------------------------------------------------------------------------------------
 
     def find(self, source: str | None, download_id: str) -> tuple[str, Stored] | None:
-        """The source and the record of a download; None where there is none. ``source``: None looks at all of them."""
+        """Return the source of a download and what is stored for it, or None. ``source=None`` searches all sources."""
         for name in list(self.buckets) if source is None else (source,):
             stored = self.buckets.get(name, {}).get(download_id)
             if stored is not None:
@@ -53,13 +53,13 @@ class Table:
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody waits for what happens next; the clock counts, where records leave by age."""
+        """Whether messages should be applied soon: somebody subscribes or waits, or records leave memory by age."""
         return self.events is not None or bool(self.watches.callbacks) or self.retained.max_age is not None
 
     # ---- change ------------------------------------------------------------------------------------------------------
 
     def entry(self, source: str, download_id: str) -> Entry | None:
-        """The record as an ``Entry``, which it stays from now on; None where there is none."""
+        """Return a record as an ``Entry``, which it stays from now on; None if there is no record."""
         bucket = self.buckets.get(source, {})
         stored = bucket.get(download_id)
         if stored is None or isinstance(stored, Entry):
@@ -70,12 +70,12 @@ class Table:
         return entry
 
     def touch(self, source: str, download_id: str) -> None:
-        """Have the journal write a record anew; does nothing where there is no journal."""
+        """Mark a record as changed for the journal. Does nothing without a journal."""
         if self.journal is not None and download_id in self.buckets.get(source, ()):
             self.journal.touch(source, download_id)
 
     def end(self, source: str, download_id: str, end: End) -> None:
-        """Note that a record has ended: the watches are called, and old records may leave."""
+        """Note that a record has ended: call its watchers, and let old records leave memory."""
         self.touch(source, download_id)  # first: with nothing retained, it leaves at once
         if self.watches.callbacks:
             self.watches.call(download_id, self.buckets[source][download_id])
@@ -83,7 +83,7 @@ class Table:
             self.expire()
 
     def end_if_terminal(self, source: str, download_id: str, entry: Entry) -> None:
-        """Note the end of a record that ``add_record`` made: it ends when its callers say so."""
+        """Note the end of a record that ``add_record`` made, if its callers have set a terminal state."""
         if entry.phase is None and entry.ended_on is None and entry.is_terminal:
             entry.ended_on = self.retained.moment(self.now)
             self.end(source, download_id, (source, download_id, entry.ended_on))
@@ -91,12 +91,12 @@ class Table:
     # ---- leave -------------------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Let terminal records leave memory that are too many or too old by now, oldest first."""
+        """Let surplus or old terminal records leave memory, oldest first."""
         while (evicted := self.retained.next_to_evict(self.now)) is not None:
             self._leave(*evicted)
 
     def drop(self, source: str, download_id: str) -> Record:
-        """Take out a record that is there, and return it."""
+        """Remove an existing record, and return it."""
         stored = self.buckets[source][download_id]
         record = view(stored)
         self.watches.call(download_id, stored)
@@ -106,7 +106,7 @@ class Table:
         return record
 
     def drop_terminal(self) -> int:
-        """Take out all terminal records. Returns how many."""
+        """Remove all terminal records. Returns how many."""
         terminal = [
             (source, download_id)
             for source, bucket in self.buckets.items()
@@ -126,17 +126,17 @@ class Table:
             self.events.append(Removed(download_id, source, self.now))
 
     def forget(self, source: str, download_id: str) -> None:
-        """Take out a download whose dispatch was refused, without an event."""
+        """Remove a download whose dispatch was refused, without an event."""
         bucket = self.buckets.get(source, {})
         stored = bucket.get(download_id)
         if stored is not None:
-            self.watches.call(download_id, stored)  # first: nobody may wait for what is gone
+            self.watches.call(download_id, stored)  # first: a removed download must have no watchers
             del bucket[download_id]
 
     # ---- restore and repair ------------------------------------------------------------------------------------------
 
     def restore(self, source: str, download_id: str, stored: Stored, ended_on: float | None) -> None:
-        """Put back a record that was read from disk; call ``restored`` after the last one."""
+        """Put back a record from disk. Call ``restored`` after the last one."""
         self.buckets.setdefault(source, {})[download_id] = stored
         if isinstance(stored, Entry):
             stored.fixed = stored.phase in TERMINAL_PHASES or (
@@ -147,14 +147,14 @@ class Table:
             self.retained.restore(source, download_id, ended_on)
 
     def restored(self) -> None:
-        """Bring the ends of restored records into their order."""
+        """Sort the ends of the restored records."""
         self.retained.sort()
 
     def repair(self) -> None:
         """Correct counts and watches after an interrupted message, from what the records say.
 
-        The journal writes every record anew that is more than queued, since nobody knows what of it is on disk. A
-        source that has been used waits as if its last run had ended now.
+        What of it is on disk is unknown. So the journal writes again every record that is more than queued, and each
+        source that was used waits as if its last run had ended now.
         """
         self.retained.recount(self.now)
         for download_id in list(self.watches.callbacks):
@@ -170,6 +170,6 @@ class Table:
                 self.journal.pace_anew(source, self.now)
 
     def is_live(self, source: str, download_id: str) -> bool:
-        """Whether a record is likely to be written again and again: it runs, or is its callers' own and not ended."""
+        """Whether a record may change often: its download runs, or ``add_record`` made it and it has not ended."""
         stored = self.buckets[source].get(download_id)
         return isinstance(stored, Entry) and stored.phase in (Phase.RUNNING, None) and not stored.is_terminal

@@ -178,10 +178,10 @@ class Database(ABC):
             cursor.executemany(text, parameters if arrange is None else map(arrange, parameters))
 
     def _rendered_for(self, statement: sql.Statement) -> sql.Rendered:
-        told = self._rendered.get(statement)
-        if told is None:
-            told = self._rendered[statement] = self._dialect.render(statement)
-        return told
+        rendered = self._rendered.get(statement)
+        if rendered is None:
+            rendered = self._rendered[statement] = self._dialect.render(statement)
+        return rendered
 
     def _upgrade(self, cursor: DatabaseCursor, version: int) -> None:
         """Run the steps from ``version`` to the current one. The caller stores the new version."""

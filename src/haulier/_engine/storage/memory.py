@@ -84,11 +84,11 @@ class MemoryStorage:
     def prune(self, max_rows: int | None, before_on: float | None) -> int:
         """Delete history that is too long or too old. Returns how many rows."""
         self._check_open()
-        over = [row for key in self._unlisted if (row := self._rows[key]).ended_on is not None]
-        over.sort(key=lambda row: (row.ended_on, row.seq), reverse=True)
+        ended = [row for key in self._unlisted if (row := self._rows[key]).ended_on is not None]
+        ended.sort(key=lambda row: (row.ended_on, row.seq), reverse=True)
         gone = [
             Key(row.source, row.id)
-            for place, row in enumerate(over)
+            for place, row in enumerate(ended)
             if (max_rows is not None and place >= max_rows)
             or (before_on is not None and row.ended_on is not None and row.ended_on < before_on)
         ]

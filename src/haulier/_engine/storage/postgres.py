@@ -42,7 +42,7 @@ _CONNECTION: Final = {
 """Defaults for options that the URL does not set, in seconds; ``tcp_user_timeout`` is in milliseconds."""
 
 _SESSION: Final = {
-    # The same for the server: when an engine's machine dies, its lock is free after a minute, not after hours.
+    # Keep-alives of the server: when an engine's machine dies, its lock is free after a minute, not after hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
@@ -261,8 +261,8 @@ def _options(url: str, name: str) -> dict[str, Any]:
     Raises ``ValueError`` if the URL cannot be read. The message does not show it, because it may contain a password.
     """
     try:
-        told = conninfo_to_dict(url)
-        ports = str(told.get("port") or "").split(",")
+        options = conninfo_to_dict(url)
+        ports = str(options.get("port") or "").split(",")
         authority, _, path = url.partition("://")[2].partition("/")
         # If a password has an unescaped @ or /, libpq takes a part of it for a host, and shows that in its error.
         if authority.count("@") > 1 or "@" in path.partition("?")[0] or not all(p.isdigit() or not p for p in ports):
@@ -273,7 +273,12 @@ def _options(url: str, name: str) -> dict[str, Any]:
             "and in a user's name or a password write : / @ % ? and # as %3A %2F %40 %25 %3F %23"
         ) from None
     signature = f"process {os.getpid()} on {socket.gethostname()}"
-    return {**_CONNECTION, "application_name": f"haulier {name}, {signature}"[:63], **told, "client_encoding": "UTF8"}
+    return {
+        **_CONNECTION,
+        "application_name": f"haulier {name}, {signature}"[:63],
+        **options,
+        "client_encoding": "UTF8",
+    }
 
 
 def _shown(options: dict[str, Any], name: str) -> str:

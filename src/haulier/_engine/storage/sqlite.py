@@ -113,9 +113,9 @@ class SqliteStorage(Database):
         try:
             self._check(connection)
             if _size(self._path) <= CHECKED_BYTES:
-                [(told,), *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
-                if told != "ok":
-                    why = " ".join(told.split())  # it has several lines
+                [(verdict,), *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
+                if verdict != "ok":
+                    why = " ".join(verdict.split())  # it has several lines
                     raise StoreUnavailable(f"{self._path} is damaged: {why}. It was left as it is")
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
