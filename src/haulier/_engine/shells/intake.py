@@ -36,29 +36,26 @@ class Intake:
 
     def put(self, ticket: Ticket) -> None:
         """Queue a download. Raises ``SourceDown``, ``QueueFull`` or ``EngineClosed``, and then nothing is stored."""
+        mailbox = self._mailbox
+        source, began = mailbox.source, 0.0 if mailbox.trace is None else monotonic()
         try:
-            self._put(ticket)
+            if source.refusal is not None:
+                raise source.refusal.error(source.name)
+            if source.policy.max_queued is None:
+                source.queue.put(ticket)
+            else:
+                self._put_bounded(ticket)
+            if source.refusal is not None:
+                self._withdraw_late(ticket)
+            if mailbox.trace is not None:
+                mailbox.trace.note("queued", source=source.name, id=ticket[ID], began=began)
+            if mailbox.bell.armed or source.slots.live < source.slots.limit:
+                mailbox.call_on_slots()
         except HaulierError:
             raise
         except BaseException:
             self._take_back((ticket,))
             raise
-
-    def _put(self, ticket: Ticket) -> None:
-        mailbox = self._mailbox
-        source, began = mailbox.source, 0.0 if mailbox.trace is None else monotonic()
-        if source.refusal is not None:
-            raise source.refusal.error(source.name)
-        if source.policy.max_queued is None:
-            source.queue.put(ticket)
-        else:
-            self._put_bounded(ticket)
-        if source.refusal is not None:
-            self._withdraw_late(ticket)
-        if mailbox.trace is not None:
-            mailbox.trace.note("queued", source=source.name, id=ticket[ID], began=began)
-        if mailbox.bell.armed or source.slots.live < source.slots.limit:
-            mailbox.call_on_slots()
 
     def put_many(self, tickets: Collection[Ticket]) -> None:
         """Queue many downloads: all of them or none. Raises what ``put`` does."""
