@@ -1,4 +1,4 @@
-"""A file server that can be held, and the command line as a process."""
+"""Fixtures of the tests of the command line: a file server, and haulier as a process, with pipes or on a terminal."""
 
 from __future__ import annotations
 
@@ -19,35 +19,52 @@ from fcntl import ioctl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Protocol, TypeAlias
 
 import pytest
 
 import haulier
 
 GUARD_S = 30.0
-"""Longer than anything here takes on a busy machine."""
+"""The limit of every wait, in seconds. Nothing here takes that long, even on a busy machine."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TICK = threading.Event()
 
 Route: TypeAlias = Callable[["Exchange"], None]
-Haulier: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
-Start: TypeAlias = Callable[..., "subprocess.Popen[str]"]
+WaitUntil: TypeAlias = Callable[[Callable[[], object], str], None]
+
+
+class Haulier(Protocol):
+    """The fixture ``run``."""
+
+    def __call__(self, *args: str, stdin: str = "", **more_env: str) -> subprocess.CompletedProcess[str]: ...
+
+
+class Start(Protocol):
+    """The fixture ``start``."""
+
+    def __call__(self, *args: str, more_env: Mapping[str, str] = ..., stream: int = ...) -> subprocess.Popen[str]: ...
+
+
+class OpenTerminal(Protocol):
+    """The fixture ``terminal``."""
+
+    def __call__(self, *args: str, columns: int = ..., **env: str) -> Terminal: ...
 
 
 # ---- the server ------------------------------------------------------------------------------------------------------
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One connection."""
+    """One connection. A request counts as active in its site until ``leave`` is called."""
 
     protocol_version = "HTTP/1.1"
     timeout = GUARD_S
-    server: Any
+    server: _Server
 
     def do_GET(self) -> None:
-        self.site: Site = self.server.site
+        self.site = self.server.site
         self.site.enter()
         self.inside = True
         try:
@@ -56,12 +73,13 @@ class Exchange(BaseHTTPRequestHandler):
             self.leave()
 
     def leave(self) -> None:
-        """Count this request as over: before its last byte is sent, so that the next one cannot come too early."""
+        """Count the end of this request. Call it before the last byte is sent: the next request may follow at once."""
         if self.inside:
             self.inside = False
             self.site.leave()
 
     def head(self, status: int, length: int, **headers: str) -> None:
+        """Send the status and the headers; ``_`` in the name of a header stands for ``-``."""
         self.send_response(status)
         self.send_header("Content-Length", str(length))
         for name, value in headers.items():
@@ -72,6 +90,8 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 def answer(status: int = 200, body: bytes = b"") -> Route:
+    """Make a route that answers with ``status`` and ``body``."""
+
     def route(exchange: Exchange) -> None:
         exchange.leave()
         exchange.head(status, len(body))
@@ -82,11 +102,11 @@ def answer(status: int = 200, body: bytes = b"") -> Route:
 
 @dataclass
 class Site:
-    """A server, and how it was treated."""
+    """A file server, and the requests that it got."""
 
     routes: dict[str, Route] = field(default_factory=dict)
     gate: threading.Event = field(default_factory=threading.Event)
-    """What is held goes on once this is set."""
+    """Routes of ``hold`` wait until this is set."""
     active: int = 0
     peak: int = 0
     starts: list[float] = field(default_factory=list)
@@ -107,6 +127,7 @@ class Site:
             self.ends.append(monotonic())
 
     def wait_peak(self, count: int) -> None:
+        """Wait until at least ``count`` requests were active at once."""
         with self.lock:
             assert self.lock.wait_for(lambda: self.peak >= count, GUARD_S), f"never {count} at once"
 
@@ -114,14 +135,16 @@ class Site:
         return f"http://{user}{host}:{self.port}{path}"
 
     def on(self, path: str, route: Route) -> str:
+        """Answer requests for ``path`` with ``route``. Returns the URL, as the methods below do."""
         self.routes[path] = route
         return self.url(path)
 
     def serve(self, path: str, body: bytes = b"a file") -> str:
+        """Serve ``body`` at ``path``."""
         return self.on(path, answer(200, body))
 
     def hold(self, path: str, body: bytes = b"12345678" * 1000) -> str:
-        """Serve half of ``body``, and the rest once the gate is open."""
+        """Serve half of ``body``, and the rest once ``gate`` is set."""
 
         def route(exchange: Exchange) -> None:
             exchange.head(200, len(body))
@@ -133,7 +156,7 @@ class Site:
         return self.on(path, route)
 
     def breaking(self, path: str, times: int, body: bytes = b"12345678" * 1000) -> str:
-        """Break the connection off in the middle of ``body``, so many times; then serve it."""
+        """Close the connection in the middle of ``body`` the first ``times`` times, then serve all of it."""
         left = [times]
 
         def route(exchange: Exchange) -> None:
@@ -147,18 +170,19 @@ class Site:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close() waits for them
+    site: Site
+    daemon_threads = False  # so that server_close() joins the threads
     request_queue_size = 64
 
     def handle_error(self, *_: object) -> None:
-        """A client that has gone: that is what some tests do."""
+        """Ignore the error: some tests kill the client."""
 
 
 @pytest.fixture
 def site(no_thread_left: object) -> Iterator[Site]:
     site = Site()
     server = _Server(("127.0.0.1", 0), Exchange)
-    server.site = site  # type: ignore[attr-defined]
+    server.site = site
     site.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="site")
     thread.start()
@@ -174,7 +198,7 @@ def site(no_thread_left: object) -> Iterator[Site]:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """The environment of the command line: as on a plain terminal, with a scratch folder of its own."""
+    """The environment of the command line: a plain terminal, and a temporary folder inside ``tmp_path``."""
     for_rich = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
     kept = {name: value for name, value in os.environ.items() if name not in for_rich}
     source = str(Path(haulier.__file__).parents[1])
@@ -185,27 +209,41 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(tmp_path: Path, env: dict[str, str]) -> Haulier:
-    """``run('get', url, stdin='…')``: run it to its end in ``tmp_path``."""
+    """``run('get', url, stdin='…')``: run haulier to its end in ``tmp_path``."""
 
     def run(*args: str, stdin: str = "", **more_env: str) -> subprocess.CompletedProcess[str]:
-        command, env_now = [sys.executable, "-m", "haulier", *args], {**env, **more_env}
-        pipes: Any = {"input": stdin, "capture_output": True, "text": True}
-        return subprocess.run(command, cwd=tmp_path, env=env_now, timeout=GUARD_S, **pipes)
+        return subprocess.run(
+            [sys.executable, "-m", "haulier", *args],
+            cwd=tmp_path,
+            env={**env, **more_env},
+            timeout=GUARD_S,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     return run
 
 
 @pytest.fixture
 def start(tmp_path: Path, env: dict[str, str]) -> Iterator[Start]:
-    """``start('get', url)``: start it in ``tmp_path``, with pipes; killed at the end."""
+    """``start('get', url)``: start haulier in ``tmp_path`` with pipes. The process is killed at the end of the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*args: str, more_env: Mapping[str, str] = env, **ends: Any) -> subprocess.Popen[str]:
-        pipes = ends or dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        command = [sys.executable, "-m", "haulier", *args]
+    def start(*args: str, more_env: Mapping[str, str] = env, stream: int = subprocess.PIPE) -> subprocess.Popen[str]:
         with _interruptible():
-            started.append(subprocess.Popen(command, cwd=tmp_path, env={**env, **more_env}, text=True, **pipes))
-        return started[-1]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "haulier", *args],
+                cwd=tmp_path,
+                env={**env, **more_env},
+                text=True,
+                stdin=stream,
+                stdout=stream,
+                stderr=stream,
+            )
+        started.append(process)
+        return process
 
     yield start
     for process in started:
@@ -219,7 +257,7 @@ def start(tmp_path: Path, env: dict[str, str]) -> Iterator[Start]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """A suite in the background may be deaf to Ctrl-C, and its children would be, too."""
+    """Let child processes receive Ctrl-C. A suite in the background ignores it, and its children would inherit that."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -228,8 +266,8 @@ def _interruptible() -> Iterator[None]:
 
 
 @pytest.fixture
-def wait_until() -> Callable[[Callable[[], object], str], None]:
-    """``wait_until(condition, what)``: look again and again."""
+def wait_until() -> WaitUntil:
+    """``wait_until(condition, what)``: check the condition every 10 ms until it is true."""
 
     def wait_until(condition: Callable[[], object], what: str) -> None:
         deadline = monotonic() + GUARD_S
@@ -241,8 +279,8 @@ def wait_until() -> Callable[[Callable[[], object], str], None]:
 
 
 @pytest.fixture
-def wait_begun(tmp_path: Path, wait_until: Callable[..., None]) -> Callable[[str], None]:
-    """``wait_begun('into/a.bin')``: until its server has answered, for only then it has a part."""
+def wait_begun(tmp_path: Path, wait_until: WaitUntil) -> Callable[[str], None]:
+    """``wait_begun('into/a.bin')``: wait until the file has a part, so its server has answered."""
 
     def wait_begun(name: str) -> None:
         wait_until((tmp_path / f"{name}.part.json").exists, f"a part of {name}")
@@ -251,13 +289,12 @@ def wait_begun(tmp_path: Path, wait_until: Callable[..., None]) -> Callable[[str
 
 
 class Terminal:
-    """The command line on a terminal."""
+    """haulier on a pseudo-terminal of 24 lines. ``raw`` is all that it wrote."""
 
     def __init__(self, start: Start, args: tuple[str, ...], columns: int, **env: str) -> None:
         self._master, slave = pty.openpty()
-        ends = {"stdin": slave, "stdout": slave, "stderr": slave}
         self.resize(columns)
-        self.process = start(*args, more_env=env, **ends)
+        self.process = start(*args, more_env=env, stream=slave)
         os.close(slave)
         self.raw = ""
         self._poll = selectors.DefaultSelector()
@@ -267,7 +304,8 @@ class Terminal:
         ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     @property
-    def text(self) -> str:  # without the escapes
+    def text(self) -> str:
+        """What haulier wrote, without escape sequences."""
         return _ESCAPES.sub("", self.raw)
 
     def read_until(self, condition: Callable[[], object]) -> None:
@@ -277,7 +315,7 @@ class Terminal:
             assert self._read(), self.text
 
     def read_to_end(self) -> int:
-        """The exit status."""
+        """Read until the process closes the terminal. Returns the exit status."""
         while self._read():
             pass
         return self.process.wait(GUARD_S)
@@ -285,7 +323,7 @@ class Terminal:
     def _read(self) -> bool:
         chunk = b""
         if self._poll.select(GUARD_S):
-            with suppress(OSError):  # so Linux tells the end
+            with suppress(OSError):  # on Linux, read() fails once the terminal is closed
                 chunk = os.read(self._master, 65536)
         self.raw += chunk.decode(errors="replace")
         return bool(chunk)
@@ -296,8 +334,8 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(start: Start) -> Iterator[Callable[..., Terminal]]:
-    """``terminal('get', url, columns=80)``."""
+def terminal(start: Start) -> Iterator[OpenTerminal]:
+    """``terminal('get', url, columns=80)``: start haulier on a terminal of that width."""
     opened: list[Terminal] = []
 
     def open_terminal(*args: str, columns: int = 80, **env: str) -> Terminal:

@@ -124,7 +124,7 @@ def test_the_limit_is_reached_and_never_exceeded(run: Haulier, site: Site, limit
 
 
 def test_only_so_many_hosts_have_their_turn_at_once(run: Haulier, site: Site, tmp_path: Path) -> None:
-    """Each 'source=' is a host of its own to the engine; one of them fails, and is through as well."""
+    """Each ``source=`` counts as a host. One download fails, and its host must give up its turn all the same."""
 
     def wait_for_two(exchange: Exchange) -> None:
         site.wait_peak(2)

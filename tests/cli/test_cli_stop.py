@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Site, Start, Terminal
+    from tests.cli.conftest import OpenTerminal, Site, Start
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_signal_ends_it_politely(
     assert len(site.starts) == 2
 
 
-def test_ctrl_c_on_a_terminal_leaves_it_in_order(terminal: Callable[..., Terminal], site: Site, tmp_path: Path) -> None:
+def test_ctrl_c_on_a_terminal_leaves_it_in_order(terminal: OpenTerminal, site: Site, tmp_path: Path) -> None:
     term = terminal("get", site.hold("/a.bin"))
     term.read_until(lambda: "50%" in term.text)
     term.process.send_signal(signal.SIGINT)
@@ -77,7 +77,7 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Start) -> None:
     assert err == ""
 
 
-def test_a_second_ctrl_c_on_a_terminal_shows_the_cursor_again(terminal: Callable[..., Terminal]) -> None:
+def test_a_second_ctrl_c_on_a_terminal_shows_the_cursor_again(terminal: OpenTerminal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         term = terminal("get", "https://127.0.0.1:1/a.bin", "--proxy", proxy)
@@ -91,9 +91,7 @@ def test_a_second_ctrl_c_on_a_terminal_shows_the_cursor_again(terminal: Callable
     assert term.raw.rindex("\x1b[?25h") > term.raw.rindex("\x1b[?25l")
 
 
-def test_ctrl_c_before_anything_has_begun_is_no_traceback(
-    start: Start, tmp_path: Path, wait_until: Callable[..., None]
-) -> None:
+def test_ctrl_c_before_anything_has_begun_is_no_traceback(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "list")
     process = start("get", "-i", "list")
     with (tmp_path / "list").open("w"):  # haulier has opened it too, and waits for lines

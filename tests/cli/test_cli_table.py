@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from rich.cells import cell_len
@@ -17,10 +16,10 @@ from haulier._cli.display.table import draw
 from haulier.status import SourceStatus
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Site, Terminal
+    from tests.cli.conftest import OpenTerminal, Site
 
 
-def test_a_terminal_shows_the_table_and_then_the_summary(terminal: Callable[..., Terminal], site: Site) -> None:
+def test_a_terminal_shows_the_table_and_then_the_summary(terminal: OpenTerminal, site: Site) -> None:
     term = terminal("get", site.hold("/a.bin"), site.url("/none.bin"), site.url("/b", host="localhost"))
     term.read_until(lambda: "50%" in term.text and "4.0/8.0 kB" in term.text)
     assert re.search(r"queued done failed", term.text)
@@ -34,7 +33,7 @@ def test_a_terminal_shows_the_table_and_then_the_summary(terminal: Callable[...,
     assert "start   " not in term.text
 
 
-def test_it_follows_the_size_of_the_terminal_and_no_color(terminal: Callable[..., Terminal], site: Site) -> None:
+def test_it_follows_the_size_of_the_terminal_and_no_color(terminal: OpenTerminal, site: Site) -> None:
     term = terminal("get", site.hold("/a.bin"), columns=100, NO_COLOR="1")
     term.read_until(lambda: "50%" in term.text)
     term.resize(40)
@@ -46,7 +45,7 @@ def test_it_follows_the_size_of_the_terminal_and_no_color(terminal: Callable[...
     assert term.read_to_end() == 0
 
 
-def test_a_dumb_terminal_gets_lines(terminal: Callable[..., Terminal], site: Site) -> None:
+def test_a_dumb_terminal_gets_lines(terminal: OpenTerminal, site: Site) -> None:
     term = terminal("get", site.serve("/a.bin"), TERM="dumb")
     assert term.read_to_end() == 0
     assert "done    " in term.text
@@ -133,6 +132,6 @@ IDLE: SourceStatus = {
         ({"queued": 0, "suspended_until": 160.0}, 0, "ended", "nothing to do"),
     ],
 )
-def test_the_state_of_a_source(status: dict[str, Any], waiting: int, kind: str, text: str) -> None:
-    whole: Any = {**IDLE, **status}
+def test_the_state_of_a_source(status: dict[str, object], waiting: int, kind: str, text: str) -> None:
+    whole = cast("SourceStatus", {**IDLE, **status})
     assert state_of(whole, waiting, 107.0, 100.0) == (kind, text)

@@ -1,4 +1,4 @@
-"""File hosts of which a fifth of the answers misbehave, and which note how they were treated."""
+"""File hosts that misbehave in a fifth of their responses, and record the requests that they get."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["MISDEEDS", "Unruly", "unruly_hosts"]
 
@@ -22,18 +22,26 @@ _TICK = threading.Event()
 
 
 def body_of(name: str) -> bytes:
-    """What is in the file: the same bytes each time, from 1 byte to some 60 kB."""
+    """The content of a file: the same random bytes each time, between 1 byte and about 60 kB."""
     draw = random.Random(name)
     return draw.randbytes(draw.choice([1, 100, 4_000, 20_000, 60_000]) + draw.randrange(100))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    unruly: Unruly
+
+    def handle_error(self, *_: object) -> None:
+        """Ignore the error: the client was killed."""
 
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 20
-    server: Any
+    server: _Server
 
     def do_GET(self) -> None:
-        host: Unruly = self.server.unruly
+        host = self.server.unruly
         misdeed = host.begin()
         self.inside = True
         try:
@@ -43,7 +51,7 @@ class _Answer(BaseHTTPRequestHandler):
             self.end()
 
     def end(self) -> None:
-        """Count it as over before its last byte is sent, so that the next one cannot come too early."""
+        """Count the end of the request. Call it before the last byte is sent: the next request may follow at once."""
         if self.inside:
             self.inside = False
             self.server.unruly.end()
@@ -55,7 +63,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def slowly(self, body: bytes) -> None:
-        """So that a kill finds something half done."""
+        """Send ``body`` in two halves, 4 ms apart, so that a kill interrupts some downloads in the middle."""
         half = len(body) // 2
         self.wfile.write(body[:half])
         self.wfile.flush()
@@ -63,7 +71,8 @@ class _Answer(BaseHTTPRequestHandler):
         self.end()
         self.wfile.write(body[half:])
 
-    def break_off(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connection after this response."""
         self.close_connection = True
         self.end()
 
@@ -95,13 +104,13 @@ def _well(answer: _Answer, name: str, body: bytes) -> None:
 def _cut(answer: _Answer, name: str, body: bytes) -> None:
     answer.answer(200, len(body), *_validators(name))
     answer.wfile.write(body[: len(body) // 2])
-    answer.break_off()
+    answer.hang_up()
 
 
 def _cut_without_validator(answer: _Answer, _name: str, body: bytes) -> None:
     answer.answer(200, len(body))
     answer.wfile.write(body[: len(body) // 3])
-    answer.break_off()
+    answer.hang_up()
 
 
 def _chunks_without_end(answer: _Answer, name: str, body: bytes) -> None:
@@ -110,11 +119,11 @@ def _chunks_without_end(answer: _Answer, name: str, body: bytes) -> None:
         answer.send_header(*header)
     answer.end_headers()
     answer.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
-    answer.break_off()
+    answer.hang_up()
 
 
 def _no_answer(answer: _Answer, _name: str, _body: bytes) -> None:
-    answer.break_off()
+    answer.hang_up()
 
 
 def _error(answer: _Answer, _name: str, _body: bytes) -> None:
@@ -128,7 +137,7 @@ def _busy(answer: _Answer, _name: str, _body: bytes) -> None:
 
 
 def _wrong_range(answer: _Answer, name: str, body: bytes) -> None:
-    """Where a range is asked for, another one comes; else the body is cut."""
+    """Answer a range request with another range. Cut the body of any other request."""
     asked = re.fullmatch(r"bytes=(\d+)-", answer.headers.get("Range", ""))
     if asked is None or int(asked[1]) == 0:
         _cut(answer, name, body)
@@ -139,7 +148,7 @@ def _wrong_range(answer: _Answer, name: str, body: bytes) -> None:
 
 
 def _whole_in_spite_of_range(answer: _Answer, name: str, body: bytes) -> None:
-    """A range is not obeyed (which is allowed), and the connection closes without a word."""
+    """Ignore the range, which HTTP allows, and close the connection after the whole body."""
     answer.answer(200, len(body), *_validators(name), ("Connection", "close"))
     answer.end()
     answer.wfile.write(body)
@@ -164,11 +173,11 @@ MISDEEDS: Final[dict[str, Callable[[_Answer, str, bytes], None]]] = {
     "gzip that lies": _gzip_that_lies,
 }
 _OFTEN: Final = {"429": 0.1}
-"""How often one comes, compared with the others: a 429 stops its host for a second."""
+"""The weights of the misdeeds, 1 by default. A 429 is rare, as it suspends its host for a second."""
 
 
 class Unruly:
-    """One host: a fifth of its answers misbehave."""
+    """One host that misbehaves in a fifth of its responses."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -177,18 +186,17 @@ class Unruly:
         self.peak = 0
         self.shortest_rest_s = float("inf")
         self.answers = self.resumed = 0
-        self.stopped: Callable[[], None] = lambda: None
         self._active = 0
         self._ended_at = float("-inf")
         self._draw = random.Random(address)
         self._changed = threading.Condition()
 
     def url(self, name: str) -> str:
-        """Where ``name`` is."""
+        """The URL of the file ``name``."""
         return f"http://{self.address}:{self.port}/files/{name}"
 
     def begin(self) -> str | None:
-        """A request came; the misdeed it is answered with."""
+        """Count the start of a request. Returns the misdeed of its response, or None."""
         with self._changed:
             self._active += 1
             self.answers += 1
@@ -201,14 +209,14 @@ class Unruly:
             return misdeed
 
     def end(self) -> None:
-        """The answer is about to be complete."""
+        """Count the end of a request."""
         with self._changed:
             self._active -= 1
             self._ended_at = monotonic()
             self._changed.notify_all()
 
     def forget(self) -> None:
-        """Another process comes: the rest since the last one's end is nobody's promise."""
+        """Wait for the open requests of a killed process. The delay does not apply between two processes."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._active == 0, 20), f"{self.address} still answers"
             self._ended_at = float("-inf")
@@ -216,14 +224,12 @@ class Unruly:
 
 @contextmanager
 def unruly_hosts(count: int) -> Iterator[list[Unruly]]:
-    """So many hosts, each at a loopback address of its own."""
+    """Start ``count`` hosts, each at its own loopback address."""
     hosts, servers = [], []
     for number in range(1, count + 1):
         host = Unruly(f"127.0.0.{number}")
-        server = ThreadingHTTPServer((host.address, 0), _Answer)
-        server.daemon_threads = True
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that was killed
-        server.unruly = host  # type: ignore[attr-defined]
+        server = _Server((host.address, 0), _Answer)
+        server.unruly = host
         host.port = server.server_address[1]
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         hosts.append(host)
