@@ -64,14 +64,14 @@ def test_a_terminal_without_unicode_gets_letters() -> None:
 def test_json_tells_all_of_it() -> None:
     status, out, err = bench("--json", *QUICK)
     assert (status, err) == (0, "")
-    told = json.loads(out)
-    assert told["scenario"]["downloads"] == told["measures"]["downloads"] == 18
-    assert told["simulated"] is False
-    assert [source["slots"] for source in told["measures"]["sources"]] == [1, 2, 3]
+    report = json.loads(out)
+    assert report["scenario"]["downloads"] == report["measures"]["downloads"] == 18
+    assert report["simulated"] is False
+    assert [source["slots"] for source in report["measures"]["sources"]] == [1, 2, 3]
     simulated = json.loads(bench("--json", "--simulate", *QUICK)[1])
     assert simulated["simulated"] is True
     for key in ("succeeded", "failed", "attempts", "retries", "restarts"):
-        assert told["measures"][key] == simulated["measures"][key]
+        assert report["measures"][key] == simulated["measures"][key]
 
 
 def test_the_same_seed_simulates_the_same() -> None:
@@ -99,9 +99,9 @@ def test_comparing_runs_for_real(tmp_path: Path) -> None:
     assert re.search(r"^attempts +(\d+) +\1 +\1 +\1  within *$", out, re.MULTILINE)
     with path.open() as lines:
         assert verify(lines).runs == 2
-    told = json.loads(bench("--compare", 2, "--json", *QUICK)[1])
-    assert len(told["runs"]) == 2
-    makespan = told["compared"]["makespan_s"]
+    report = json.loads(bench("--compare", 2, "--json", *QUICK)[1])
+    assert len(report["runs"]) == 2
+    makespan = report["compared"]["makespan_s"]
     assert makespan["least"] <= makespan["middle"] <= makespan["most"]
     assert makespan["within"] == (makespan["least"] <= makespan["simulated"] <= makespan["most"])
 

@@ -94,8 +94,8 @@ def test_each_event_is_one_json_line_without_secrets(run: Haulier, site: Site) -
     for line in lines[:-1]:
         by_url.setdefault(line["url"].rpartition("/")[2], []).append(line["event"])
     assert by_url == {"a.txt?token=***": ["queued", "started", "done"], "none.txt": ["queued", "started", "failed"]}
-    landed = next(line for line in lines if line["event"] == "done")
-    assert (Path(landed["path"]).name, landed["bytes"], landed["already_there"]) == ("a.txt", 5, False)
+    saved = next(line for line in lines if line["event"] == "done")
+    assert (Path(saved["path"]).name, saved["bytes"], saved["already_there"]) == ("a.txt", 5, False)
     failed = next(line for line in lines if line["event"] == "failed")
     assert (failed["error"], failed["error_type"], failed["attempt"]) == ("404 Not Found", "PermanentError", 1)
     summary = lines[-1]
@@ -140,7 +140,7 @@ def test_explain_says_what_a_host_waits_for(run: Haulier, site: Site) -> None:
 @pytest.mark.parametrize(
     ("option", "complaint"),
     [
-        (("--timeout", "1e18"), "at most 1e+09 seconds, not 1e18"),
+        (("--timeout", "1e18"), "between 0 and 1,000,000,000 seconds, not 1e18"),
         (("--limit-rate", "fast"), "invalid number of bytes 'fast'"),
         (("--jitter", "2-1"), "the lower factor, then the higher"),
         (("--header", "geheim"), "write it as 'Name: value'"),

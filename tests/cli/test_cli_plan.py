@@ -131,12 +131,12 @@ def planned(run: Haulier, tmp_path: Path, *args: str, config: str = CONFIG) -> d
 def test_the_longest_pattern_that_matches_counts_and_an_option_more_than_any(run: Haulier, tmp_path: Path) -> None:
     urls = ("http://a.net/1", "http://b.example.org/2", "http://slow.example.org:8080/3")
     lines = planned(run, tmp_path, *urls)
-    told = {source: line["manners"] for source, line in lines.items()}
-    assert [told["a.net"][key] for key in ("delay", "retries", "concurrency", "limit_rate")] == [1, 5, 1, None]
-    assert [told["b.example.org"][key] for key in ("delay", "retries", "concurrency")] == [2.5, 5, 2]
-    assert [told["slow.example.org:8080"][key] for key in ("delay", "limit_rate")] == [10, 500_000]
-    told = {source: line["manners"] for source, line in planned(run, tmp_path, *urls, "--delay", "7").items()}
-    assert {each["delay"] for each in told.values()} == {7}
+    settings = {source: line["manners"] for source, line in lines.items()}
+    assert [settings["a.net"][key] for key in ("delay", "retries", "concurrency", "limit_rate")] == [1, 5, 1, None]
+    assert [settings["b.example.org"][key] for key in ("delay", "retries", "concurrency")] == [2.5, 5, 2]
+    assert [settings["slow.example.org:8080"][key] for key in ("delay", "limit_rate")] == [10, 500_000]
+    settings = {source: line["manners"] for source, line in planned(run, tmp_path, *urls, "--delay", "7").items()}
+    assert {each["delay"] for each in settings.values()} == {7}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_longest_pattern_that_matches_counts_and_an_option_more_than_any(run
     [
         ('["*"]\ndealy = 1', "policies.toml, line 2: unknown setting 'dealy'; did you mean 'delay'?"),
         ('["a"]\ndelay = 1\n["b"]\nfoo = 1', "policies.toml, line 4: unknown setting 'foo'; use one of concurrency"),
-        ('["*"]\n\ndelay = -1', "policies.toml, line 3: delay: must be at least 0 and at most 1e+09 seconds, not -1"),
+        ('["*"]\n\ndelay = -1', "policies.toml, line 3: delay: must be between 0 and 1,000,000,000 seconds, not -1"),
         ('["*"]\ndelay = true', "policies.toml, line 2: delay must be a number or a string"),
         ("delay = 1", "policies.toml, line 1: 'delay' is outside a table"),
         ("[", "policies.toml is not valid TOML"),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def test_a_signal_ends_it_politely(
     signum: int, status: int, start: Start, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
-    held, queued = site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
-    process = start("get", site.serve("/first.bin"), held, queued, "--dest", "into")
+    partial, queued = site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
+    process = start("get", site.serve("/first.bin"), partial, queued, "--dest", "into")
     wait_begun("into/a.bin")
     process.send_signal(signum)
     out, err = process.communicate(timeout=30)
@@ -65,8 +65,8 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         process = start("get", "https://127.0.0.1:1/a.bin", "--proxy", proxy)
-        held, _ = deaf.accept()
-        with held:
+        connection, _ = deaf.accept()
+        with connection:
             process.send_signal(signal.SIGINT)
             assert process.stdout is not None
             while "stops" not in process.stdout.readline():
@@ -81,8 +81,8 @@ def test_a_second_ctrl_c_on_a_terminal_shows_the_cursor_again(terminal: OpenTerm
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         term = terminal("get", "https://127.0.0.1:1/a.bin", "--proxy", proxy)
-        held, _ = deaf.accept()
-        with held:
+        connection, _ = deaf.accept()
+        with connection:
             term.read_until(lambda: "1 running" in term.text)
             term.process.send_signal(signal.SIGINT)
             term.read_until(lambda: "interrupt again" in term.text)

@@ -29,8 +29,8 @@ def ended_by(process: subprocess.Popen[str], signum: int) -> str:
 def test_it_goes_on_where_it_was_interrupted(
     signum: int, start: Start, run: Haulier, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
-    first, held, last = site.serve("/first.bin"), site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
-    process = start("get", "--store", "my list.db", first, held, last, "--dest", "into")
+    first, partial, last = site.serve("/first.bin"), site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
+    process = start("get", "--store", "my list.db", first, partial, last, "--dest", "into")
     wait_begun("into/a.bin")
     err = ended_by(process, signum)
     if signum == signal.SIGINT:
@@ -56,12 +56,12 @@ def test_it_goes_on_where_it_was_interrupted(
 def test_what_waits_already_is_not_added_twice(
     start: Start, run: Haulier, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
 ) -> None:
-    held, waits, new = site.hold("/a.bin"), site.serve("/b.bin"), site.serve("/c.bin")
-    process = start("get", "--store", "q.db", held, waits)
+    partial, waits, new = site.hold("/a.bin"), site.serve("/b.bin"), site.serve("/c.bin")
+    process = start("get", "--store", "q.db", partial, waits)
     wait_begun("a.bin")
     ended_by(process, signal.SIGKILL)
     site.gate.set()
-    done = run("get", "--store", "q.db", new, waits, held)
+    done = run("get", "--store", "q.db", new, waits, partial)
     assert done.stdout.splitlines()[-1].startswith("3 downloads: 3 done"), done.stderr
     assert len(site.starts) == 4  # the one that was interrupted twice
 

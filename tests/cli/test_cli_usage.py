@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         (["--concurrency", "0"], "must be at least 1, not 0"),
         (["--concurrency", "two"], "invalid number 'two'"),
         (["--retries", "-1"], "must be at least 0, not -1"),
-        (["--delay", "-0.5"], "must be at least 0 and at most 1e+09 seconds, not -0.5"),
+        (["--delay", "-0.5"], "must be between 0 and 1,000,000,000 seconds, not -0.5"),
         (["--delay", "nan"], "seconds, not nan"),
         (["--delay", "soon"], "invalid number of seconds 'soon'"),
         (["--timeout", "0"], "must be above 0 seconds"),

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from haulier._cli import values
 from haulier._cli.bench import options as bench_options
-from haulier._cli.get.chooser import WISHES, wish_of
+from haulier._cli.get.chooser import FETCHERS, checked_fetcher
 from haulier._cli.values import MOST_HOSTS
 from haulier.fetchers.urls import redacted
 
@@ -149,7 +149,7 @@ def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
         "a line that begins with '#' is a comment; may be repeated",
     )  # fmt: skip
     get.add_argument(
-        "--with", type=_typed(wish_of), choices=WISHES, default="auto", dest="via", metavar="FETCHER",
+        "--with", type=_typed(checked_fetcher), choices=FETCHERS, default="auto", dest="via", metavar="FETCHER",
         help="what to download with: http, ytdlp or auto; auto uses yt-dlp, if it is installed, for pages of the sites "
         "that it supports, and http for everything else (default: auto)",
     )  # fmt: skip

@@ -47,7 +47,7 @@ def seconds(text: str) -> float:
     except ValueError:
         raise ValueError(f"invalid number of seconds {text!r}; use a number such as 2 or 0.5") from None
     if not math.isfinite(value) or not 0 <= value <= _MOST_SECONDS:
-        raise ValueError(f"must be at least 0 and at most {_MOST_SECONDS:.0e} seconds, not {text}")
+        raise ValueError(f"must be between 0 and {_MOST_SECONDS:,.0f} seconds, not {text}")
     return value
 
 

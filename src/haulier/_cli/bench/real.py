@@ -30,24 +30,24 @@ def run(scenario: Scenario, trace: str | os.PathLike[str], stopped: Callable[[],
 
     Raises ``OSError`` if the trace cannot be written.
     """
-    off = Event()
+    ending = Event()
     jobs = scenario.jobs()
     with DownloadEngine(trace=trace) as engine:
         try:
             for name in scenario.names:
-                engine.register_source(name, policy=scenario.policy(name), impl=partial(_sleep, off))
+                engine.register_source(name, policy=scenario.policy(name), impl=partial(_sleep, ending))
             # No handing over: an arrival must not wait until an idle source has taken the one before.
             worker = BackgroundDownloadWorker(engine, hands_over=False)
-            ids, since, calm = [], monotonic(), Event()
+            ids, since, sleeper = [], monotonic(), Event()
             for job in jobs:
                 while (left := since + job.arrives_s - monotonic()) > 0:
                     if stopped():
                         return False
-                    calm.wait(min(left, LOOK_S))
+                    sleeper.wait(min(left, LOOK_S))
                 ids.append(worker.dispatch(job.source, job, f"download {job.number}", ""))
             return _wait(engine, ids, stopped)
         finally:
-            off.set()
+            ending.set()
 
 
 def _wait(engine: DownloadEngine, ids: list[str], stopped: Callable[[], bool]) -> bool:
@@ -63,9 +63,9 @@ def _wait(engine: DownloadEngine, ids: list[str], stopped: Callable[[], bool]) -
     return True
 
 
-def _sleep(off: Event, _: str, job: Job, __: str, transfer: Transfer) -> str:
+def _sleep(ending: Event, _: str, job: Job, __: str, transfer: Transfer) -> str:
     attempt = job.attempts[transfer.attempt - 1]
-    off.wait(attempt.seconds)
+    ending.wait(attempt.seconds)
     if attempt.ending == "crash":
         raise SourceCrashed("the scenario asks for it")
     if attempt.ending == "fail":

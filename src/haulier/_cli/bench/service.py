@@ -120,5 +120,5 @@ def _number(text: str) -> float:
 def _seconds(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= MOST_S:
-        raise ValueError(f"must be at least 0 and at most {MOST_S:.0e} seconds, not {text}")
+        raise ValueError(f"must be between 0 and {MOST_S:,.0f} seconds, not {text}")
     return value

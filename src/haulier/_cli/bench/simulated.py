@@ -110,7 +110,7 @@ class _Slots:
         self._simulation = simulation
         self._idle = 0
         """How many hired slots run nothing."""
-        self._looks_at = inf
+        self._next_look_at = inf
         """When the next look at the gate is scheduled; ``inf`` if none is."""
         policy = scenario.policy(name)
         policy = replace(policy, delay=_whole(policy.delay))
@@ -131,13 +131,13 @@ class _Slots:
                 self._idle -= 1
                 self._start(taken)
                 continue
-            if now < taken < self._looks_at:
-                self._looks_at = taken
+            if now < taken < self._next_look_at:
+                self._next_look_at = taken
                 self._simulation.later(taken, self._look)
             return
 
     def _look(self) -> None:
-        self._looks_at = inf
+        self._next_look_at = inf
         self.work()
 
     def _start(self, transfer: Transfer) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from haulier._cli.arguments import UsageError
-from haulier._cli.get.chooser import Medium, medium_of, wish_of
+from haulier._cli.get.chooser import Medium, checked_fetcher, medium_of
 from haulier._cli.get.places import Place
 from haulier.errors import PermanentError
 from haulier.fetchers.checksums import Checksum
@@ -111,7 +111,7 @@ def read_downloads(
     files: Iterable[str],
     place: Place,
     sums: Mapping[str, Checksum],
-    via: str,
+    fetcher: str,
     *,
     may_be_none: bool = False,
 ) -> list[PlannedDownload]:
@@ -130,7 +130,7 @@ def read_downloads(
             Target.parse(line.url)
             before = seen.setdefault(key_of(line.url), line)
             if before is line:
-                planned.append(_planned(line, place, sums, names, via))
+                planned.append(_planned(line, place, sums, names, fetcher))
             elif before.options != line.options:
                 raise PermanentError(
                     f"the same URL as in {before.where.removesuffix(': ') or 'an argument'}, with other options"
@@ -159,11 +159,11 @@ def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
 
 
 def _planned(
-    line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], via: str
+    line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], fetcher: str
 ) -> PlannedDownload:
     target = Target.parse(line.url)
     host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
-    medium = medium_of(line.url, wish_of(line.options.get("with", via)))
+    medium = medium_of(line.url, checked_fetcher(line.options.get("with", fetcher)))
     if medium is not None:
         return _medium(line, place, sums, medium, line.options.get("source") or medium.site or host)
     shown = redacted(line.url)
