@@ -146,7 +146,7 @@ def test_explain_says_what_a_host_waits_for(run: Haulier, site: Site) -> None:
         (("--header", "geheim"), "write it as 'Name: value'"),
         (("--header", "Range: bytes=0-"), "headers must not have 'Range'"),
         (("--proxy", "ftp://joe:hunter2@h"), "proxy must be the URL of an HTTP proxy"),
-        (("--cookies", "missing.txt"), "cannot read 'missing.txt'"),
+        (("--cookies", "missing.txt"), "cannot open 'missing.txt'"),
         (("--overwrite", "sometimes"), "invalid choice: 'sometimes'"),
         (("--checksums", "missing.txt"), "cannot read missing.txt"),
         (("--config", "missing.toml"), "cannot read missing.toml"),

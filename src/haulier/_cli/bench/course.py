@@ -156,7 +156,7 @@ def _lay_delays(read: Course, bars: Sequence[Bar], restart_s: float, retry_s: fl
     """Add the gaps in which a start waited for its delay, from the end (or start) that the delay counts from."""
     since = -inf
     ends: list[float] = []
-    """The ends of started attempts that lie after the current start, as a heap."""
+    """A heap of the ends of started attempts that do not count for the delay yet."""
     lane_free: dict[int, float] = {}
     tried: dict[str, float] = {}
     for bar in bars:

@@ -78,9 +78,7 @@ class Scenario:
         if self.sources > MOST_SOURCES:
             raise ValueError(f"sources must be at most {MOST_SOURCES:,}, not {self.sources:,}")
         if self.downloads * (self.retries + 1) > MOST_ATTEMPTS:
-            raise ValueError(
-                f"downloads times attempts at each must be at most {MOST_ATTEMPTS:,}, as each takes memory"
-            )
+            raise ValueError(f"downloads * (retries + 1) must be at most {MOST_ATTEMPTS:,}: each attempt takes memory")
         for name in ("concurrency", "delay"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must have at least one value")
@@ -88,7 +86,7 @@ class Scenario:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}")
         if self.failures + self.crashes > 1:
-            raise ValueError("failures and crashes together must be at most 1")
+            raise ValueError(f"failures and crashes together must be at most 1, not {self.failures + self.crashes:g}")
         if self.rate is not None:
             check_seconds("rate", self.rate, above_zero=True)
         check_seconds("retry_s", self.retry_s)

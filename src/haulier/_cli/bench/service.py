@@ -59,6 +59,8 @@ def service(text: str) -> Service:
             raise ValueError(f"{rest} is not a trace: it is not text") from None
         except OSError as error:
             raise ValueError(f"cannot read {rest}: {(error.strerror or 'unknown error').lower()}") from None
+        except ValueError as error:
+            raise ValueError(f"{rest}: {error}") from None
         if not samples:
             raise ValueError(f"{rest} contains no download that ended; choose another trace")
         return Service(kind, math.fsum(samples) / len(samples), samples=samples)

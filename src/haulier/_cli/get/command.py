@@ -179,7 +179,7 @@ def _checked(make: Callable[[], _T]) -> _T:
         return make()
     except OSError as error:
         name = f" {str(error.filename)!r}" if error.filename else ""
-        raise UsageError(f"cannot read{name}: {(error.strerror or 'unknown error').lower()}") from None
+        raise UsageError(f"cannot open{name}: {(error.strerror or 'unknown error').lower()}") from None
     except (ValueError, TypeError, ConfigError, HaulierError, ImportError) as error:
         raise UsageError(str(error)) from None
 
