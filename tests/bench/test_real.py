@@ -55,9 +55,8 @@ def test_one_slot_takes_the_same_order_and_is_never_faster(tmp_path: Path) -> No
     assert [bar.download_id for bar in simulated.bars] == [f"simulated-{number}" for number in range(1, 21)]
     assert [bar.ending for bar in real.bars] == [bar.ending for bar in simulated.bars]
     assert {bar.ending for bar in real.bars} == {"succeeded", "failed", "crashed"}
-    assert (
-        real.makespan_s >= simulated.makespan_s - 1e-3
-    )  # 1 ms for the rounding to ticks and the resolution of the clock
+    # 1 ms for the rounding to ticks and the resolution of the clock.
+    assert real.makespan_s >= simulated.makespan_s - 1e-3
 
 
 def test_it_can_be_stopped(tmp_path: Path) -> None:
