@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: every workload, the growth curves, their pictures, the page of results, README's table."""
+"""``python -m benchmarks``: run every workload and the growth curves; write pictures, pages and README's table."""
 
 from __future__ import annotations
 

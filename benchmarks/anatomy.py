@@ -1,8 +1,8 @@
 """Where the time of a download goes: each step alone, and what a whole run of W1 counts.
 
-``python benchmarks/anatomy.py``: the steps are run one after another on one thread, with nobody else there, so that
-they add up to what a download costs where threads are free. What is missing to a real run is what threads cost one
-another: waking up, and waiting for the interpreter.
+``python benchmarks/anatomy.py`` runs the steps one after another on one thread, with no other thread running. So they
+add up to what a download would cost if threads were free. A real run costs more, because threads wake each other up and
+wait for the interpreter lock.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DOWNLOADS: Final = 10_000
 
 
 class Step(NamedTuple):
-    """What is done, on whose thread, and for how many µs a download."""
+    """One step of a download: what it does, on which thread, and how many µs it takes."""
 
     what: str
     where: str
@@ -75,7 +75,7 @@ class _Stopwatch:
 
 
 def _in_memory(count: int) -> list[Step]:
-    """The life of an instant download, step by step."""
+    """Time each step of an instant download."""
     watch, posted = _Stopwatch(count), list[Any]()
     with haulier.DownloadEngine(retention=KEPT) as engine:
         engine.pause(SOURCE)
@@ -115,7 +115,7 @@ def _in_memory(count: int) -> list[Step]:
 
 
 def _on_disk(count: int, folder: Path) -> list[Step]:
-    """The same of one that is written down: 8 batches of new ones, then all ends."""
+    """Time each step of a durable download: 8 batches of new downloads, then all ends."""
     watch = _Stopwatch(count)
     journal = Journal(lambda _: True)
     ledger = Ledger(KEPT, journal)
@@ -153,7 +153,7 @@ def _on_disk(count: int, folder: Path) -> list[Step]:
 
 
 def _counts(count: int) -> dict[str, float]:
-    """What a whole run of W1 does, per download."""
+    """Count what a whole run of W1 does, per download."""
     seen: Counter[str] = Counter()
 
     def counted(kind: type, name: str, what: Callable[[Any], str | None]) -> None:
@@ -208,7 +208,7 @@ def _command() -> str:
 
 
 def _least(runs: Iterable[list[Step]]) -> list[Step]:
-    """Of each step the least of all runs: what somebody else did meanwhile is not its cost."""
+    """Return the least time of all runs for each step: work of other processes only adds to it."""
     return [min(same, key=lambda step: step.us) for same in zip(*runs, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""What several workloads do: hold a source up, wait for the world, look at the process."""
+"""What several workloads share: block a source, wait for a condition, measure the process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Held:
-    """An impl that waits until it is let go; or what a source's only impl calls where it is to wait."""
+    """An impl that waits until it is released. A source's only impl may also call it in order to wait."""
 
     def __init__(self) -> None:
         self._started, self._go = threading.Event(), threading.Event()
@@ -39,7 +39,7 @@ class Held:
 
 
 class Ticker:
-    """A thread that only wants to wake up every millisecond, as an event loop or a player does: its worst delay."""
+    """A thread that wakes up every millisecond, as an event loop or a player does, and notes its worst delay."""
 
     PERIOD_S: Final = 0.001
 
@@ -58,14 +58,14 @@ class Ticker:
             last = now
 
     def stop(self) -> float:
-        """Its worst delay so far, in seconds."""
+        """Stop the thread, and return its worst delay in seconds."""
         self._end.set()
         self._thread.join()
         return self.worst_s
 
 
 def wait_until(done: Callable[[], bool], every_s: float = 0.001) -> None:
-    """Raises ``TimeoutError`` where it does not come."""
+    """Wait for a condition. Raises ``TimeoutError`` if it does not come true in time."""
     deadline = time.monotonic() + TIMEOUT_S
     while not done():
         if time.monotonic() > deadline:
@@ -74,18 +74,18 @@ def wait_until(done: Callable[[], bool], every_s: float = 0.001) -> None:
 
 
 def rss_bytes() -> int:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
 
 
 def peak_rss_kib() -> int:
-    """The most that was resident. Not ``getrusage``: there a child begins with what its parent had, a fork ago."""
+    """Return the peak resident memory. ``getrusage`` would start with the parent's value after a fork."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def cpu_s_of(seconds: float) -> float:
-    """CPU seconds that this process takes while its main thread sleeps ``seconds``, per second."""
+    """Sleep for ``seconds`` on this thread, and return the CPU seconds that the process used per second."""
     before = time.process_time()
     time.sleep(seconds)
     return (time.process_time() - before) / seconds

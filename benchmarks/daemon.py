@@ -1,7 +1,7 @@
-"""What a daemon that runs for months does, over and over: the mix of ``soak.py``.
+"""The work of ``soak.py``: what a daemon does in months, repeated.
 
-Everything follows from the number of the download, so that each tenth of a run has the very same work, and how often
-downloads succeed, fail and are cancelled is known beforehand: ``Daemon.expected``.
+The number of a download decides everything about it. So each tenth of a run has exactly the same work, and
+``Daemon.expected`` knows beforehand how many downloads succeed, fail and are cancelled.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ENDS: Final = ("succeeded", "failed", "cancelled")
 
 
 def pause(seconds: float) -> None:
-    """What an impl waits for a server, or a feeder for its queue."""
+    """Wait, as an impl waits for a server and a feeder for its queue."""
     threading.Event().wait(seconds)
 
 
@@ -101,7 +101,7 @@ def waits_until_cancelled(download_id: str, target_id: threading.Event, display_
 
 
 class Held:
-    """An impl that waits until it is let go."""
+    """An impl that waits until it is released."""
 
     def __init__(self, then: BaseException | None = None) -> None:
         self.started, self._go, self._then = threading.Event(), threading.Event(), then
@@ -176,7 +176,7 @@ class Daemon:
         register("hangs", SourcePolicy(timeout=0.02))
 
     def _progresses(self, download_id: str, target_id: Any, display_name: str, transfer: Transfer) -> str:
-        """Writes its record as plugins do, and reads it back."""
+        """An impl that writes its record as plugins do, and reads it back."""
         for part in range(1, 5):
             transfer.progress(part * 2048, 8192)
             patch = {"state": "InProgress, Downloading", "part": part}
@@ -187,9 +187,9 @@ class Daemon:
         return "downloads/whole.bin"
 
     def feed(self, count: int, show: Callable[[int], None]) -> None:
-        """Dispatch ``count`` downloads, with all that goes on beside them; come back when everything is over.
+        """Dispatch ``count`` downloads, and do all other work meanwhile. Return when all downloads have ended.
 
-        ``show`` is called now and then with the number of downloads fed since then.
+        ``show`` is called from time to time with the number of downloads dispatched so far in this call.
         """
         began = self.fed
         listening: Listening | None = None
@@ -212,7 +212,7 @@ class Daemon:
         self._keep_up(0, 0)
 
     def probe(self) -> float:
-        """CPU µs per download, of all threads: the best of 50 bursts of 200 instant ones, with nothing beside them."""
+        """Return the CPU µs of all threads per instant download: the best of 50 bursts of 200, with no other work."""
         best_s = inf
         for _ in range(max(1, self._rare // 200)):
             pause(0.02)  # so that one slow moment of the machine does not hit them all
@@ -226,7 +226,7 @@ class Daemon:
     # ---- one after another -------------------------------------------------------------------------------------------
 
     def _one(self, place: int) -> None:
-        """The everyday download: one of twenty kinds, in turn."""
+        """Dispatch an everyday download: one of twenty kinds, in turn."""
         kind, number = place % 20, self.fed
         if kind < 12:
             self._dispatch(f"instant-{kind % 4 + 1}", number)
@@ -265,7 +265,7 @@ class Daemon:
                 pause(0.001)
 
     def _keep_up(self, many: int, few: int) -> None:
-        """Feed no more than can be carried: with more than ``many`` unfinished, wait until they are ``few``."""
+        """If more than ``many`` downloads are unfinished, wait until only ``few`` are."""
         self.peak_threads = max(self.peak_threads, threading.active_count())
         deadline = time.monotonic() + GUARD_S
         while self.fed - sum(self.ends().values()) > many:
@@ -275,7 +275,7 @@ class Daemon:
                 raise TimeoutError(f"not over after {GUARD_S:g} s: {self.fed:,} fed, {self.ends()}")
 
     def ends(self) -> Counter[str]:
-        """How many downloads succeeded, failed and were cancelled so far, as the engine counts them."""
+        """Return how many downloads have succeeded, failed and been cancelled, by the engine's own count."""
         ends: Counter[str] = Counter()
         for status in self.engine.stats().values():
             ends.update(succeeded=status["succeeded"], failed=status["failed"], cancelled=status["cancelled"])

@@ -1,4 +1,4 @@
-"""What is made of the samples of a workload: medians, a table, verdicts, a file. Nothing is measured here."""
+"""Make medians, a table, verdicts and a file from the samples of a workload. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUANTILES: Final = (0, 1, 2, 5, *range(10, 95, 5), 95, 96, 97, 98, 99, 99.5, 99.
 
 
 def quantiles(name: str, values: Sequence[float]) -> Sample:
-    """The distribution of ``values``, as a part of a sample. Each is a value that occurred."""
+    """Return the quantiles of ``values``, as a part of a sample. Each quantile is a value that occurred."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return {f"{name}@{percent:g}": ordered[round(last * percent / 100)] for percent in QUANTILES}
@@ -43,7 +43,7 @@ def quantiles(name: str, values: Sequence[float]) -> Sample:
 class Column:
     """One column of the table: the median of ``key``, or, with ``against``, its ratio to another row's.
 
-    A ratio is above 1 where the contender of the row is better: less where ``less_is_better``, else more.
+    A ratio is above 1 if the contender of the row is better, which means less if ``less_is_better`` and otherwise more.
     """
 
     title: str
@@ -57,7 +57,8 @@ class Column:
 class Target:
     """What haulier should reach: the cell in the column ``title`` is ``at_least`` or ``at_most``.
 
-    ``row``: whose cell, if not the subject's. ``why``: where it is missed, what it would take, or why it is left so.
+    ``row``: the row of the cell, if it is not the subject's. ``why``: for a missed target, what would be needed to meet
+    it, or why it stays missed.
     """
 
     title: str
@@ -70,7 +71,7 @@ class Target:
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def missed_by(self, value: float) -> str:
-        """How far a value is from a target that it does not meet, in words."""
+        """Say in words how far a value is from a target that it does not meet."""
         if self.at_least is not None and value < self.at_least:
             return f"{100 * (1 - value / self.at_least):.0f} % too little"
         if self.at_most:
@@ -83,7 +84,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target, and what was measured of it."""
+    """A target, and the measured value."""
 
     row: str
     target: Target
@@ -101,18 +102,18 @@ class Verdict:
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """Of each value; nothing of no sample."""
+    """Return the median of each value. Without samples the result is empty."""
     return {key: statistics.median(sample[key] for sample in samples) for key in (samples[0] if samples else ())}
 
 
 def spread(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
-    """The least and the most of each value."""
+    """Return the least and the most of each value."""
     keys = samples[0] if samples else ()
     return {key: (min(sample[key] for sample in samples), max(sample[key] for sample in samples)) for key in keys}
 
 
 def cell(column: Column, row: str, medians: Mapping[str, Sample]) -> float | None:
-    """None where a contender has no such value, or where the one to compare with did not run."""
+    """Return the value of a cell. None if the contender has no such value, or the one to compare with did not run."""
     value = medians[row].get(column.key)
     if column.against is None or value is None:
         return value
@@ -123,7 +124,7 @@ def cell(column: Column, row: str, medians: Mapping[str, Sample]) -> float | Non
 
 
 def table(columns: Sequence[Column], medians: Mapping[str, Sample]) -> list[str]:
-    """The lines of a Markdown table, its columns aligned."""
+    """Return the lines of a Markdown table with aligned columns."""
     rows = [["contender", *(column.title for column in columns)]]
     for name in medians:
         values = [(cell(column, name, medians), column.format) for column in columns]
@@ -132,7 +133,7 @@ def table(columns: Sequence[Column], medians: Mapping[str, Sample]) -> list[str]
 
 
 def markdown(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
-    """The first row is the head; columns are aligned to the right, but those in ``left``."""
+    """Return a Markdown table. The first row is the head. Columns are aligned right, except those in ``left``."""
     columns = range(len(rows[0]))
     widths = [max(len(row[index]) for row in rows) for index in columns]
     aligned = [
@@ -146,7 +147,7 @@ def markdown(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> lis
 def verdicts(
     columns: Sequence[Column], targets: Sequence[Target], subject: str, medians: Mapping[str, Sample]
 ) -> Iterator[Verdict]:
-    """Of each target whose value was measured."""
+    """Return a verdict for each target whose value was measured."""
     by_title = {column.title: column for column in columns}
     for target in targets:
         row, column = target.row or subject, by_title[target.title]
@@ -156,7 +157,7 @@ def verdicts(
 
 
 def dumps(results: Mapping[str, Any]) -> str:
-    """JSON with one line for each run, each spread and each row of medians: a diff shows what has changed."""
+    """Return JSON with one line for each run, spread and row of medians, so that a diff shows what has changed."""
     parts = []
     for key, value in results.items():
         if key in ("medians", "spread", "runs", "points"):
@@ -174,7 +175,7 @@ def _lines(value: Any) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Six digits are more than any clock here is good for."""
+    """Round to six digits: no clock here is more exact."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
@@ -183,7 +184,7 @@ def _rounded(value: Any) -> Any:
 
 
 def folder_for(is_whole: bool) -> Path:
-    """Where results belong: a look at something smaller does not overwrite those that are quoted."""
+    """Return the folder for results. A smaller experiment has its own, so that it does not overwrite quoted results."""
     return RESULTS if is_whole else QUICK
 
 
@@ -192,7 +193,7 @@ def describe_sizes(sizes: Mapping[str, int]) -> str:
 
 
 def describe_machine(here: Mapping[str, Any]) -> str:
-    """One line of a page of results."""
+    """Describe the machine in one line for a page of results."""
     return (
         f"{here['cpu_count']} CPUs ({here['cpu']}), {here['implementation']} {here['python']}, "
         f"{here['system']}; {here['date']}"
@@ -200,7 +201,7 @@ def describe_machine(here: Mapping[str, Any]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and when, and how busy it is: for the file of results."""
+    """Return the machine, the time and the load, for the file of results."""
     return {
         "cpu_count": os.cpu_count(),
         "cpu": _cpu_model(),

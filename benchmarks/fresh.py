@@ -1,4 +1,4 @@
-"""A run in a process of its own, and how one that is broken off ends: nothing that it made stays behind."""
+"""Do a run in a process of its own. An interrupted run removes everything that it made."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ TIDIES_WITHIN_S: Final = 10.0
 
 
 class RunError(Exception):
-    """A contender's process did not do what it was asked to."""
+    """The process of a contender failed, or took too long."""
 
 
 def command(body: Callable[[], int]) -> int:
-    """The exit code of a command: that of ``body``, 1 where a run failed, 130 after Ctrl-C, each with a line."""
+    """Return the exit code of a command: that of ``body``, 1 if a run failed, 130 after Ctrl-C. These print a line."""
     try:
         return body()
     except RunError as exc:
@@ -40,7 +40,7 @@ def command(body: Callable[[], int]) -> int:
 
 
 def measure_fresh(file: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Sample:
-    """What ``python file …`` prints: a sample as JSON. Raises ``RunError``."""
+    """Run ``python file …``, and return the sample that it prints as JSON. Raises ``RunError`` if that fails."""
     child = subprocess.Popen(
         [sys.executable, str(file), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
@@ -59,7 +59,7 @@ def measure_fresh(file: Path, arguments: Sequence[str], environment: Mapping[str
 
 
 def end(child: subprocess.Popen[str]) -> None:
-    """Break a run off as Ctrl-C does, so that it tidies up; kill one that does not end by that."""
+    """Interrupt a run as Ctrl-C does, so that it cleans up. Kill it if it does not end."""
     try:
         if not _ends(child, HEARS_WITHIN_S):
             child.send_signal(signal.SIGINT)

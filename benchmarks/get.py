@@ -1,7 +1,7 @@
 """GET: ``haulier get`` beside curl, aria2c and wget2: many small files of eight hosts, and a large one. See README.md.
 
-``read`` is no downloader: it asks for the same on a connection to each host without waiting for answers, and throws
-away what comes. So it says what the server and this machine give.
+``read`` is not a downloader. It requests the same files on one connection to each host, without waiting for answers,
+and discards what it receives. So it shows what the server and this machine can do.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ MIB: Final = 1 << 20
 
 
 class Tool:
-    """A command line. ``{list}`` has the URLs, ``{into}`` is where to, ``{each}`` and ``{all}`` so many at once."""
+    """A command line. ``{list}`` has the URLs, ``{into}`` the folder, ``{each}`` and ``{all}`` the limits."""
 
     def __init__(self, name: str, many: str, large: str, version: str = "--version") -> None:
         self.name, self.many, self.large, self._version = name, many, large, version
 
     @property
     def program(self) -> list[str]:
-        """How it is started: haulier is that of the environment this runs in."""
+        """Return the program to start. haulier is the one of the environment that runs this."""
         return [sys.executable, "-m", "haulier"] if self.name == "haulier" else [self.name]
 
     def is_here(self) -> bool:
@@ -49,7 +49,7 @@ class Tool:
         return [*self.program, *(word.format(**values) for word in how.split()[1:])]
 
     def version(self) -> str:
-        """The first line that it says of itself."""
+        """Return the first line of the version text of a program."""
         done = subprocess.run([*self.program, self._version], capture_output=True, text=True, check=False)
         return (done.stdout or done.stderr).partition("\n")[0].strip()
 
@@ -89,7 +89,7 @@ def hire(name: str) -> Tool:
 
 
 def lacks(name: str) -> str | None:
-    """What there must be before ``name`` can be measured; None where all is there."""
+    """Return what is missing before ``name`` can be measured; None if nothing is."""
     no_server = webserver.missing()
     if no_server is not None:
         return no_server
@@ -99,7 +99,7 @@ def lacks(name: str) -> str | None:
 
 
 def notes() -> list[str]:
-    """The command lines, and who was there."""
+    """Return the command lines and the versions, as lines of the page."""
     lines = [f"The server is nginx, {HOSTS} hosts on this machine; at once from each 1, and 4 in the rows ``:four``."]
     lines += ["", "```"]
     for tool in TOOLS.values():
@@ -109,12 +109,12 @@ def notes() -> list[str]:
 
 
 def measure(tool: Tool, sizes: Mapping[str, int]) -> Sample:
-    """One at a time from each host; then the large file."""
+    """Measure one file at a time from each host, then the large file."""
     return _measure(tool, sizes, 1, with_large=True)
 
 
 def measure_four(tool: Tool, sizes: Mapping[str, int]) -> Sample:
-    """Four at a time from each host."""
+    """Measure four files at a time from each host."""
     return _measure(tool, sizes, 4, with_large=False)
 
 
@@ -154,7 +154,7 @@ def _fresh(folder: Path, name: str) -> Path:
 
 
 def _check(folder: Path, site: Site, names: Sequence[str]) -> None:
-    """Every file is there, whole, and nothing else."""
+    """Check that every file is there and complete, and that there is no other file."""
     found = sorted(os.listdir(folder))
     if found != sorted(names):
         odd = sorted(set(found) ^ set(names))
@@ -165,7 +165,7 @@ def _check(folder: Path, site: Site, names: Sequence[str]) -> None:
 
 
 def _run(command: Sequence[str]) -> Sample:
-    """Run it: seconds, CPU seconds of the process and its children, and the most that it had in memory."""
+    """Run a command. Return its seconds, the CPU seconds of the process and its children, and its peak memory."""
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watch = _Memory(child.pid)
@@ -184,7 +184,7 @@ def _run(command: Sequence[str]) -> Sample:
 
 
 class _Memory:
-    """Looks at a process's peak now and then: that of ``wait4`` counts whoever started it, too."""
+    """Reads the peak memory of a process from time to time. The peak of ``wait4`` would include its parent's."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")
@@ -215,7 +215,7 @@ def _timed(what: Any) -> float:
 
 
 def _read_many(site: Site, size: int) -> None:
-    """All small files: a connection to each host, on which all is asked for at once."""
+    """Read all small files: one connection to each host, on which all files are requested at once."""
     errors: list[BaseException] = []
 
     def one(host: int) -> None:
@@ -236,7 +236,7 @@ def _read_many(site: Site, size: int) -> None:
 
 
 def _read(url: str, body_bytes: int, names: Sequence[str] = ("",)) -> None:
-    """Ask for ``names`` below ``url`` on one connection, the last of them to close it; read until it is closed."""
+    """Request ``names`` below ``url`` on one connection. The last request closes it. Read until it is closed."""
     host, _, path = url.removeprefix("http://").partition("/")
     address, _, port = host.partition(":")
     last = len(names) - 1

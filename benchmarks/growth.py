@@ -1,7 +1,7 @@
 """Growth curves: what a download costs as there are more of them, more sources, slots, records or subscribers.
 
-A cost per download that stays the same is what is wanted: the slope of its curve with both axes logarithmic is then 0.
-A slope of 1 would be a total cost that grows with the square. What each curve measures is in ``growth_curves.py``.
+The cost per download should stay the same. Then the slope of its curve is 0, with both axes logarithmic. A slope of 1
+means that the total cost grows with the square. ``growth_curves.py`` says what each curve measures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEARER: Final = 1.5
 
 
 def slope(points: Mapping[int, float]) -> float:
-    """Of the straight line that fits best when both axes are logarithmic; 0 where there are too few points."""
+    """Return the slope of the best straight line with both axes logarithmic; 0 if there are too few points."""
     pairs = [(math.log(x), math.log(y)) for x, y in points.items() if x > 0 and y > 0]
     if len(pairs) < 2:
         return 0.0
@@ -43,19 +43,19 @@ def slope(points: Mapping[int, float]) -> float:
 
 
 def line(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int, float]:
-    """One line of a picture, from the file of results."""
+    """Return one line of a picture, from the file of results."""
     points = results["points"].get(curve, {}).get(row, {})
     return {int(x): sample[key] for x, sample in points.items() if key in sample}
 
 
 def ranges(results: Mapping[str, Any], curve: str, row: str, key: str) -> dict[int, tuple[float, float]]:
-    """The least and the most run of each point of a line."""
+    """Return the least and the most run of each point of a line."""
     points = results["spread"].get(curve, {}).get(row, {})
     return {int(x): tuple(sample[key]) for x, sample in points.items() if key in sample}
 
 
 def steep(results: Mapping[str, Any], row: str = "haulier") -> Iterator[tuple[Curve, str, float]]:
-    """The lines of haulier that are steeper than they should be: the curve, the title of the line, its slope."""
+    """Yield each line of haulier that is too steep: the curve, the title of the line, its slope."""
     for curve in CURVES:
         for key, title in curve.lines.items():
             points = line(results, curve.name, row, key)
@@ -106,7 +106,7 @@ def run(runs: int, *, size: str = "full") -> dict[str, Any]:
 
 
 def write(results: Mapping[str, Any], folder: Path) -> str:
-    """The files of results. Returns the page."""
+    """Write the files of results. Returns the page."""
     page = page_of(results)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "growth.md").write_text(page, encoding="utf-8")
@@ -115,7 +115,7 @@ def write(results: Mapping[str, Any], folder: Path) -> str:
 
 
 def page_of(results: Mapping[str, Any]) -> str:
-    """The page of the curves, made of their file of results."""
+    """Make the page of the curves from their file of results."""
     each = results["runs_each"]
     runs = "One run" if each == 1 else f"Medians of {each} runs, one after the other"
     page = [

@@ -24,9 +24,9 @@ NO_MORE: Final = 10**9
 
 @dataclass(frozen=True)
 class Curve:
-    """``lines``: what is drawn, by its key in the sample; ``judged``: those whose slope should be 0.
+    """``lines``: the lines to draw, by their keys in the sample. ``judged``: the lines whose slope should be 0.
 
-    ``rows``: which contenders, each with the most that it is asked for. ``why``: of a steep line, by its title.
+    ``rows``: the contenders, each with its largest point. ``why``: the reasons for steep lines, by their titles.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Curve:
 
 
 class Counting:
-    """An instant impl that says when it has been called so often. With no target it waits until it is let go."""
+    """An instant impl that signals when it has been called ``target`` times. With no target it waits for release."""
 
     def __init__(self, calls: int) -> None:
         count, done, held = itertools.count(1).__next__, threading.Event(), Held()
@@ -69,7 +69,7 @@ class Counting:
 
 
 def _timed(contender: Any, sources: Sequence[str], downloads: int) -> Sample:
-    """Dispatch so many over the sources in turn, until all have run and the last is over. µs per download."""
+    """Dispatch downloads over the sources in turn, and wait until all have ended. Return µs per download."""
     counting, dispatch = Counting(downloads), contender.dispatch
     impl, names = counting.impl, itertools.islice(itertools.cycle(sources), downloads)
     cpu_s, began = time.process_time(), time.perf_counter()
@@ -82,7 +82,7 @@ def _timed(contender: Any, sources: Sequence[str], downloads: int) -> Sample:
 
 
 def queued(contender: Any, x: int) -> Sample:
-    """``x`` downloads behind a blocked impl: each dispatch, a cancel among them, each run, and what one occupies."""
+    """Queue ``x`` downloads behind a blocked impl. Measure each dispatch, a cancel, each run, and the memory of one."""
     rounds = [_queued(contender, f"source-{number}", x) for number in range(max(1, AT_LEAST // x))]
     return {**median(rounds), "bytes_each": rounds[0]["bytes_each"]}
 
@@ -115,7 +115,7 @@ def _queued(contender: Any, source: str, x: int) -> Sample:
 
 
 def sources(contender: Any, x: int) -> Sample:
-    """Downloads over ``x`` sources that are all in use: first the sources come up, then the clock runs."""
+    """Measure downloads over ``x`` sources that are all in use. The clock starts after the sources have started."""
     names = [f"source-{number}" for number in range(x)]
     memory = rss_bytes()
     _timed(contender, names, x)
@@ -125,7 +125,7 @@ def sources(contender: Any, x: int) -> Sample:
 
 
 def idle(contender: Any, x: int) -> Sample:
-    """``x`` sources that were used and are idle now, beside ten that are in use."""
+    """Measure ``x`` sources that were used and are idle now, beside ten sources in use."""
     import haulier  # only haulier is measured so, and no other contender is to import it
 
     with haulier.DownloadEngine(idle_timeout=0.2) as engine:
@@ -149,7 +149,7 @@ def idle(contender: Any, x: int) -> Sample:
 
 
 def slots(contender: Any, x: int) -> Sample:
-    """One source with ``x`` slots, instant downloads; and as many that take 2 ms: how many at a time, really?"""
+    """Measure one source with ``x`` slots: instant downloads, and how many downloads of 2 ms really run at once."""
     contender.engine.worker.set_concurrency("source", x)
     rounds = [_timed(contender, ["source"], AT_LEAST) for _ in range(5)]
     count, sleeps, done = itertools.count(1).__next__, 100 * x, threading.Event()
@@ -174,7 +174,7 @@ def slots(contender: Any, x: int) -> Sample:
 
 
 def records(contender: Any, x: int) -> Sample:
-    """``x`` records of downloads that are over: what one more costs, and reading one, and reading all."""
+    """Keep ``x`` records of ended downloads. Measure one more download, reading one record, and reading all."""
     names = [f"source-{number}" for number in range(8)]
     _timed(contender, names, x)
     rounds = [_timed(contender, names, 2_000) for _ in range(5)]
@@ -195,7 +195,7 @@ def records(contender: Any, x: int) -> Sample:
 
 
 def subscribers(contender: Any, x: int) -> Sample:
-    """``x`` subscribers that only count; until each has heard the end of every download. µs per download."""
+    """Measure µs per download until each of ``x`` counting subscribers has received the end of every download."""
     downloads, heard = 5_000, [0] * x
     names = [f"source-{number}" for number in range(8)]
 

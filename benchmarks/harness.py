@@ -1,4 +1,4 @@
-"""What all workloads share: a fresh process per run, contenders in turn, and who is held against the targets.
+"""What all workloads share: a fresh process per run, contenders in turn, and the comparison with targets.
 
 A workload is a module with one function that measures one contender in this process and returns a ``Sample``; ``main``
 makes a command of it. The command starts its file again for each run (``--measure``) and reads one line of JSON.
@@ -53,11 +53,11 @@ class Workload:
     """One file of benchmarks/, called ``name``. ``sizes``: its options and their defaults.
 
     - ``smoke_sizes``, ``quick_sizes``, ``traced_sizes``: those of ``--smoke``, ``--quick`` and the verified run.
-    - ``contenders``: its rows. ``"durable:many"`` is the contender ``durable``, measured by ``modes["many"]``.
-    - ``others``: who can be asked for besides.
+    - ``contenders``: the rows. ``"durable:many"`` is the contender ``durable``, measured by ``modes["many"]``.
+    - ``others``: further contenders that ``--contenders`` may name.
     - ``subject``: the row that the targets are for, and whose trace is verified.
-    - ``hire``: makes a contender of a name. ``lacks``: why one cannot be measured here; None where it can be.
-    - ``notes``: lines of Markdown that its page shows before the table, such as who took part; asked once for a file.
+    - ``hire``: makes a contender from its name. ``lacks``: why one cannot be measured here; None if it can.
+    - ``notes``: lines of Markdown that the page shows before the table, such as versions; called once for each file.
     - ``bars``: the column to show as bars (its key). ``curves``: the distributions to show, by name, with a title.
     """
 
@@ -96,7 +96,7 @@ class Stopwatch:
 
     @property
     def wall_s(self) -> float:
-        """Seconds until now."""
+        """The seconds since the stopwatch was made."""
         return time.perf_counter() - self._wall_s
 
     def stop(self) -> Sample:
@@ -130,10 +130,11 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> int:
 def run(
     workload: Workload, rows: Sequence[str], sizes: Mapping[str, int], runs: int, *, smoke: bool = False
 ) -> dict[str, Any]:
-    """Measure all rows, in turn; then hold the subject's trace against its promises. The results, as they are filed.
+    """Measure all rows in turn, and verify a trace of the subject. Returns the results as they are filed.
 
-    Raises ``RunError`` where the subject fails, ``haulier.verify.Violation`` for a broken promise. What another
-    contender dies of is noted; with ``smoke``, small, once and with a line for what works, it is an error, too.
+    Raises ``RunError`` if the subject fails, and ``haulier.verify.Violation`` for a broken promise. The failure of
+    another contender is noted. ``smoke`` measures small sizes once, prints a line for what works, and raises for every
+    failure.
     """
     if smoke:
         sizes, runs = {name: min(sizes[name], small) for name, small in workload.smoke_sizes.items()}, 1
@@ -176,7 +177,7 @@ def run(
 
 
 def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
-    """The files of results of one workload. Returns the page."""
+    """Write the files of results of one workload. Returns the page."""
     page = page_of(workload, results)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{workload.name}.md").write_text(page, encoding="utf-8")
@@ -185,7 +186,7 @@ def write(workload: Workload, results: Mapping[str, Any], folder: Path) -> str:
 
 
 def page_of(workload: Workload, results: Mapping[str, Any]) -> str:
-    """The page of a workload, made of its file of results."""
+    """Make the page of a workload from its file of results."""
     medians = results["medians"]
     runs = max(len(of_one) for of_one in results["runs"].values())
     notes = [*results["notes"], ""] if results.get("notes") else []
@@ -209,7 +210,7 @@ def page_of(workload: Workload, results: Mapping[str, Any]) -> str:
 
 
 def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
-    """The same once more, off the clock, with a trace: raises ``haulier.verify.Violation`` for a broken promise."""
+    """Repeat the run with a trace, without timing it. Raises ``haulier.verify.Violation`` for a broken promise."""
     from haulier.verify import verify  # only here: no contender's process is to import it
 
     with tempfile.TemporaryDirectory() as folder:
@@ -260,7 +261,7 @@ def _names(workload: Workload, text: str) -> list[str]:
 
 
 def _in_turn(names: Sequence[str], runs: int) -> Iterator[tuple[int, str]]:
-    """Every contender once per round; each round starts with another one, so that nobody always runs first."""
+    """Run every contender once per round. Each round starts with a different one, so that none is always first."""
     for number in range(runs):
         first = number % max(1, len(names))
         for name in [*names[first:], *names[:first]]:
@@ -278,6 +279,6 @@ def _measure_here(workload: Workload, row: str, sizes: Mapping[str, int]) -> Non
 def measure_row(
     workload: Workload, row: str, sizes: Mapping[str, int], environment: Mapping[str, str] | None = None
 ) -> Sample:
-    """One run, in a process of its own."""
+    """Do one run in a process of its own."""
     options = [f"--{option}={value}" for option, value in sizes.items()]
     return measure_fresh(workload.file, ["--measure", row, *options], environment)

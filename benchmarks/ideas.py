@@ -1,8 +1,8 @@
-"""What each idea of the design brings: the same workload with it, and with it taken out.
+"""Measure the effect of each idea of the design: run a workload with the idea, and with the idea removed.
 
-``python benchmarks/ideas.py``: each idea is undone by replacing the function that has it, in a process of its own, and
-the workload that shows it best is run so, in turn with haulier as it is. A ratio of 2 means that it takes twice as long
-without. Nothing else is changed, so promises may be broken meanwhile: nothing is verified here.
+``python benchmarks/ideas.py`` removes each idea by replacing the function that implements it, in a process of its own.
+It runs the workload that shows the idea best, in turn with unchanged haulier. A ratio of 2 means that the workload
+takes twice as long without the idea. Promises may be broken without it, so nothing is verified here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["IDEAS", "Idea"]
 
 
 class Idea(NamedTuple):
-    """``undo`` takes it out of the process. ``key``: of the workload's sample, what it is about; less is better."""
+    """``undo`` removes the idea from the process. ``key``: the value of the sample to compare; less is better."""
 
     name: str
     what: str
@@ -45,7 +45,7 @@ class Idea(NamedTuple):
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:
-    """Raises ``AttributeError`` where there is no such thing any more: it would be set, and nothing undone."""
+    """Replace an attribute. Raises ``AttributeError`` if it does not exist: setting it would undo nothing."""
     getattr(owner, name)
     setattr(owner, name, by)
 

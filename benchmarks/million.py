@@ -1,8 +1,8 @@
-"""W2 with a million queued: does it survive, and for how long does it hold everybody else up? See README.md.
+"""W2 with a million queued: does the contender survive, and how long does it block other threads? See README.md.
 
-One thread per queued download ends where the system gives no more: at some 22,000 on a common Linux. ``threads`` is
-given ``at-threads`` only, which it survives, so that no machine is brought down; it is a lower bound of its pauses. A
-million tasks of asyncio would be 5 GB and some minutes: it gets ``at-tasks``.
+A common Linux starts no more than some 22,000 threads, so one thread per queued download is not possible. ``threads``
+gets only ``at-threads`` downloads, which it survives, so that the machine survives, too. Its pauses are a lower bound.
+A million tasks of asyncio would need 5 GB and some minutes, so asyncio gets ``at-tasks``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOM_FOR_THREADS: Final = 2_000
 
 
 def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
-    """Dispatch all behind a blocked impl, then let go of it and have them all run; a ticker looks on."""
+    """Dispatch all downloads behind a blocked impl, then release it. All must run. A ticker measures the pauses."""
     return _measure(contender, sizes["queued"])
 
 

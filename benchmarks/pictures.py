@@ -1,6 +1,6 @@
 """Pictures of the results: bars for each workload, distributions, memory and the growth curves. SVG and PNG.
 
-matplotlib comes with the dependency group ``bench``, and only here.
+Needs matplotlib, which is in the dependency group ``bench``. No other module of the benchmarks needs it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STYLE: Final[Mapping[str, Any]] = {
 def draw(
     workloads: Sequence[tuple[Workload, Mapping[str, Any]]], grown: Mapping[str, Any] | None, folder: Path
 ) -> None:
-    """All pictures, from what is filed. Each is ``NAME.svg`` and ``NAME.png``."""
+    """Draw all pictures from the files of results. Each is ``NAME.svg`` and ``NAME.png``."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -79,7 +79,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _plain(axis: Any) -> None:
-    """Numbers as people write them, on a logarithmic axis too."""
+    """Write plain numbers, also on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -87,7 +87,7 @@ def _plain(axis: Any) -> None:
 
 
 def _bars(workload: Workload, results: Mapping[str, Any], path: Path) -> None:
-    """A bar for the median, a line from the least to the most run."""
+    """Draw a bar for the median, and a line from the least to the most run."""
     column = next(column for column in workload.columns if column.key == workload.bars and column.against is None)
     rows = [row for row in results["medians"] if workload.bars in results["medians"][row]]
     values = [results["medians"][row][workload.bars] for row in rows]
@@ -117,12 +117,12 @@ def _bars(workload: Workload, results: Mapping[str, Any], path: Path) -> None:
 
 
 def _less(column: Column, workload: Workload) -> bool:
-    """Whether less is better: as the ratios of the same value have it."""
+    """Whether less is better, according to the ratios of this value."""
     return next((each.less_is_better for each in workload.columns if each.key == column.key and each.against), True)
 
 
 def _distribution(title: str, name: str, results: Mapping[str, Any], path: Path) -> None:
-    """How much of it was over within which time: the median run's quantiles."""
+    """Draw which part had ended within which time, from the medians of the quantiles."""
     figure, axes = _figure(7.2, 3.9)
     axes.set_title(f"{results['workload'].upper()}: {title}", fontsize=10.5)
     axes.set_xscale("log")
@@ -144,7 +144,7 @@ def _distribution(title: str, name: str, results: Mapping[str, Any], path: Path)
 
 
 def _cost(grown: Mapping[str, Any], path: Path) -> None:
-    """Queueing and running a download, over the length of the queue."""
+    """Draw the cost of queueing and running a download over the length of the queue."""
     figure, axes = _figure(7.2, 4.2)
     axes.set_title("What one download costs, with so many queued")
     for row in grown["points"].get("queued", {}):
@@ -182,7 +182,7 @@ def _memory(grown: Mapping[str, Any], path: Path) -> None:
 
 
 def _curve(curve: Curve, grown: Mapping[str, Any], path: Path) -> None:
-    """One panel for each line of a curve: their units differ."""
+    """Draw one panel for each line of a curve, because their units differ."""
     from matplotlib import pyplot
 
     panels = len(curve.lines)

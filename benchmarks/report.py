@@ -1,4 +1,4 @@
-"""The page that has every target, and the table in the project's README: both made of the files of results."""
+"""Make the page with every target, and the table in the project's README, from the files of results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ END: Final = "<!-- benchmarks: end -->"
 
 @dataclass(frozen=True)
 class Headline:
-    """One line of the table in README.md. ``rows``: where a contender's row is not called as its column is."""
+    """One line of the table in README.md. ``rows``: the row of a contender, if it is not named as its column."""
 
     label: str
     workload: Workload
@@ -71,7 +71,7 @@ HEADLINES: Final = (
 
 
 def load(folder: Path = RESULTS) -> dict[str, Any]:
-    """The files of results that there are, by the name of their workload; ``growth`` is one of them."""
+    """Load the files of results that exist, by the name of their workload; ``growth`` is one of them."""
     found = {}
     for name in [*(workload.name for workload in WORKLOADS), "growth"]:
         file = folder / f"{name}.json"
@@ -81,7 +81,7 @@ def load(folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def readme_table(results: Mapping[str, Any]) -> str:
-    """The lines between the two comments: the best value of each line is bold, where there is another."""
+    """Return the table between the two comments. The best value of a line is bold, if there is more than one."""
     rows = [["", *COLUMNS]]
     for line in HEADLINES:
         medians = results.get(line.workload.name, {}).get("medians", {})
@@ -98,7 +98,7 @@ def readme_table(results: Mapping[str, Any]) -> str:
 
 
 def table_in(page: str) -> str:
-    """What a page has between the two comments. Raises ``ValueError`` where they are not there."""
+    """Return what a page has between the two comments. Raises ``ValueError`` if they are missing."""
     start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     return page[start:end].strip()
 
@@ -110,7 +110,7 @@ def write_readme(results: Mapping[str, Any], file: Path = README) -> None:
 
 
 def write_tables(results: Mapping[str, Any], folder: Path) -> None:
-    """The page of each workload, and that of the curves."""
+    """Write the page of each workload, and the page of the curves."""
     for workload in WORKLOADS:
         if workload.name in results:
             (folder / f"{workload.name}.md").write_text(page_of(workload, results[workload.name]), encoding="utf-8")
@@ -119,7 +119,7 @@ def write_tables(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def write_page(results: Mapping[str, Any], folder: Path) -> str:
-    """``README.md`` of the folder of results. Returns it."""
+    """Write ``README.md`` of the folder of results. Returns its text."""
     text = "\n".join([*_head(results), *_targets(results), *_workloads(results, folder), *_growth(results, folder)])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(text.rstrip() + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
-"""restart: from the crash of a source to its next download's start, less the back-off. See README.md.
+"""restart: the time from the crash of a source to its next download's start, minus the back-off. See README.md.
 
-Only haulier: the others have no crash that the rest survives. A pool takes what an impl raises for its result.
+Measures haulier only. In the others nothing survives such a crash, and a pool treats an exception of an impl as its
+result.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ UNLIMITED: Final = 10**9
 
 
 def measure(contender: Any, sizes: Mapping[str, int]) -> Sample:
-    """Every other download brings its source down; the clock runs from the ``raise`` to the next one's impl."""
+    """Crash the source with every other download. The clock runs from the ``raise`` to the next download's impl."""
     from haulier import RestartPolicy, SourceCrashed, SourcePolicy  # no other contender is to import it
 
     back_off_s = sizes["back-off-ms"] / 1000

@@ -1,6 +1,6 @@
 """The soak: a million downloads of every kind through one engine in one process. Does anything grow, or slow down?
 
-See README.md. The exit code is 1 where something is not flat, or did not end as it had to.
+See README.md. The exit code is 1 if a value grows too much, or a download did not end as it had to.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ IDLE_S: Final = 0.05
 
 @dataclass
 class Tenth:
-    """One tenth of the run, or the warm-up: what it took, and what was there when all of it was over."""
+    """One tenth of the run, or the warm-up: its cost, and the counts after all its downloads had ended."""
 
     name: str
     downloads: int
@@ -65,7 +65,7 @@ class Tenth:
 
 @dataclass
 class Bound:
-    """What counts as flat: how much a value may grow from the warm-up, or from the first tenth, to the last."""
+    """How much a value may grow from the warm-up, or from the first tenth, to the last tenth."""
 
     what: str
     grew: float
@@ -83,7 +83,7 @@ class Bound:
 
 
 class Log(logging.Handler):
-    """Formats what a daemon would log, tracebacks and all, and keeps nothing of it."""
+    """Formats what a daemon would log, with tracebacks, and discards it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -99,7 +99,7 @@ class Log(logging.Handler):
 
 
 def rss_bytes() -> int:
-    """Resident memory now; where the system does not say, the most there ever was."""
+    """Return the resident memory; the peak so far if the system does not tell the present value."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -113,13 +113,13 @@ def blocks() -> int:
 
 
 def collect() -> None:
-    """A tuple is forgotten by the collector once all in it are: what holds such a one takes a second collection."""
+    """Collect twice: a tuple is untracked only after all its items, so a nested one takes a second collection."""
     gc.collect()
     gc.collect()
 
 
 def wait_for_threads(count: int) -> None:
-    """Wait until the idle sources have given their threads back; the rest is counted."""
+    """Wait until the idle sources have given their threads back. Threads that remain are counted."""
     deadline = time.monotonic() + GUARD_S
     while threading.active_count() > count and time.monotonic() < deadline:
         pause(0.01)
@@ -129,7 +129,7 @@ def wait_for_threads(count: int) -> None:
 
 
 class Soak:
-    """One engine, ten tenths after a warm-up as long as one of them."""
+    """Runs one engine for a warm-up and ten tenths of equal length."""
 
     def __init__(self, downloads: int, trace: Path | None = None) -> None:
         self.tenth = max(downloads // 10, 1_000) // 1_000 * 1_000
@@ -182,7 +182,7 @@ class Soak:
             print(line, file=sys.stderr)
 
     def bytes_per_idle_source(self, names: int) -> float:
-        """What stays of a source that was used once, under a name that never comes again."""
+        """Return the memory that a source keeps whose name is used only once."""
         before = rss_bytes()
         for number in range(names):
             last = self.engine.worker.dispatch(f"host-{number}.test", number, "A song", "song.bin", lands)
@@ -195,7 +195,7 @@ class Soak:
 
 
 def bounds(tenths: Sequence[Tenth], *, timed: bool) -> Iterator[Bound]:
-    """Generous, and far below what the smallest leak would come to."""
+    """Return the bounds. They are generous, and still far below the growth of the smallest leak."""
     warm, first, last = tenths[0], tenths[1], tenths[-1]
     downloads = last.downloads - warm.downloads
     yield Bound(
@@ -225,7 +225,7 @@ def bounds(tenths: Sequence[Tenth], *, timed: bool) -> Iterator[Bound]:
 
 
 def run_traced() -> tuple[int, list[Bound]]:
-    """The same mix, small, with a trace that is held against the promises: raises ``Violation`` for a broken one."""
+    """Run the same mix in small, and verify its trace. Raises ``Violation`` for a broken promise."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace"
         soak = Soak(SMOKE, path)

@@ -1,9 +1,9 @@
-"""What a storage costs: writing rows in bulk and one by one, opening, loading.
+"""Measure a storage: writing rows in bulk and one by one, opening, loading.
 
 ``python benchmarks/storage.py [WHERE …]``: each WHERE is ``sqlite`` (a file of its own in ``--folder``) or a
-``postgresql://`` URL, in which it uses the engine's name ``bench`` and drops that schema. Every value is the least of
-``--runs`` runs, and the median: far apart, they say that the machine was busy. CPU time is this process's, not the
-server's.
+``postgresql://`` URL, in which it uses the engine's name ``bench`` and drops that schema. Every value is shown as the
+least and the median of ``--runs`` runs. If the two are far apart, the machine was busy. CPU time is that of this
+process, not of the server.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAME: Final = "bench"
 
 
 class Sample(NamedTuple):
-    """One run. Microseconds a row or a batch, seconds where it says so."""
+    """One run. Values are microseconds per row or batch, or seconds if the name says so."""
 
     add_us: float
     add_cpu_us: float
@@ -65,7 +65,7 @@ TITLES: Final = {
 
 
 class Stopwatch:
-    """Wall and CPU seconds since it was made."""
+    """Measures wall and CPU seconds since it was made."""
 
     def __init__(self) -> None:
         self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()

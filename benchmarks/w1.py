@@ -45,13 +45,13 @@ class Run:
         self.impl, self._latest = impl, latest
 
     def dispatch_each(self) -> None:
-        """One after another, from this thread, over the sources in turn."""
+        """Dispatch downloads one by one from this thread, over the sources in turn."""
         dispatch, impl, filename = self.contender.dispatch, self.impl, self.filename
         for number, source in enumerate(itertools.islice(itertools.cycle(self.sources), self.downloads)):
             dispatch(source, number, source, filename, impl)
 
     def measure(self, dispatch: Callable[[], None]) -> Sample:
-        """Have everything dispatched; the clock stops when the last record of every source is terminal."""
+        """Dispatch everything. The clock stops when the last record of every source is terminal."""
         watch = Stopwatch()
         dispatch()
         dispatch_s = watch.wall_s
@@ -79,7 +79,7 @@ def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
 
 
 def _wait_until_terminal(contender: Contender, latest: Mapping[str, str]) -> None:
-    """A source runs one impl at a time, so its other records were ended before this one: nobody need look at them."""
+    """Wait for the last record of each source. A source runs one impl at a time, so its other records ended before."""
     deadline = time.monotonic() + TIMEOUT_S
     for source, download_id in latest.items():
         while True:
@@ -92,7 +92,7 @@ def _wait_until_terminal(contender: Contender, latest: Mapping[str, str]) -> Non
 
 
 def _verify(contender: Contender, downloads: int) -> None:
-    """Every download has one record, and it succeeded with the path that the impl returned."""
+    """Check that every download has one record, which succeeded with the path that the impl returned."""
     records = contender.records()
     ids = {record["id"] for record in records}
     if not len(records) == len(ids) == downloads:

@@ -20,7 +20,7 @@ from benchmarks.harness import Column, Sample, Target, Workload, main
 
 
 def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
-    """The clock runs for each dispatch on its own. Afterwards the source is let go, and all of them must run."""
+    """Time each dispatch on its own. Afterwards release the source; all downloads must run."""
     queued = sizes["queued"]
     done = itertools.count(1).__next__
     counted = [0]

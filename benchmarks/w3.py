@@ -21,7 +21,7 @@ from benchmarks.harness import Column, Sample, Target, Workload, main
 
 
 def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
-    """Impls note when they begin and, last of all, when they return; no source ever waits for work."""
+    """Measure the delays. Impls note when they begin and when they return. Sources always have work."""
     delay_s = sizes["delay-ms"] / 1000
     names = [f"source-{number}" for number in range(sizes["sources"])]
     spans: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -48,7 +48,7 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
 
 
 def measure_waits(_: object, sizes: Mapping[str, int]) -> Sample:
-    """What the machine allows: as many threads that wait for the end of a delay, as slots do, and do nothing else."""
+    """Measure what the machine allows, with as many threads that only wait for the end of a delay, as slots do."""
     from haulier._threads.timers import sharpen_timers  # no other contender is to import haulier
 
     delay_s = sizes["delay-ms"] / 1000

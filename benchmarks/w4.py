@@ -1,4 +1,4 @@
-"""W4: from a dispatch at an idle source to its impl, while others are busy. See README.md for what busy means."""
+"""W4: the time from a dispatch at an idle source to its impl, while others are busy. README.md defines busy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IDLE_S: Final = 0.005
 
 
 def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
-    """Each busy impl dispatches a successor as it ends, so that as many wait at the end as at the beginning."""
+    """Measure the starts. Each busy impl dispatches a successor, so the number of waiting downloads stays the same."""
     dispatch, stopping = contender.dispatch, threading.Event()
     ran = [0] * sizes["busy"]
 

@@ -1,4 +1,4 @@
-"""W5: progress: what eight downloads write into their records while somebody reads them all. See README.md."""
+"""W5, progress: eight downloads write their records while another thread reads all records. See README.md."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
 
 
 def _measure_pair(contender: Manageable, pairs: int) -> float:
-    """A plugin's hook, alone: write what has come, read the record to see whether it was cancelled. µs per pair."""
+    """Measure a plugin's progress hook alone: patch the record, then read it to see a cancel. µs per pair."""
     found: list[float] = []
 
     def impl(download_id: str, target_id: Any, display_name: str) -> str:
@@ -57,7 +57,7 @@ def _measure_pair(contender: Manageable, pairs: int) -> float:
 
 
 def _measure_storm(contender: Manageable, downloads: int, seconds: float) -> Sample:
-    """Every download patches as fast as it can; one thread reads all records 100 times a second."""
+    """Let every download patch as fast as it can, while one thread reads all records 100 times a second."""
     ready, over = threading.Barrier(downloads + 1), threading.Event()
     written: list[int] = []
 

@@ -1,4 +1,4 @@
-"""W6: cancel one of ten thousand queued: when can it be seen, and does it ever start after all? See README.md."""
+"""W6: cancel one of ten thousand queued: when is the cancel visible, and does it ever start? See README.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.harness import Column, Sample, Target, Workload, main
 
 
 def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
-    """One in ten while the source is held up, each timed until its record says so; others while the queue runs dry."""
+    """Time the cancel of one in ten while the source is blocked; then cancel others while the queue empties."""
     started_ns: dict[str, int] = {}
 
     def impl(download_id: str, target_id: Any, display_name: str) -> str:

@@ -1,7 +1,7 @@
 """W7: W1 on disk: many instant downloads over a few sources, until all are terminal. See README.md for the rules.
 
-A dispatch is over once its download is on disk, so it counts how they are handed over: from one thread, from eight, or
-all of a source at once (``dispatch_many``: one commit). Each end is on disk before anybody hears of it.
+``dispatch`` returns once its download is on disk. So it matters how downloads are dispatched: from one thread, from
+eight, or all of a source at once (``dispatch_many``: one commit). Each end is on disk before anybody is notified.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ``get.py`` fetches from: nginx on this machine, as eight hosts, and the files that it has. Linux only."""
+"""The server for ``get.py``: nginx on this machine, as eight hosts, and its files. Linux only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ http {{
 
 
 class Site:
-    """A server that runs, and ``files``, the folder of what it has."""
+    """A running server, and ``files``, the folder that it serves."""
 
     def __init__(self, files: Path, port: int) -> None:
         self.files, self.port = files, port
@@ -65,12 +65,12 @@ class Site:
         return f"http://127.0.0.{host + 1}:{self.port}/{name}"
 
     def urls(self) -> list[str]:
-        """Of the small files: the hosts take turns."""
+        """Return the URLs of the small files. The hosts take turns."""
         return [self.url(name, number % HOSTS) for number, name in enumerate(self.small)]
 
 
 def missing() -> str | None:
-    """Why there can be no server here; None where there can."""
+    """Return why no server can be started here; None if one can."""
     if not sys.platform.startswith("linux"):
         return "needs Linux, where all of 127.0.0.0/8 is this machine"
     return None if _nginx() else "needs nginx: apt-get install nginx-light"
@@ -82,7 +82,7 @@ def _nginx() -> str | None:
 
 @contextmanager
 def scratch(needed_bytes: int) -> Iterator[Path]:
-    """A fresh folder: in memory where there is room for it, so that no disk is measured; else that of ``TMPDIR``."""
+    """Make a fresh folder: in memory if there is room, so that no disk is measured, otherwise in ``TMPDIR``."""
     memory = Path("/dev/shm")
     fits = memory.is_dir() and shutil.disk_usage(memory).free > 2 * needed_bytes
     where = memory if fits and "TMPDIR" not in os.environ else None
@@ -92,7 +92,7 @@ def scratch(needed_bytes: int) -> Iterator[Path]:
 
 @contextmanager
 def serving(folder: Path, count: int, size: int, large_size: int) -> Iterator[Site]:
-    """Make ``count`` files of ``size`` bytes, each another one, and a large one; serve them until the end."""
+    """Make ``count`` different files of ``size`` bytes and a large one, and serve them until the context ends."""
     files = folder / "files"
     files.mkdir()
     dice = random.Random(1)

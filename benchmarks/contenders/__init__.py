@@ -1,4 +1,4 @@
-"""The engines that are compared, and the one face that a workload sees of them."""
+"""The engines that are compared, and the interface through which workloads use them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRACE: Final = "HAULIER_BENCH_TRACE"
 
 
 class Contender(Protocol):
-    """What every contender can do; all of it from any thread. Concurrency 1 and delay 0 at every source."""
+    """What every contender can do, from any thread. Every source has concurrency 1 and delay 0."""
 
     @property
     def dispatch(self) -> Callable[[str, Any, str, str, Impl], str]:
@@ -34,17 +34,17 @@ class Contender(Protocol):
         """
 
     def get_record(self, source: str, download_id: str) -> Record | None:
-        """A copy of one record."""
+        """Return a copy of one record."""
 
     def records(self) -> list[Record]:
-        """Copies of all records."""
+        """Return copies of all records."""
 
     def close(self) -> None:
-        """Let go of all threads. Called when nothing runs any more."""
+        """End all threads. Called when no impl runs any more."""
 
 
 class Manageable(Contender, Protocol):
-    """What those in ``WITH_CANCEL`` can do besides."""
+    """What the contenders in ``WITH_CANCEL`` can do in addition."""
 
     def set_delay(self, source: str, seconds: float) -> None: ...
 
@@ -95,7 +95,7 @@ def is_here(name: str) -> bool:
 
 
 def hire(name: str) -> Contender:
-    """A new contender. Its module is imported only now: no contender pays for another one's imports."""
+    """Make a contender. Its module is imported only now, so no contender pays for another one's imports."""
     module = import_module(f"benchmarks.contenders.{_MODULES.get(name, name)}")
     contender: Contender = module.make()
     return contender

@@ -1,13 +1,13 @@
 """asyncio: an event loop on a thread of its own, a task per download, a semaphore per source.
 
-Impls are blocking functions, since the clients of most sites are: a good user hands each to a thread pool
-(``run_in_executor``), as coroutines they would hold up the loop. The pool has room for 64, more than any workload has
-sources; the default of asyncio, a few more than CPUs, would let one source hold up another. A delay is slept out on the
-impl's thread, too: the loop's own timers are rounded up to whole milliseconds.
+Impls are blocking functions, because the clients of most sites are. A good programmer runs each in a thread pool
+(``run_in_executor``), because it would block the loop. The pool has 64 threads, more than any workload has sources. The
+default of asyncio, a few more than CPUs, would let one source block another. The delay is slept on the impl's thread as
+well, because the loop's timers are rounded up to whole milliseconds.
 
-It promises order (asyncio's semaphores are fair), one at a time at each source, cancel and delay. A queued download is
-a task: no thread, but some kilobytes. It does not survive a crash of the loop, a hung impl holds its source up for
-ever, and no queue outlives the process.
+The contender promises order (asyncio's semaphores are fair), one at a time at each source, cancel and delay. A queued
+download is a task: no thread, but some kilobytes. A crash of the loop ends everything, a hung impl blocks its source
+for ever, and no queue outlives the process.
 """
 
 from __future__ import annotations

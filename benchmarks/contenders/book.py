@@ -1,4 +1,4 @@
-"""The records that a good user keeps beside a pool, a loop or a task queue: dicts under one lock."""
+"""The records that a good programmer keeps beside a pool, a loop or a task queue: dicts under one lock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Book"]
 
 
 class Book:
-    """What the contenders have in common that bring no records of their own: they inherit it, and add who runs what.
+    """The base class of contenders that have no records of their own. They add what runs the downloads.
 
-    A download that was cancelled while it waited stays where it waits, and is passed over when its turn comes.
+    A download that is cancelled while it waits stays in its queue, and is skipped when its turn comes.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Book:
         }
 
     def _run(self, source: str, download_id: str, target_id: object, display_name: str, impl: Impl) -> None:
-        """One download, then the source's delay, on the thread that is its turn."""
+        """Run one download on this thread, then wait for the source's delay."""
         if not self._move(source, download_id, {"state": "InProgress, Downloading"}):
             return
         try:
@@ -80,7 +80,7 @@ class Book:
             time.sleep(delay)
 
     def _move(self, source: str, download_id: str, patch: Record) -> bool:
-        """To another state, unless it is over."""
+        """Move a record to another state, unless it has ended."""
         with self._lock:
             record = self._records.get((source, download_id))
             if record is None or record["state"] in TERMINAL_STATES:

@@ -1,12 +1,12 @@
 """dramatiq in one process: StubBroker and a Worker with one thread for each source, default middleware.
 
-Messages are encoded and decoded as they would be with a real broker, but live in memory: StubBroker is meant for tests,
-and is what dramatiq has that needs no server. One thread at a worker is what keeps a source serial; dramatiq's own rate
-limiter would put a download that has to wait at the end of the queue. dramatiq wants one Worker per process and per
-broker, so that each source has a broker of its own.
+Messages are encoded and decoded as with a real broker, but stay in memory. StubBroker is meant for tests, and is the
+only broker of dramatiq that needs no server. One thread per worker keeps a source serial. dramatiq's own rate limiter
+would move a download that has to wait to the end of the queue. dramatiq wants one Worker per process and broker, so
+each source has a broker of its own.
 
-It promises order at a source (one thread), retries (off here) and time limits; nothing about records, cancel and delay:
-those are the ``Book``'s. An impl is no message: it is looked up by its source.
+dramatiq promises order at a source (one thread), retries (off here) and time limits. Records, cancel and delay are
+those of ``Book``. An impl cannot be sent in a message, so it is looked up by its source.
 """
 
 from __future__ import annotations

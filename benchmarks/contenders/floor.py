@@ -1,8 +1,8 @@
-"""The same work with no actor at all, and none of the promises: what the interpreter itself allows.
+"""The work without actors and without any promise: what the interpreter itself allows.
 
 One plain thread per source takes from a ``SimpleQueue`` (a blocking deque in C), runs the impl and writes the record
-in place. No lock, no cancel, no delay, no failure handled. Ids come from one ``os.urandom`` for many, as in haulier: a
-``uuid.uuid4()`` each would let go of the GIL each time, and this would not be the floor.
+in place. It has no lock, cancel or delay, and handles no failure. One ``os.urandom`` makes many ids, as in haulier. A
+``uuid.uuid4()`` for each would release the GIL each time, and this would not be the floor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IDS_AT_ONCE = 256
 
 
 def uuid4s(count: int) -> list[str]:
-    """``count`` random ids with the version and variant bits of a UUID4, made by one call of the system."""
+    """Make ``count`` random ids with the version and variant bits of a UUID4, with one system call."""
     digits = os.urandom(16 * count).hex()
     ids = []
     for start in range(0, 32 * count, 32):
@@ -40,7 +40,7 @@ class Floor:
         self._ids: list[str] = []
 
     def dispatch(self, source: str, target_id: Any, display_name: str, filename: str, impl: Impl) -> str:
-        """From one thread only: no lock."""
+        """Queue a download. Call it from one thread only, because there is no lock."""
         if not self._ids:
             self._ids = uuid4s(IDS_AT_ONCE)
         download_id = self._ids.pop()

@@ -1,6 +1,6 @@
-"""haulier on a file: what was dispatched is on disk when that returns, and so is what has become of it.
+"""haulier on a file: each download is on disk when ``dispatch`` returns, and each end before anybody sees it.
 
-The file is in the folder for temporary ones (``TMPDIR``), which has to be on a disk that is worth measuring.
+The file is in the folder for temporary files (``TMPDIR``), which must be on the disk to measure.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class HaulierDurable(HaulierEngine):
         return self.engine.worker.dispatch(source, target_id, display_name, filename)
 
     def dispatch_many(self, source: str, target_ids: Iterable[Any], filename: str, impl: Impl) -> list[str]:
-        """With the source's name as that of each download."""
+        """Dispatch many downloads, each with the source's name as its display name."""
         self._register(source, impl)
         wanted = [haulier.Wanted(target_id, source, filename) for target_id in target_ids]
         return self.engine.worker.dispatch_many(source, wanted)
 
     def _register(self, source: str, impl: Impl) -> None:
-        """An impl that lives in a function of its own has no name to be found by; its source has."""
+        """Register the impl with its source: a function inside another function cannot be found by its name."""
         if source not in self._impls:
             self._impls.add(source)
             self.engine.register_source(source, impl=impl)

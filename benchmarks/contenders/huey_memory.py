@@ -1,11 +1,11 @@
 """huey in one process: MemoryHuey and a consumer with one worker thread for each source.
 
-Tasks are pickled and kept in memory. One worker is what keeps a source serial. huey's workers look for work, they are
-not woken: every 100 ms up to every 10 s by default. A good user who cares has them look every millisecond, as here;
-that costs CPU while nothing is to be done, and is what a dispatch at an idle source waits for.
+Tasks are pickled and kept in memory. One worker keeps a source serial. huey's workers poll; nothing wakes them. By
+default they poll every 100 ms up to every 10 s, here every millisecond. That costs CPU while there is no work, and a
+dispatch at an idle source waits for the next poll.
 
-It promises order at a source (one worker), retries (off here); nothing about records, cancel of what runs and delay:
-those are the ``Book``'s. An impl is no message: it is looked up by its source.
+huey promises order at a source (one worker) and retries (off here). Records, cancel of running downloads and delay are
+those of ``Book``. An impl cannot be sent in a message, so it is looked up by its source.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logging.getLogger("huey").setLevel(logging.WARNING)
 
 class _Consumer(Consumer):  # type: ignore[misc]
     def _set_signal_handlers(self) -> None:
-        """A consumer is made to be a program of its own, and takes the signals; not in somebody else's program."""
+        """Set no signal handlers. A consumer expects to be its own program; here it is embedded."""
 
 
 class HueyMemory(Book):

@@ -1,12 +1,12 @@
 """huey on a file: SqliteHuey with ``fsync=True``, as safe against a power failure as haulier's synchronous=FULL.
 
-As ``huey_memory``, but a dispatch has its task in the file when it returns, one commit each. It promises less than
-haulier does: a worker takes the task off the file before it runs it, so that what was in flight when the process died
-is forgotten, and what became of a download is not on disk (``results=False``: with results it would be one commit
-more). The records are the ``Book``'s, in memory.
+Works as ``huey_memory``, but the task is in the file when a dispatch returns, with one commit for each. It promises
+less than haulier: a worker removes the task from the file before it runs it, so a running download is lost if the
+process dies. The outcome of a download is not on disk (``results=False``; results would cost one more commit). The
+records are those of ``Book``, in memory.
 
-The file is in the folder for temporary ones (``TMPDIR``), one for each source: shared, its workers would wait for each
-other's exclusive transactions.
+Each source has a file of its own in the folder for temporary files (``TMPDIR``). With a shared file the workers would
+wait for each other's exclusive transactions.
 """
 
 from __future__ import annotations

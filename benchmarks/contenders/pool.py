@@ -1,7 +1,7 @@
-"""What a good user would write in an afternoon: a ThreadPoolExecutor per source, a dict and a lock.
+"""What a good programmer would write in an afternoon: a ThreadPoolExecutor per source, a dict and a lock.
 
-It promises order, one at a time at each source, cancel and delay. It does not survive a crash, a hung impl holds its
-source up for ever, and no queue outlives the process.
+The pool promises order, one download at a time at each source, cancel and delay. It does not survive a crash, a hung
+impl blocks its source for ever, and no queue outlives the process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The pool with ids as haulier makes them: from one ``os.urandom`` for many.
+"""The pool with ids as haulier makes them: one ``os.urandom`` for many ids.
 
-``uuid.uuid4()`` asks the system for each and lets go of the interpreter there, so that a worker takes over. What is
-left of haulier's lead over the pool without that is what its queue, its records and its wake-ups are worth.
+``uuid.uuid4()`` makes a system call for each id and releases the interpreter lock, so a worker takes over. Without that
+the remaining lead of haulier over the pool comes from its queue, its records and its wake-ups.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class PoolWithIds(PoolPerSource):
         self._ids: list[str] = []
 
     def _new_id(self) -> str:
-        """From any thread: each step on the list is one of the interpreter's."""
+        """Return a new id. May be called from any thread, because each step on the list is atomic in CPython."""
         try:
             return self._ids.pop()
         except IndexError:

@@ -1,7 +1,7 @@
-"""The pool with a lock for each record, in place of one for all: patches of different downloads never meet.
+"""The pool with one lock per record instead of one for all, so that patches of different downloads never wait.
 
-Nobody ever waits, so nobody lets go of the interpreter before it is taken away: who reads all records waits for it at
-each of them.
+Writers never wait, so they keep the interpreter lock as long as they may. A thread that reads all records waits for
+that lock at each record.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The hand-rolled engine that haulier replaces: one thread per queued download.
 
-Each dispatch starts a thread. It blocks on its source's semaphore, waits out what is left of the source's delay since
-the last end, runs the impl and writes the outcome. Records are dicts of dicts under one lock. Written as well as that
-design allows: nothing is logged or copied without need, no lock is held while anything waits, and a delay of 0 reads no
-clock.
+Each dispatch starts a thread. The thread blocks on its source's semaphore, waits for the rest of the source's delay,
+runs the impl and writes the outcome. Records are dicts of dicts under one lock. The code is as good as this design
+allows: it logs and copies nothing without need, waits with no lock held, and reads no clock for a delay of 0.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class ThreadPerDownload:
         self._sources_lock = threading.Lock()
 
     def set_concurrency(self, source: str, max_concurrent: int) -> None:
-        """As the engine that it stands for: for dispatches from now on."""
+        """Set the concurrency for later dispatches, as the engine does that this contender stands for."""
         with self._sources_lock:
             self._slots[source] = threading.Semaphore(max_concurrent)
 

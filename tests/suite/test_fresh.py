@@ -1,4 +1,4 @@
-"""A run that is broken off takes away what it made, and the command says in one line how it ended."""
+"""An interrupted run removes what it made, and the command says in one line how the run ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _start(code: str, *arguments: str) -> subprocess.Popen[str]:
     return child
 
 
-def test_a_run_that_is_broken_off_takes_away_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_removes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fresh, "HEARS_WITHIN_S", 0.01)
     child = _start(RUN, str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""A benchmark refuses what it cannot measure, and a look at something smaller leaves the filed results alone."""
+"""A benchmark refuses what it cannot measure, and a smaller experiment does not overwrite the filed results."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from benchmarks.w7 import W7
         (W3, "floor"),  # has no delay
         (W7, "huey-sqlite:many"),  # has no bulk call
         (RESTART, "pool"),  # survives no crash
-        (GET, "pool"),  # is no command
+        (GET, "pool"),  # is not a command
     ],
 )
-def test_who_cannot_be_measured_is_refused_at_the_call(
+def test_a_row_that_cannot_be_measured_is_refused_at_the_call(
     workload: Workload, row: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -1,4 +1,4 @@
-"""What ``ideas.py`` takes out is there to be taken out."""
+"""Everything that ``ideas.py`` removes exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures that README shows are those that were measured, and what is made of them is right."""
+"""README and the pages of results show the measured figures; medians, tables and verdicts are right."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_ratio_is_above_one_where_the_row_is_better() -> None:
     assert _cells(lines[-1]) == ["haulier", "3.0", "4.0", "-"]
 
 
-def test_who_died_has_no_figures_and_is_named(tmp_path: Path) -> None:
+def test_a_contender_that_died_has_no_figures_and_is_named(tmp_path: Path) -> None:
     one = {column.key: 2.0 for column in W6.columns}
     results = {"sizes": {"queued": 5}, "machine": machine(), "command": "", "died": {"pool": "run 1: gone"},
                "medians": {"pool": median([]), "haulier": one}, "spread": {"pool": spread([]), "haulier": {}},
