@@ -1,4 +1,4 @@
-"""An asyncio program: it dispatches, watches and waits in its own loop, which no call blocks."""
+"""An asyncio program: it dispatches, watches and waits in its own event loop. No call blocks the loop."""
 
 from __future__ import annotations
 

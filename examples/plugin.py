@@ -24,7 +24,7 @@ class Site:
         }
 
     def get(self, target_id: str) -> Iterator[bytes]:
-        """Yield the file in chunks, or raise the error that the site has for it."""
+        """Yield the file in chunks, or raise the next error that the site has for the file."""
         if self.moods.get(target_id):
             raise self.moods[target_id].pop()
         for _ in range(32):
@@ -32,7 +32,7 @@ class Site:
 
 
 class Plugin:
-    """Downloads songs from the site."""
+    """Register a source for the site, and download songs from it."""
 
     policy = haulier.SourcePolicy(
         delay=0.2,

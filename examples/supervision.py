@@ -32,10 +32,10 @@ with Supervisor() as supervisor:
     cellar = supervisor.start(Sensor, "cellar", policy=QUICKLY, name="cellar")
     attic = supervisor.start(Sensor, "attic", policy=QUICKLY, name="attic")
 
-    # In plain pykka the actor would be dead now, and 4 lost with it.
+    # In plain pykka the actor would die of 'broken', and 4 would be lost.
     for reading in (1, 2, "broken", 4):
         cellar.tell(reading)
-    print(cellar.ask(5, timeout=10))  # a new life began after the crash, on the same mailbox
+    print(cellar.ask(5, timeout=10))  # the actor was restarted after the crash, on the same mailbox
 
     for _ in range(3):
         cellar.tell("broken for good")
