@@ -48,8 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="every workload, and what came of it")
     parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each contender; default: 5")
     parser.add_argument("--quick", action="store_true", help="smaller, once, two minutes; written to results/quick")
-    parser.add_argument("--smoke", action="store_true", help="small, once: does it still run? Nothing is written")
-    parser.add_argument("--report", action="store_true", help="measure nothing: pages and pictures from what is filed")
+    parser.add_argument(
+        "--smoke", action="store_true", help="small, once: check that everything still runs; nothing is written"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="measure nothing: make pages and pictures from the files of results"
+    )
     parser.add_argument("--only", type=_names, default=list(NAMES), metavar="A,B", help=f"of {','.join(NAMES)}")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: benchmarks/results")
     return parser

@@ -180,7 +180,9 @@ def _counts(count: int) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="where the time of a download goes")
     parser.add_argument("--downloads", type=positive, default=DOWNLOADS, metavar="N", help="default: 10,000")
-    parser.add_argument("--runs", type=positive, default=7, metavar="N", help="the least of so many counts; default: 7")
+    parser.add_argument(
+        "--runs", type=positive, default=7, metavar="N", help="how often to count; the least is shown; default: 7"
+    )
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing written")
     options = parser.parse_args(arguments)
     count, runs = (200, 1) if options.smoke else (options.downloads, options.runs)

@@ -27,7 +27,7 @@ class Held:
     def __call__(self, download_id: str = "", target_id: Any = None, display_name: str = "") -> str:
         self._started.set()
         if not self._go.wait(TIMEOUT_S):
-            raise TimeoutError("nobody let it go")
+            raise TimeoutError("the impl was not released in time")
         return PATH
 
     def await_start(self) -> None:

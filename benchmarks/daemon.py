@@ -39,7 +39,7 @@ GUARD_S: Final = 120.0
 
 FEW: Final = 500
 MANY: Final = 1_000
-"""Downloads that wait: at so many the daemon stops to feed, and goes on at ``FEW``."""
+"""With so many waiting downloads the daemon stops dispatching, until only ``FEW`` wait."""
 
 OFTEN: Final = 1_000
 """Downloads between two crashes, cancels, waits, …"""
@@ -109,7 +109,7 @@ class Held:
     def __call__(self, download_id: str, target_id: Any, display_name: str) -> str:
         self.started.set()
         if not self._go.wait(GUARD_S):
-            raise TimeoutError("nobody let it go")
+            raise TimeoutError("the impl was not released in time")
         if self._then is not None:
             raise self._then
         return "downloads/held.bin"
@@ -151,7 +151,7 @@ class Daemon:
         self.expected: Counter[str] = Counter()
         """How many of them succeed, fail and are cancelled."""
         self.counts: Counter[str] = Counter()
-        """What else there was."""
+        """Counts of all other operations."""
         self.peak_threads = 0
         self._rare = min(10_000, tenth)
         """Downloads between two hung impls, lost sources, new sources, …"""

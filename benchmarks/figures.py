@@ -21,12 +21,12 @@ __all__ = [
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 QUICK: Final = RESULTS / "quick"
-"""For what is not the whole of it: smaller, or with other contenders. Git does not look at it."""
+"""The folder for smaller runs and for other contenders. Git ignores it."""
 
 Sample: TypeAlias = dict[str, float]
-"""What one run measured, by name; the unit is in the name (``wall_us``, ``downloads_per_s``).
+"""The values of one run, by name. The unit is in the name (``wall_us``, ``downloads_per_s``).
 
-Of a distribution there are its quantiles: ``start_us@99`` is the 99th percentile of ``start_us``.
+A distribution has its quantiles: ``start_us@99`` is the 99th percentile of ``start_us``.
 """
 
 QUANTILES: Final = (0, 1, 2, 5, *range(10, 95, 5), 95, 96, 97, 98, 99, 99.5, 99.9, 100)

@@ -17,10 +17,10 @@ __all__ = ["RunError", "command", "measure_fresh"]
 RUN_TIMEOUT_S: Final = 300.0
 
 HEARS_WITHIN_S: Final = 1.0
-"""Ctrl-C reaches a run by itself where it comes from a terminal: for so long the run is not told a second time."""
+"""How long to wait before an interrupt is sent to a run, in seconds: Ctrl-C in a terminal reaches the run by itself."""
 
 TIDIES_WITHIN_S: Final = 10.0
-"""A run that is broken off has so long to take away what it made: folders, a server."""
+"""How long an interrupted run may take to remove what it made (folders, a server), in seconds."""
 
 
 class RunError(Exception):
@@ -74,7 +74,7 @@ def end(child: subprocess.Popen[str]) -> None:
 
 def _ends(child: subprocess.Popen[str], within_s: float) -> bool:
     try:
-        child.communicate(timeout=within_s)  # and reads on: what it has to say must not hold it up
+        child.communicate(timeout=within_s)  # reads the output as well: a full pipe would block the child
     except subprocess.TimeoutExpired:
         return False
     return True

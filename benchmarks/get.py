@@ -171,7 +171,7 @@ def _run(command: Sequence[str]) -> Sample:
     watch = _Memory(child.pid)
     try:
         _, status, usage = os.wait4(child.pid, 0)
-    except BaseException:  # broken off: it must not go on writing into a folder that is being taken away
+    except BaseException:  # interrupted: it must not write into a folder that is being removed
         child.kill()
         child.wait()
         watch.stop()

@@ -26,10 +26,10 @@ from benchmarks.harness import positive
 __all__ = ["STEEP", "main", "run", "slope", "steep", "write"]
 
 STEEP: Final = 0.15
-"""The slope from which a curve is named: ten times as many make each 1.4 times as dear."""
+"""A curve with a larger slope is named as steep: with ten times as many, each costs 1.4 times as much."""
 
 DEARER: Final = 1.5
-"""And only where the last point is so many times as dear as the cheapest: flat curves have slopes too, of noise."""
+"""The last point of a steep curve must also cost more than this many times its cheapest: noise has a slope, too."""
 
 
 def slope(points: Mapping[int, float]) -> float:
@@ -73,7 +73,7 @@ def run(runs: int, *, size: str = "full") -> dict[str, Any]:
     points: dict[str, dict[str, dict[int, Any]]] = {}
     ranges: dict[str, dict[str, dict[int, Any]]] = {}
     died: dict[str, str] = {}
-    for curve in CURVES:  # a contender that dies is not asked for more
+    for curve in CURVES:  # a contender that dies gets no further points
         for row, most in curve.rows.items():
             if not is_here(row) or (size != "full" and row != "haulier"):
                 continue
@@ -157,7 +157,7 @@ def _short(value: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="growth: what a download costs as there are more of everything")
     parser.add_argument("--runs", type=positive, default=3, metavar="N", help="of each point; default: 3")
-    parser.add_argument("--smoke", action="store_true", help="the least point of each curve; nothing is written")
+    parser.add_argument("--smoke", action="store_true", help="only the first point of each curve; nothing is written")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:

@@ -17,7 +17,7 @@ from benchmarks.figures import Sample, median
 __all__ = ["CURVES", "Curve"]
 
 AT_LEAST: Final = 20_000
-"""Downloads of a point: with fewer queued at a time it is done over again so often."""
+"""Downloads per point: with fewer queued at a time the measurement is repeated."""
 
 NO_MORE: Final = 10**9
 
@@ -98,7 +98,7 @@ def _queued(contender: Any, source: str, x: int) -> Sample:
     sample: Sample = {"dispatch_us": 1e6 * dispatch_s / x, "bytes_each": grown / x}
     if hasattr(contender, "cancel_download"):
         extra = [dispatch(source, 0, "A song", "song.bin", impl) for _ in range(20)]
-        contender.get_record(source, ids[0])  # all are applied: what a cancel costs is not what came before it
+        contender.get_record(source, ids[0])  # applies all messages, so that the cancel does not pay for them
         cancels = []
         for download_id in extra:
             began = time.perf_counter()
@@ -126,7 +126,7 @@ def sources(contender: Any, x: int) -> Sample:
 
 def idle(contender: Any, x: int) -> Sample:
     """Measure ``x`` sources that were used and are idle now, beside ten sources in use."""
-    import haulier  # only haulier is measured so, and no other contender is to import it
+    import haulier  # here: other contenders must not import it
 
     with haulier.DownloadEngine(idle_timeout=0.2) as engine:
         before = threading.active_count()
@@ -211,7 +211,7 @@ def subscribers(contender: Any, x: int) -> Sample:
         cpu_s = time.process_time()
         sample = _timed(contender, names, downloads)
         last = [-1] * x
-        while last != heard:  # until nothing comes any more
+        while last != heard:  # until no further event comes
             last = list(heard)
             time.sleep(0.05)
         rounds.append({"wall_us": sample["wall_us"], "cpu_us": 1e6 * (time.process_time() - cpu_s) / downloads})

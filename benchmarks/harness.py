@@ -211,7 +211,7 @@ def page_of(workload: Workload, results: Mapping[str, Any]) -> str:
 
 def _verify_traced(workload: Workload, sizes: Mapping[str, int]) -> None:
     """Repeat the run with a trace, without timing it. Raises ``haulier.verify.Violation`` for a broken promise."""
-    from haulier.verify import verify  # only here: no contender's process is to import it
+    from haulier.verify import verify  # here: processes of contenders must not import it
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace"

@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="what each idea of the design brings")
-    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="with each, and without; default: 5")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="with each idea, and without; default: 5")
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing timed and nothing written")
     for hidden in ("--measure", "--without", "--sizes"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)

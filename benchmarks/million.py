@@ -23,7 +23,7 @@ from benchmarks.contenders import Contender
 from benchmarks.harness import Column, Sample, Target, Workload, main
 
 ROOM_FOR_THREADS: Final = 2_000
-"""Threads of this user that other programs have."""
+"""Threads of this user in other programs."""
 
 
 def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
@@ -79,11 +79,11 @@ def _measure(contender: Contender, queued: int) -> Sample:
 
 
 COLLECTOR: Final = (
-    "While a million are queued it is met: tickets are nothing to the cycle collector. While they run, each full "
-    "collection still walks what they are in, two dictionaries and a deque of a million each. A bare queue and "
-    "dictionary, the floor, hold others up for longer, but while they queue: its records are dictionaries. To keep "
-    "a download in one of the three only would take a step under the source's lock out of `dispatch`, and put one "
-    "back in."
+    "While a million are queued the target is met: the cycle collector does not visit tickets. While they run, each "
+    "full collection visits their containers: two dictionaries and a deque of a million each. The floor, a bare "
+    "queue and dictionary, blocks other threads for longer, but while downloads are queued, because its records are "
+    "dictionaries. With only one of the three containers `dispatch` would save a step under the source's lock, but "
+    "would need another one."
 )
 
 MILLION: Final = Workload(

@@ -26,7 +26,7 @@ COLOURS: Final = {
 }  # fmt: skip
 
 WIDE: Final = 12.0
-"""Bars whose greatest is so many times their least are drawn on a logarithmic axis."""
+"""If the greatest bar is more than this many times the least, the axis is logarithmic."""
 
 STYLE: Final[Mapping[str, Any]] = {
     "font.size": 9.5, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",

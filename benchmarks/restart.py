@@ -26,7 +26,7 @@ UNLIMITED: Final = 10**9
 
 def measure(contender: Any, sizes: Mapping[str, int]) -> Sample:
     """Crash the source with every other download. The clock runs from the ``raise`` to the next download's impl."""
-    from haulier import RestartPolicy, SourceCrashed, SourcePolicy  # no other contender is to import it
+    from haulier import RestartPolicy, SourceCrashed, SourcePolicy  # here: other contenders must not import it
 
     back_off_s = sizes["back-off-ms"] / 1000
     crashes = sizes["crashes"]
@@ -56,10 +56,9 @@ def measure(contender: Any, sizes: Mapping[str, int]) -> Sample:
 
 
 THREADS: Final = (
-    "It is the end of a timed wait and the start of a new thread, both of which take longer where the other "
-    "processor has gone to sleep: see W3's bare waits. The least is what it takes otherwise. A successor that is "
-    "started in advance would save the second half, and would be a thread that waits for nothing in the common "
-    "case that a source goes down."
+    "It is the end of a timed wait and the start of a new thread. Both take longer if the other processor is "
+    "asleep: see W3's bare waits. The least value is the time without that. A successor started in advance would "
+    "save the second half, but would be a thread that usually waits for nothing."
 )
 
 RESTART: Final = Workload(

@@ -44,20 +44,20 @@ class Tenth:
 
     name: str
     downloads: int
-    """From the beginning of the warm-up on."""
+    """Since the beginning of the warm-up."""
     wall_us: float
     """Per download."""
     cpu_us: float
     """Per download, of all threads."""
     probe_us: float
-    """CPU per download of the best of many bursts of instant ones, when all else was over."""
+    """CPU per download in the best of many bursts of instant downloads, while nothing else runs."""
     rss_bytes: int
     blocks: int
-    """What CPython's allocator has handed out and not got back."""
+    """Blocks that CPython's allocator has given out and not received back."""
     gc_objects: int
-    """Objects that the cycle collector knows."""
+    """Objects that the cycle collector tracks."""
     threads: int
-    """Once the idle sources have given theirs back."""
+    """Counted after the idle sources have given their threads back."""
     peak_threads: int
     fds: int
     load_1min: float

@@ -212,9 +212,11 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=positive, default=ROWS, metavar="N", help=f"default: {ROWS:,}")
     parser.add_argument("--singles", type=positive, default=300, metavar="N", help="batches of one row; default: 300")
-    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="in turn; default: 5")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N", help="of each storage, in turn; default: 5")
     parser.add_argument("--folder", type=_folder, help="for the file; default: that of temporary files")
-    parser.add_argument("--pragma", action="append", default=[], metavar="'NAME = VALUE'", help="for SQLite, instead")
+    parser.add_argument(
+        "--pragma", action="append", default=[], metavar="'NAME = VALUE'", help="for SQLite, instead of the default one"
+    )
     parser.add_argument("--smoke", action="store_true", help="small, once, nothing written")
     options = parser.parse_args()
     if options.smoke:

@@ -103,10 +103,10 @@ def _verify(contender: Contender, downloads: int) -> None:
 
 
 FLOOR: Final = (
-    "The floor changes ten keys of a dictionary in place, with no lock, and promises nothing. What haulier adds, "
-    "step by step, is in [anatomy.md](anatomy.md): the checks at the call, a step under a lock that a cancel can "
-    "win, two clocks, an attempt that can be fenced, and news that the one writer applies in order. None of it "
-    "can go while the promises stay."
+    "The floor changes ten keys of a dictionary in place, with no lock, and promises nothing. "
+    "[anatomy.md](anatomy.md) shows step by step what haulier adds: checks at the call, a step under a lock that a "
+    "cancel can win, two clock readings, an attempt that can be fenced, and messages that the one writer applies in "
+    "order. The promises need all of it."
 )
 
 W1: Final = Workload(

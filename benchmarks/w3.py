@@ -49,7 +49,7 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
 
 def measure_waits(_: object, sizes: Mapping[str, int]) -> Sample:
     """Measure what the machine allows, with as many threads that only wait for the end of a delay, as slots do."""
-    from haulier._threads.timers import sharpen_timers  # no other contender is to import haulier
+    from haulier._threads.timers import sharpen_timers  # here: other contenders must not import it
 
     delay_s = sizes["delay-ms"] / 1000
     late_us: list[float] = []
@@ -72,9 +72,9 @@ def measure_waits(_: object, sizes: Mapping[str, int]) -> Sample:
 
 
 WAITS: Final = (
-    "It is what this machine's own timed waits need: the row `floor:wait` has eight threads that wait and do "
-    "nothing else. Only watching the clock would be sharper, and would take a processor from a daemon that does "
-    "nothing but wait."
+    "Timed waits of this machine take that long by themselves: the row `floor:wait` has eight threads that only "
+    "wait. A loop that watches the clock would be more exact, but would use a whole processor of a daemon that only "
+    "waits."
 )
 
 W3: Final = Workload(

@@ -18,17 +18,17 @@ from benchmarks.figures import quantiles
 from benchmarks.harness import Column, Sample, Target, Workload, main
 
 QUEUED: Final = 10
-"""Downloads that wait at each busy source, at any time."""
+"""The number of downloads that wait at each busy source at any time."""
 
 PACKET_S: Final = 0.005
 PACKETS: Final = 4
-"""A busy impl waits so often for the network, and so long,"""
+"""How often a busy impl waits for the network, ``PACKET_S`` seconds each."""
 
 COMPUTES: Final = 200
-"""and adds up so many numbers in between: a µs or two."""
+"""How many numbers a busy impl adds up between two waits (a µs or two)."""
 
 IDLE_S: Final = 0.005
-"""From one probe's end to the next one's dispatch: the source is idle."""
+"""The time from the end of a probe to the next dispatch, while the source is idle."""
 
 
 def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
@@ -73,9 +73,9 @@ def measure(contender: Contender, sizes: Mapping[str, int]) -> Sample:
 
 WAKING: Final = (
     "At p50, eight times faster than a new thread starts here would be faster than the floor, a bare thread that "
-    "waits at a queue. Of haulier's time about half is the waking of the slot's thread, as the floor has it; the "
-    "rest is its way through the mailbox's lock, pykka's loop and the hand-over, which the pool does not have: "
-    "that lets the dispatching thread know that the impl has begun."
+    "waits at a queue. About half of haulier's time is the waking of the slot's thread, as for the floor. The rest "
+    "is the mailbox's lock, pykka's loop and the hand-over, which tells the dispatching thread that the impl has "
+    "begun. The pool has no hand-over."
 )
 
 W4: Final = Workload(

@@ -21,9 +21,9 @@ from benchmarks.harness import Column, Sample, Target, Workload, main
 READ_EVERY_S: Final = 0.01
 
 BUSY: Final = (
-    "A patch is a lock and a `dict.update` for the contenders, which fight for the lock. haulier's takes no lock, "
-    "but looks at the state, keeps it from moving, and gives way after every 64th, so that readers are not held "
-    "up."
+    "For the contenders a patch is a lock and a `dict.update`, and their writers compete for the lock. haulier's "
+    "patch takes no lock. But it checks the state, keeps the state from changing, and lets readers run after every "
+    "64th patch."
 )
 
 STATE: Final = "InProgress, Downloading"
@@ -46,7 +46,7 @@ def _measure_pair(contender: Manageable, pairs: int) -> float:
             for part in range(pairs // 20):
                 update("pair", download_id, {"state": STATE, "progress": 1.0, "transferred": part})
                 if get("pair", download_id)["state"] == "Cancelled":  # type: ignore[index]
-                    raise AssertionError("nobody cancelled it")
+                    raise AssertionError("the record says Cancelled, but there was no cancel")
             batches.append((perf_counter_ns() - began) / 1000 / (pairs // 20))
         found.append(statistics.median(batches))
         return PATH
@@ -93,7 +93,7 @@ def _measure_storm(contender: Manageable, downloads: int, seconds: float) -> Sam
 
 
 READING: Final = (
-    "How long the contenders' reader waits for their lock is up to who has the interpreter when: less than a "
+    "How long the contenders' reader waits for their lock depends on which thread has the interpreter: less than a "
     "millisecond on a quiet machine. haulier's reader waits for no lock."
 )
 

@@ -66,9 +66,9 @@ def measure(contender: Manageable, sizes: Mapping[str, int]) -> Sample:
 
 
 ASKING: Final = (
-    "The call takes some µs, and from then on nothing starts. What shows it is one question to the store, the "
-    "waking of one thread. On a virtual machine whose other processor has gone to sleep that takes as long as "
-    "this; W3's bare waits show the same."
+    "The call takes some µs, and after it the download cannot start. To read the cancel takes one question to the "
+    "store, which wakes one thread. On a virtual machine whose other processor is asleep the wake-up takes this "
+    "long; W3's bare waits show it, too."
 )
 
 W6: Final = Workload(

@@ -54,15 +54,15 @@ def measure_many(contender: Any, sizes: Mapping[str, int]) -> Sample:
 
 
 DATABASE: Final = (
-    "Two fifths of it are SQLite's own: an `INSERT` that the dispatch waits for and an `UPDATE` that says how it "
-    "ended, with an index for each way in which rows are found ([anatomy.md](anatomy.md)). The rest is what W1 "
-    "costs, and making text of the download."
+    "Two fifths of it are SQLite's own: an `INSERT` that the dispatch waits for and an `UPDATE` for the end, with "
+    "an index for each way to find rows ([anatomy.md](anatomy.md)). The rest is the cost of W1, and encoding the "
+    "download as text."
 )
 
 SYNCING: Final = (
-    "huey commits each download for itself. So does haulier where they come one by one (`durable`), and is hardly "
-    "the faster; the ratio is what one commit for all is worth. Four fifths of the time for `durable` are the "
-    "processor's: with a disk that takes longer to say that it has written, it would be greater."
+    "huey makes one commit for each download. haulier does the same if they come one by one (`durable`), and is "
+    "hardly faster. The ratio shows the gain of one commit for all. Four fifths of the time for `durable` are the "
+    "processor's, so the ratio would be greater on a slower disk."
 )
 
 W7: Final = Workload(

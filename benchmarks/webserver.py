@@ -18,14 +18,14 @@ from typing import Final
 __all__ = ["HOSTS", "LARGE", "Site", "missing", "scratch", "serving"]
 
 HOSTS: Final = 8
-"""127.0.0.1 to 127.0.0.8: all of them are this machine's, and each is a host of its own to whoever asks."""
+"""127.0.0.1 to 127.0.0.8: all are addresses of this machine, and clients see each as a separate host."""
 
 LARGE: Final = "large.bin"
 
 STARTED_WITHIN_S: Final = 10.0
 
-# A keep-alive connection is not closed after a thousand requests, and a file that was asked for once stays open: what
-# is measured is who asks, so the server is to do as little as it can.
+# A keep-alive connection is not closed after a thousand requests, and a requested file stays open. The clients are
+# measured, so the server must do as little work as possible.
 _CONF: Final = """
 {user}
 daemon off;

@@ -20,7 +20,7 @@ TERMINAL_STATES: Final = frozenset({"Completed, Succeeded", "Errored", "Cancelle
 
 
 TRACE: Final = "HAULIER_BENCH_TRACE"
-"""The environment variable that names a file for haulier's trace. In timed runs it is not set, and there is none."""
+"""The environment variable that names a file for haulier's trace. Timed runs do not set it, so they write no trace."""
 
 
 class Contender(Protocol):
@@ -69,10 +69,10 @@ CONTENDERS: Final = {
 """Name and description of each contender, in the order of the tables."""
 
 IN_MEMORY: Final = ("threads", "pool", "asyncio", "dramatiq", "huey", "haulier", "floor")
-"""Those that lose everything with their process."""
+"""Contenders that lose everything when their process ends."""
 
 WITH_CANCEL: Final = ("threads", "pool", "asyncio", "haulier")
-"""Those that can cancel, delay and patch a record, with what a good user builds around them."""
+"""Contenders that can cancel, delay and patch a record, with the code that a good programmer adds to them."""
 
 _MODULES: Final = {
     "pool-ids": "pool_ids",
@@ -86,7 +86,7 @@ _MODULES: Final = {
 }
 
 _NEEDS: Final = {"dramatiq": "dramatiq", "huey": "huey", "huey-sqlite": "huey"}
-"""What is not haulier's own: the dependency group ``bench`` brings it."""
+"""Packages that haulier itself does not need. The dependency group ``bench`` installs them."""
 
 
 def is_here(name: str) -> bool:

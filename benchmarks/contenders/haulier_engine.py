@@ -13,7 +13,7 @@ __all__ = ["HaulierEngine", "make"]
 
 
 KEPT: Final = haulier.Retention(max_terminal=10_000_000)
-"""By default the oldest records beyond 10,000 leave memory: a run of more could not be checked afterwards."""
+"""By default the oldest records beyond 10,000 leave memory, so larger runs could not be checked afterwards."""
 
 
 class HaulierEngine:
