@@ -124,7 +124,8 @@ def page_of(results: Mapping[str, Any]) -> str:
         f"{runs}, every point in a fresh process.",
         f"{describe_machine(results['machine'])}; `{results['command']}`.",
         "",
-        "A slope of 0: each costs the same however many there are. 1: twice as many make each twice as dear.",
+        "A slope of 0 means that the cost of each does not depend on their number. With 1, twice as many make each "
+        "cost twice as much.",
     ]
     for curve in CURVES:
         if curve.name in results["points"]:

@@ -222,8 +222,8 @@ def subscribers(contender: Any, x: int) -> Sample:
 
 
 THREADS: Final = (
-    "In turn over so many sources each download finds its source's thread asleep, and is a wake-up: so it is for the "
-    "pool from a few sources on, for haulier from some hundred, for the floor from some hundreds."
+    "With so many sources in turn, each download finds its source's thread asleep and must wake it. This begins with a "
+    "few sources for the pool, with some hundred for haulier, and with some hundreds for the floor."
 )
 
 CURVES: Final = (

@@ -47,10 +47,10 @@ class Headline:
 COLUMNS: Final = ("threads", "pool", "asyncio", "dramatiq", "huey", "haulier")
 
 HEADLINES: Final = (
-    Headline("an instant download, all in all, µs", W1, "wall_us", ",.1f"),
-    Headline("CPU for it, µs", W1, "cpu_us", ",.1f"),
+    Headline("an instant download in total, µs", W1, "wall_us", ",.1f"),
+    Headline("CPU per instant download, µs", W1, "cpu_us", ",.1f"),
     Headline("dispatch with 10,000 queued, p50 µs", W2, "dispatch_us@50", ",.1f"),
-    Headline("memory for one that is queued, bytes", W2, "bytes_per_queued"),
+    Headline("memory per queued download, bytes", W2, "bytes_per_queued"),
     Headline(
         "a million queued: worst pause of others, ms",
         MILLION,
@@ -59,13 +59,13 @@ HEADLINES: Final = (
     ),
     Headline("how late a delay ends, p50 µs", W3, "late_us@50"),
     Headline("dispatch to start, 32 others busy, p50 µs", W4, "start_us@50"),
-    Headline("the same, p99 µs", W4, "start_us@99"),
+    Headline("dispatch to start, 32 others busy, p99 µs", W4, "start_us@99"),
     Headline("progress patches per second", W5, "patches_per_s"),
-    Headline("reading all meanwhile, p99 µs", W5, "read_us@99"),
-    Headline("a patch and a look at it, nothing beside it, µs", W5, "pair_us", ",.2f"),
+    Headline("reading all records meanwhile, p99 µs", W5, "read_us@99"),
+    Headline("a patch and a read, no other thread, µs", W5, "pair_us", ",.2f"),
     Headline("cancel one of 10,000 queued, p50 µs", W6, "visible_us@50", ",.1f"),
     Headline("an instant download on disk, µs", W7, "wall_us", rows={"haulier": "durable", "huey": "huey-sqlite"}),
-    Headline("the same, handed over all at once, µs", W7, "wall_us", rows={"haulier": "durable:many"}),
+    Headline("an instant download on disk, in bulk, µs", W7, "wall_us", rows={"haulier": "durable:many"}),
     Headline("crash to the next start, p50 µs", RESTART, "start_us@50"),
 )
 
