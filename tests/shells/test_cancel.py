@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import Discarded, DownloadEngine, SourcePolicy, State
 from haulier._engine.shells.mailbox import Mailbox
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 def test_a_queued_download_never_starts(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:

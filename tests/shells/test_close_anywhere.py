@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper
 
 import haulier
@@ -19,10 +20,6 @@ import haulier.aio
 from haulier import DownloadEngine, RestartPolicy, RetryPolicy, SourcePolicy, State
 
 Situation = Callable[[DownloadEngine, Any], list[str]]
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, 1, "n", "f", fetch)
 
 
 def raises(error: BaseException) -> Callable[..., str]:
@@ -152,7 +149,7 @@ def _closed_by_an_impl(engine: DownloadEngine, close: Callable[[], None]) -> Non
         done.set()
         return "/x"
 
-    closer = dispatch(engine, closes, "elsewhere")
+    closer = dispatch(engine, closes, source="elsewhere")
     assert done.wait(10)
     reach(engine, closer, phase="succeeded")
 

@@ -6,13 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper, Listener
 
 from haulier import DownloadEngine, SourcePolicy, Throttled
-
-
-def dispatch(engine: DownloadEngine, fetch: Any) -> str:
-    return engine.worker.dispatch("tidal", 1, "n", "f", fetch)
 
 
 def throttled_once(seconds: float, then: Callable[..., str]) -> Callable[..., str]:

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.dispatching import dispatch
 
 import haulier
 from haulier import DownloadEngine, RetryPolicy, SourcePolicy, State, Transfer
 from haulier._engine.shells.slot import SourceActor
 
 TWICE_MORE = RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.02))
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 class Silent(Exception):

@@ -13,15 +13,12 @@ from typing import Any
 
 import pykka
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, RestartPolicy, Retention, RetryPolicy, SourcePolicy, State, Transfer
 from haulier._engine.shells.slot import SourceActor
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 def test_a_writer_that_nobody_reads_does_not_stall(engine: DownloadEngine) -> None:

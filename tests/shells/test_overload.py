@@ -9,25 +9,10 @@ from typing import Any
 
 import pytest
 import tenacity
+from tests.dispatching import dispatch, dispatch_until_full
 from tests.waiting import GUARD_S, Gatekeeper, Listener
 
-import haulier
 from haulier import DownloadEngine, Event, Missed, RetryPolicy, SourcePolicy, Throttled
-
-
-def dispatch(engine: DownloadEngine, fetch: Any = None, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, 1, "n", "f", fetch)
-
-
-def taken(engine: DownloadEngine, tries: int) -> list[str]:
-    """What of ``tries`` dispatches was accepted."""
-    ids = []
-    for _ in range(tries):
-        try:
-            ids.append(dispatch(engine))
-        except haulier.QueueFull:
-            pass
-    return ids
 
 
 def waiting(engine: DownloadEngine) -> int:
@@ -66,7 +51,7 @@ def test_as_many_are_accepted_as_there_is_room(
     running = dispatch(engine)
     gatekeeper.wait_inside(1)
     engine._system.mailboxes["tidal"].source.queue.pending = GivesWay()
-    parts = at_once(*[lambda: taken(engine, 100)] * 8)
+    parts = at_once(*[lambda: dispatch_until_full(engine, 100)] * 8)
     accepted = [running, *(download_id for part in parts for download_id in part)]
     assert len(accepted) == 51
     assert waiting(engine) == 50
@@ -82,15 +67,15 @@ def test_there_is_room_for_one_after_an_end_and_after_a_cancel(engine: DownloadE
     engine.register_source("tidal", SourcePolicy(max_queued=3), gatekeeper)
     dispatch(engine)
     gatekeeper.wait_inside(1)
-    queued = taken(engine, 9)
+    queued = dispatch_until_full(engine, 9)
     assert len(queued) == 3
     gatekeeper.release()
     gatekeeper.wait_started(2)
-    assert len(taken(engine, 9)) == 1
+    assert len(dispatch_until_full(engine, 9)) == 1
     assert engine.cancel_download(queued[1])
-    assert len(taken(engine, 9)) == 1
+    assert len(dispatch_until_full(engine, 9)) == 1
     assert engine.cancel_download(queued[0])  # it runs: that makes no room
-    assert taken(engine, 9) == []
+    assert dispatch_until_full(engine, 9) == []
 
 
 def test_never_more_wait_than_may(engine: DownloadEngine, at_once: Any, restless: None) -> None:
@@ -102,7 +87,7 @@ def test_never_more_wait_than_may(engine: DownloadEngine, at_once: Any, restless
 
     def feed() -> None:
         for _ in range(400):
-            ids = taken(engine, 1)
+            ids = dispatch_until_full(engine, 1)
             peaks.append(waiting(engine))
             cancelled.extend(i for i in ids if len(accepted) % 3 == 0 and engine.cancel_download(i, "tidal"))
             accepted.extend(ids)
@@ -112,7 +97,7 @@ def test_never_more_wait_than_may(engine: DownloadEngine, at_once: Any, restless
     states = [record["state"] for record in engine.as_completed(accepted, GUARD_S)]
     assert states.count("Cancelled") == len(cancelled)
     assert states.count("Completed, Succeeded") == len(accepted) - len(cancelled)
-    assert len(taken(engine, 1)) == 1
+    assert len(dispatch_until_full(engine, 1)) == 1
 
 
 @pytest.mark.expect_errors
@@ -131,22 +116,22 @@ def test_what_backs_off_waits_too_and_is_never_refused(engine: DownloadEngine) -
     def start(count: int) -> None:
         assert all(started.acquire(timeout=GUARD_S) for _ in range(count))
 
-    ids = taken(engine, 1) + taken(engine, 1)
+    ids = dispatch_until_full(engine, 1) + dispatch_until_full(engine, 1)
     start(2)
-    ids += taken(engine, 9)
+    ids += dispatch_until_full(engine, 9)
     assert len(ids) == 4
     go.release(2)
     start(2)
-    assert (waiting(engine), taken(engine, 9)) == (2, [])  # two back off
+    assert (waiting(engine), dispatch_until_full(engine, 9)) == (2, [])  # two back off
     go.release(2)
     while engine.stats()["tidal"]["in_flight"]:
         threading.Event().wait(0.001)
-    assert (waiting(engine), taken(engine, 9)) == (4, [])
+    assert (waiting(engine), dispatch_until_full(engine, 9)) == (4, [])
     for download_id in ids[:2]:
         assert engine.cancel_download(download_id)
-        assert taken(engine, 1) == []
+        assert dispatch_until_full(engine, 1) == []
     assert engine.cancel_download(ids[2])
-    assert len(taken(engine, 1)) == 1
+    assert len(dispatch_until_full(engine, 1)) == 1
     go.release(9)
 
 
@@ -158,15 +143,15 @@ def test_what_is_put_back_waits_too(engine: DownloadEngine, gatekeeper: Gatekeep
     engine.register_source("tidal", SourcePolicy(max_queued=1), throttled)
     first = dispatch(engine)
     gatekeeper.wait_inside(1)
-    (second,) = taken(engine, 9)
+    (second,) = dispatch_until_full(engine, 9)
     gatekeeper.release()
     while engine.stats()["tidal"]["in_flight"]:
         threading.Event().wait(0.001)
-    assert (waiting(engine), taken(engine, 9)) == (2, [])
+    assert (waiting(engine), dispatch_until_full(engine, 9)) == (2, [])
     assert engine.cancel_download(second)
-    assert taken(engine, 9) == []
+    assert dispatch_until_full(engine, 9) == []
     assert engine.cancel_download(first)
-    assert len(taken(engine, 9)) == 1
+    assert len(dispatch_until_full(engine, 9)) == 1
 
 
 # ---- subscribers that do not listen ----------------------------------------------------------------------------------
@@ -200,7 +185,7 @@ class Slow:
 
 def busy(engine: DownloadEngine, count: int = 300) -> list[str]:
     """Let ``count`` downloads come and go: three events each."""
-    ids = [dispatch(engine, lands, f"s{n % 3}") for n in range(count)]
+    ids = [dispatch(engine, lands, source=f"s{n % 3}") for n in range(count)]
     assert [r["state"] for r in engine.as_completed(ids, GUARD_S)] == ["Completed, Succeeded"] * count
     return ids
 
@@ -228,7 +213,7 @@ def test_a_subscriber_that_raises_goes_on_hearing_and_disturbs_nobody(
 def test_a_subscriber_that_hangs_delays_nobody(engine: DownloadEngine, listener: Listener) -> None:
     slow = Slow()
     subscription = engine.subscribe(slow, capacity=10)
-    dispatch(engine, lands, "s0")
+    dispatch(engine, lands, source="s0")
     assert slow.came.acquire(timeout=GUARD_S)
     ids = busy(engine)  # all of them end while it hangs in its first event
     listener.wait_for(lambda events: len(events) == 903)

@@ -8,14 +8,11 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, SourcePolicy, State, Transfer
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 def test_one_at_a_time_and_in_order(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:

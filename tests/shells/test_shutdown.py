@@ -11,14 +11,11 @@ import weakref
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper
 
 import haulier
 from haulier import DownloadEngine, State
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 def run(program: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:

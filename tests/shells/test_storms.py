@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch, dispatch_until_full
 from tests.waiting import GUARD_S, Gatekeeper, Listener
 
-import haulier
 from haulier import DownloadEngine, RestartPolicy, SourcePolicy
 from haulier._engine import messages as m
 from haulier._engine.core.restarts import Restarts
@@ -18,21 +18,6 @@ from haulier._engine.shells import backlog
 from haulier._engine.shells.backlog import FULL, Ask
 
 WRITERS = 4
-
-
-def dispatch(engine: DownloadEngine, fetch: Any = None) -> str:
-    return engine.worker.dispatch("tidal", 1, "n", "f", fetch)
-
-
-def taken(engine: DownloadEngine, tries: int) -> list[str]:
-    """What of ``tries`` dispatches was accepted."""
-    ids = []
-    for _ in range(tries):
-        try:
-            ids.append(dispatch(engine))
-        except haulier.QueueFull:
-            pass
-    return ids
 
 
 class Holding(logging.Handler):
@@ -192,11 +177,11 @@ def test_slots_do_not_run_ahead_of_the_store_without_end(
     source = engine._system.mailboxes["tidal"].source
     ids: list[str] = []
     while not any(isinstance(message, Ask) for message in engine._system.store.backlog.copy()):
-        ids += taken(engine, 1)
+        ids += dispatch_until_full(engine, 1)
         assert len(ids) < 5_000
-    ids += taken(engine, 200)
+    ids += dispatch_until_full(engine, 200)
     assert len(source.queue.pending) == 50
-    assert taken(engine, 200) == []
+    assert dispatch_until_full(engine, 200) == []
     holding.let_go()
     assert [r["state"] for r in engine.as_completed(ids, GUARD_S)] == ["Completed, Succeeded"] * len(ids)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper, wait_until
 
 import haulier
@@ -19,10 +20,6 @@ from haulier._engine.shells.supervisor import SupervisorActor
 AT_ONCE = RestartPolicy(intensity=1000, wait=lambda _: 0.0)
 
 pytestmark = pytest.mark.expect_errors
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 def kill(thread: threading.Thread | None) -> threading.Thread:

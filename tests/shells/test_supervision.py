@@ -10,6 +10,7 @@ from typing import Any
 
 import pykka
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import Gatekeeper
 
 import haulier
@@ -19,10 +20,6 @@ from haulier._engine.shells.slot import SourceActor
 AT_ONCE = RestartPolicy(intensity=100, wait=lambda _: 0.0)
 
 pytestmark = pytest.mark.expect_errors
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
+from tests.dispatching import dispatch
 from tests.waiting import GUARD_S, Gatekeeper
 
 from haulier import DownloadEngine, State
@@ -25,10 +26,6 @@ CODES = [
 
 
 pytestmark = pytest.mark.expect_errors
-
-
-def dispatch(engine: DownloadEngine, fetch: Any, target: Any = 1, source: str = "tidal") -> str:
-    return engine.worker.dispatch(source, target, "n", "f", fetch)
 
 
 class Torn(BaseException):
