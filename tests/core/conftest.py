@@ -1,4 +1,4 @@
-"""A source with what it told the store and the supervisor."""
+"""A source with what it told the store and the supervisor, and a ledger with a journal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from itertools import count
 from typing import Any, TypeAlias
 
 import pytest
+from tests.ledgers import make_ledger
 
 from haulier._engine import messages as m
+from haulier._engine.core.ledger import Ledger
 from haulier._engine.core.source import Source
 from haulier._engine.ticket import make_ticket
 from haulier.policies import SourcePolicy
@@ -63,3 +65,11 @@ MakeSource: TypeAlias = Callable[..., Told]
 def make() -> MakeSource:
     """``make(**policy)``: a source and its post."""
     return lambda **policy: Told(SourcePolicy(**policy))
+
+
+@pytest.fixture(params=[False, True], ids=["nobody listens", "somebody listens"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """A ledger with a journal, once without and once with a listener."""
+    made = make_ledger()
+    made.apply(m.Listen(active=request.param))
+    return made
