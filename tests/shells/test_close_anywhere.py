@@ -30,7 +30,7 @@ def raises(error: BaseException) -> Callable[..., str]:
 
 
 def reach(engine: DownloadEngine, download_id: str, **keys: Any) -> None:
-    """Wait until the record says so."""
+    """Wait until the record of a download has these values."""
     until = monotonic() + 10
     while any((engine.get_download_status(download_id) or {}).get(key) != value for key, value in keys.items()):
         assert monotonic() < until, (keys, engine.get_download_status(download_id))

@@ -1,4 +1,4 @@
-"""What was once broken on purpose: each of these failed before it was mended."""
+"""Regressions: each of these tests failed before the engine was fixed."""
 
 from __future__ import annotations
 

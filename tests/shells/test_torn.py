@@ -1,4 +1,4 @@
-"""Threads that are torn out of what they do, by a signal or by another thread: whoever waits for them is answered."""
+"""A signal or another thread interrupts a step: each caller that waits for the thread still gets an answer."""
 
 from __future__ import annotations
 

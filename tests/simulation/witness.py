@@ -1,4 +1,4 @@
-"""Who watches a simulated source, and speaks up when a promise is broken. It keeps its own books, not the core's."""
+"""Watch a simulated source and fail when a promise is broken. A witness keeps its own books, not the core's."""
 
 from __future__ import annotations
 
