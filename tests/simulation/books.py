@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from haulier.policies import SourcePolicy
 from haulier.records import Phase
+from haulier.transfer import Transfer
 
-__all__ = ["Books"]
+__all__ = ["Books", "Run", "Start"]
+
+
+class Start(NamedTuple):
+    """One attempt, as it was seen to start."""
+
+    download_id: str
+    attempt: int
+    at: float
+
+
+@dataclass(eq=False)
+class Run:
+    """An impl that was called and has not returned."""
+
+    transfer: Transfer
+    is_zombie: bool = False
 
 
 class Books:

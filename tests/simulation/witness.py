@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
 
 from tests.simulation.answers import Answers
-from tests.simulation.books import Books
+from tests.simulation.books import Books, Run, Start
 
 from haulier._engine.core.entry import Entry, is_terminal, view
 from haulier._engine.core.ledger import Ledger
@@ -20,23 +18,7 @@ from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, Phase
 from haulier.testing import VirtualClock
 from haulier.transfer import Transfer
 
-__all__ = ["Run", "Start", "Witness"]
-
-
-class Start(NamedTuple):
-    """One attempt, as it was seen to start."""
-
-    download_id: str
-    attempt: int
-    at: float
-
-
-@dataclass(eq=False)
-class Run:
-    """An impl that was called and has not returned."""
-
-    transfer: Transfer
-    is_zombie: bool = False
+__all__ = ["Witness"]
 
 
 class Witness:
