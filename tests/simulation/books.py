@@ -35,7 +35,7 @@ class Books:
 
     def __init__(self, policy: SourcePolicy) -> None:
         self.version = 0
-        """Another one after each entry."""
+        """Changes after each entry."""
         self.line: list[str] = []
         """Who waits for their turn, the next one first."""
         self.queuing: set[str] = set()
@@ -58,14 +58,14 @@ class Books:
     # ---- downloads ---------------------------------------------------------------------------------------------------
 
     def dispatched(self, download_id: str, on: float) -> None:
-        """It is known from now on."""
+        """From now on the download is known."""
         self.version += 1
         self.queuing.add(download_id)
         self.phases[download_id] = Phase.QUEUED
         self._dispatched[download_id] = on
 
     def arrived(self, download_id: str) -> None:
-        """It comes into the queue; unless it was withdrawn before."""
+        """The download enters the queue, unless it was withdrawn before."""
         self.version += 1
         if download_id in self.queuing:
             self.queuing.discard(download_id)
@@ -110,7 +110,7 @@ class Books:
         return other in self._again and self._dispatched[other] <= self._dispatched[download_id]
 
     def gone(self, download_id: str) -> None:
-        """It was cancelled, or refused."""
+        """The download was cancelled or refused."""
         self.version += 1
         self.queuing.discard(download_id)
         self.back_offs.pop(download_id, None)
@@ -183,7 +183,7 @@ class Books:
         self.is_closed, self.is_down = True, False
 
     def revived(self) -> None:
-        """It is open again, where it was down."""
+        """Open the source again if it was down."""
         self.version += 1
         if self.is_down:
             self.is_down = self.is_resting = False

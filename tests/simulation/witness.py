@@ -87,7 +87,7 @@ class Witness:
         self.answers.dispatched()
 
     def arrived(self, download_id: str) -> None:
-        """It comes into the queue."""
+        """The download enters the queue."""
         self.arrivals.append(download_id)
         self.books.arrived(download_id)
 

@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refused(path: Path, message: str) -> None:
-    """It is refused, and not one byte is written."""
+    """The file is refused, and not one byte is written."""
     before = contents(path.parent)
     with pytest.raises(StoreUnavailable, match=message) as raised:
         open_storage(path)
