@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from time import time
 from typing import Any
 
@@ -32,7 +33,7 @@ def end(engine: DownloadEngine, *targets: Any, source: str = "s") -> list[str]:
 def prune(engine: DownloadEngine) -> None:
     """Have the store look after its history now."""
     store: Any = engine._system.store
-    store._prune_at = 0.0
+    store.upkeep.prune_at = 0.0
     store.ask(m.Sync())
     store.ask(m.Sync())  # it looks once all is applied
 
@@ -184,7 +185,7 @@ def test_what_is_too_old_goes(durable: Any, monkeypatch: pytest.MonkeyPatch) -> 
     engine.remove_record("s", over[0])
     prune(engine)
     assert ids(engine.history()) == over[::-1]
-    monkeypatch.setattr("haulier._engine.shells.durable.time", lambda: time() + 101.0)
+    monkeypatch.setattr("haulier._engine.shells.upkeep.time", lambda: time() + 101.0)
     prune(engine)
     assert ids(engine.history()) == [over[1]], "it is in memory"
 
@@ -217,6 +218,48 @@ def test_a_history_that_cannot_be_shortened_just_now_is_later(
     monkeypatch.undo()
     prune(engine)
     assert ids(engine.history()) == over[1:]
+
+
+# ---- its room --------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_engine_gives_the_room_of_its_history_back(durable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piece by piece, without a message that wakes the store."""
+    monkeypatch.setattr("haulier._engine.storage.sqlite.SHRINK_PAGES", 10)
+    monkeypatch.setattr("haulier._engine.shells.upkeep.SHRINK_S", -1.0)
+    engine = durable.open(retention=Retention(max_terminal=0, max_history=1))
+    storage, done = engine._system.store.storage, Event()
+    shrink = storage.shrink
+
+    def watched() -> bool:
+        more: bool = shrink()
+        if not more:
+            done.set()
+        return more
+
+    end(engine, *("x" * 4000 for _ in range(100)))
+    durable.settle()
+    [pages] = storage._connection.execute("PRAGMA page_count").fetchone()
+    assert pages > 100
+    monkeypatch.setattr(storage, "shrink", watched)
+    prune(engine)
+    assert done.wait(GUARD_S)
+    [left] = storage._connection.execute("PRAGMA page_count").fetchone()
+    assert left < 40
+
+
+def test_room_that_cannot_be_given_back_is_logged(
+    durable: Any, meddle: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = durable.open(retention=Retention(max_history=1))
+    meddler = meddle(engine)
+
+    def fail() -> bool:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(meddler, "shrink", fail, raising=False)
+    prune(engine)
+    assert "cannot make the database smaller: the disk is full" in caplog.text
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ def test_closed_twice_is_fine_and_then_nothing_goes(storage: Storage) -> None:
         lambda: storage.attempts("tidal", "a"),
         lambda: storage.write(Batch(gates=[GateRow("tidal", 1.0, None, True)])),
         lambda: storage.prune(0, None),
+        storage.shrink,
     ):
         with pytest.raises(StoreUnavailable, match="closed"):
             call()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import islice
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Final
 
 import tenacity
@@ -19,6 +19,7 @@ from haulier._engine.core.retry import call_state
 from haulier._engine.shells.backlog import Ask, StoreDied
 from haulier._engine.shells.rows import attempt_in, history_row, written
 from haulier._engine.shells.store import Store
+from haulier._engine.shells.upkeep import Upkeep
 from haulier._engine.storage.protocol import Batch, Change, GateRow, Row, Storage
 from haulier.errors import StoreUnavailable
 from haulier.policies import Retention
@@ -33,9 +34,6 @@ WAIT: Final = tenacity.wait_exponential(multiplier=0.1, max=5.0)
 
 PROGRESS_S: Final = 1.0
 """The longest that progress stays in memory alone. A commit for each patch would be one for every 2 KiB."""
-
-PRUNE_S: Final = 60.0
-"""How often the history is pruned, in seconds."""
 
 _OF_THE_DISK: Final = (m.History, m.Attempts, m.Written)
 """Messages that are answered once the batch is written."""
@@ -60,14 +58,13 @@ class DurableStore(Store):
         self.health_changed: Callable[[], None] = lambda: None
         """Called when ``failure`` is set, and when it is cleared."""
         self._journal = journal
-        self._retention = retention
         self._resumes = resumes
         self._ended = self.is_shut = False
         self._failures = 0
         self._retry_at = 0.0
         self._progress_at: float | None = None
         """The latest time (monotonic) to write the progress that is in memory alone; None if there is none."""
-        self._prune_at = monotonic()  # at once: a program that runs for less than a minute prunes, too
+        self.upkeep = Upkeep(lambda: self.storage, retention)
         ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
         ledger.handlers[m.Attempts] = self._attempts
         ledger.handlers[m.Written] = lambda _: self.is_whole
@@ -188,7 +185,7 @@ class DurableStore(Store):
         super()._carry_out()
 
     def _look_after(self) -> None:
-        """Write what failed before or could wait, and prune the history."""
+        """Write what failed before or could wait, and do the upkeep that is due."""
         if self.is_shut:
             return
         if self._ended:
@@ -198,9 +195,8 @@ class DurableStore(Store):
         at = self._write_at()
         if at is not None and monotonic() >= at:
             self._write()
-        if self.failure is None and monotonic() >= self._prune_at:
-            self._prune_at = monotonic() + PRUNE_S
-            self._prune()
+        if self.failure is None:
+            self.upkeep.run()
 
     def _write_at(self) -> float | None:
         """When to write changes that no message waits for, in monotonic seconds; None if there are none."""
@@ -215,22 +211,12 @@ class DurableStore(Store):
             self._progress_at = monotonic() + PROGRESS_S
         return self._progress_at
 
-    def _prune(self) -> None:
-        most, age_s = self._retention.max_history, self._retention.history_age
-        if most is None and age_s is None:
-            return
-        try:
-            self.storage.prune(most, None if age_s is None else time() - age_s)
-        except StoreUnavailable as error:
-            logger.warning("cannot prune the history: %s", error)
-
     def _next_look(self) -> float | None:
         """Seconds until the next thing to do that no message announces; None if there is none."""
-        look, at = super()._next_look(), self._write_at()
-        if at is None:
-            return look
-        write = max(0.0, at - monotonic())
-        return write if look is None else min(look, write)
+        now, expiry = monotonic(), super()._next_look()
+        shrink_at = None if self.failure is not None or self._ended else self.upkeep.shrink_at
+        looks = [max(0.0, at - now) for at in (self._write_at(), shrink_at) if at is not None]
+        return min(looks if expiry is None else [expiry, *looks], default=None)
 
     def end(self) -> None:
         """Write what is left, and close the storage."""

@@ -96,6 +96,11 @@ class MemoryStorage:
         self._unlisted &= self._rows.keys()
         return len(gone)
 
+    def shrink(self) -> bool:
+        """Return False: nothing here has free room."""
+        self._check_open()
+        return False
+
     def close(self) -> None:
         """Close the storage. Every other method raises ``StoreUnavailable`` from now on."""
         self._closed = True

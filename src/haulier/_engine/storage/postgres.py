@@ -202,6 +202,11 @@ class PostgresStorage(Database):
     def _unavailable(self, error: psycopg.Error) -> StoreUnavailable:
         return StoreUnavailable(f"{self._shown}: {_flat(error) or type(error).__name__}")
 
+    def shrink(self) -> bool:
+        """Return False: the server's own autovacuum makes the room free for other tables and rows."""
+        self._check_open()
+        return False
+
     def close(self) -> None:
         """Close the connection, which releases the lock. May be called twice."""
         if self._closed or self._pid != os.getpid():

@@ -140,5 +140,11 @@ class Storage(Protocol):
         None means no such limit. Listed rows always stay.
         """
 
+    def shrink(self) -> bool:
+        """Give a little of the database's free room back to the file system. Returns whether there is more to give.
+
+        Takes some milliseconds. A quarter of the database may stay free, because the next rows fill it again.
+        """
+
     def close(self) -> None:
         """Close the file or connection, and release the lock. May be called twice. Raises nothing."""
