@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haulier.errors import DownloadCancelled, HaulierError, PermanentError, Throttled
+from haulier.errors import DownloadCancelled, HaulierError, PermanentError
 from haulier.fetchers.http import FetchError, HttpFetcher
 from haulier.transfer import Transfer
 
@@ -92,41 +92,6 @@ def test_what_another_attempt_may_mend(status: int, message: str, site: Site, fe
     exc = refusal(fetch, site.serve("/a", status=status))
     assert (type(exc), str(exc)) == (FetchError, message)
     assert len(site.asked) == 1, "retries are the engine's"
-
-
-DATE = "Tue, 01 Jul 2025 12:00:00 GMT"
-
-
-@pytest.mark.parametrize(
-    ("status", "retry_after", "seconds"),
-    [
-        (429, "7", 7),
-        (503, "7", 7),
-        (429, "", 60),
-        (429, "soon", 60),
-        (429, "nan", 60),
-        (429, "0", 1),
-        (429, "-5", 1),
-        (429, "86400", 3600),
-        (429, "9" * 5000, 3600),
-        (429, "Tue, 01 Jul 2025 12:00:30 GMT", 30),
-        (503, "Tuesday, 01-Jul-25 12:02:00 GMT", 120),
-        (429, "Tue, 01 Jul 2025 11:00:00 GMT", 1),
-        (429, "Tue, 01 Jul 2125 12:00:00 GMT", 3600),
-    ],
-)
-def test_a_server_that_asks_for_a_pause_gets_it(
-    status: int, retry_after: str, seconds: float, site: Site, fetch: Fetch
-) -> None:
-    exc = refusal(fetch, site.serve("/a", status=status, Retry_After=retry_after, Date=DATE))
-    assert isinstance(exc, Throttled)
-    assert exc.retry_after == seconds
-    assert str(exc).startswith(str(status))
-
-
-@pytest.mark.parametrize("retry_after", ["", "soon"])
-def test_a_503_that_does_not_say_how_long_is_an_ordinary_failure(retry_after: str, site: Site, fetch: Fetch) -> None:
-    assert type(refusal(fetch, site.serve("/a", status=503, Retry_After=retry_after))) is FetchError
 
 
 # ---- no answer -------------------------------------------------------------------------------------------------------

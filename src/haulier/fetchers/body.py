@@ -63,7 +63,7 @@ class Gunzip:
     def finish(self) -> None:
         """Raise ``FetchError`` unless the last member was complete."""
         if not self._member.eof:
-            raise FetchError("broke off: the compressed data is not complete")
+            raise FetchError("the compressed data is incomplete")
 
     def _decompress(self, piece: bytes) -> bytes:
         try:

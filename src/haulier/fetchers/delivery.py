@@ -15,12 +15,13 @@ from haulier.fetchers.body import declared_size, decoder_for
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.destination import Overwrite, present
 from haulier.fetchers.exchange import Exchange, Reply
-from haulier.fetchers.faults import FetchError, broke_off, refused, utc_of
+from haulier.fetchers.faults import FetchError, cut_short
 from haulier.fetchers.filenames import disposition_filename, last_component, safe_filename, safe_path
 from haulier.fetchers.landing import Landing
 from haulier.fetchers.origin import Mark, key_of, mark_of
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.ranges import Afresh, GoOn, Nonsense, Whole
+from haulier.fetchers.refusals import refused, utc_of
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import SLICE_S, Watch
 from haulier.fetchers.urls import Target, redacted
@@ -84,7 +85,7 @@ class Delivery:
                 if path is not None:
                     return path
                 landing.restart()
-        raise FetchError("the server cannot go on where it broke off")
+        raise FetchError("the server cannot resume the download")
 
     def _received(
         self, reply: Reply, landing: Landing, wanted: str, asked: Target, checksum: Checksum | None
@@ -155,7 +156,7 @@ class Delivery:
             done += len(chunk)
             transfer.progress(before + done, size)
         if (declared is not None and done != declared) or (size is not None and before + done != size):
-            raise broke_off(before + done, size, None, self._exchange.timeout_s)
+            raise cut_short(before + done, size, None, self._exchange.timeout_s)
         decoder.finish()
         transfer.progress(before + done, before + done)
 
@@ -168,7 +169,7 @@ class Delivery:
             chunk = answer.read1(most, decode_content=False)
         except urllib3.exceptions.HTTPError as exc:
             size = None if declared is None else before + declared
-            failure = broke_off(before + done, size, exc, self._exchange.timeout_s)
+            failure = cut_short(before + done, size, exc, self._exchange.timeout_s)
         else:
             if self._pace is not None:
                 self._rest(self._pace.spend(len(chunk)))

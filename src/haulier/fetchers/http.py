@@ -110,9 +110,11 @@ class HttpFetcher:
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
         """Download the file, and return its path.
 
-        Raises ``PermanentError`` (bad URL, 404, untrusted certificate, wrong checksum, no permission to write),
-        ``Throttled`` (429, or 503 with Retry-After), ``DownloadCancelled``, or ``FetchError`` where another attempt may
-        succeed.
+        - Raises ``PermanentError`` for a bad URL, a 404, an untrusted certificate, a wrong checksum, or a folder
+          without permission to write.
+        - Raises ``Throttled`` for a 429. With ``Retry-After`` also for 202, 403, 408, 413, 420, 425 and 500 or above.
+        - Raises ``FetchError`` if another attempt may succeed.
+        - Raises ``DownloadCancelled`` after a cancel.
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
-from haulier.fetchers.faults import utc_of
 from haulier.fetchers.parts import Begun
+from haulier.fetchers.refusals import utc_of
 
 __all__ = ["Afresh", "Answer", "GoOn", "Nonsense", "Whole", "asked_for", "meaning", "validators"]
 

@@ -26,7 +26,8 @@ from yt_dlp.utils import (
 )
 
 from haulier.errors import PermanentError, Throttled
-from haulier.fetchers.faults import DEFAULT_PAUSE_S, FetchError, not_written, refused
+from haulier.fetchers.faults import FetchError, not_written
+from haulier.fetchers.refusals import DEFAULT_PAUSE_S, refused
 from haulier.fetchers.ytdlp.secrets import Secrets
 
 __all__ = ["sorted_fault", "text_of"]
