@@ -14,9 +14,10 @@ from haulier.fetchers import ranges
 from haulier.fetchers.body import declared_size, decoder_for
 from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.destination import Overwrite, present
+from haulier.fetchers.disposition import disposition_filename
 from haulier.fetchers.exchange import Exchange, Reply
 from haulier.fetchers.faults import FetchError, cut_short
-from haulier.fetchers.filenames import disposition_filename, last_component, safe_filename, safe_path
+from haulier.fetchers.filenames import last_component, safe_filename, safe_path
 from haulier.fetchers.landing import Landing
 from haulier.fetchers.origin import Mark, key_of, mark_of
 from haulier.fetchers.pace import Pace

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 __all__ = [
-    "MAX_NAME_BYTES", "PART_SUFFIX", "SIDECAR_SUFFIX", "disposition_filename", "last_component", "numbered",
+    "MAX_NAME_BYTES", "PART_SUFFIX", "SIDECAR_SUFFIX", "last_component", "numbered",
     "safe_filename", "safe_path",
 ]  # fmt: skip
 
@@ -27,8 +26,8 @@ _LONGEST_EXTENSION: Final = 24
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|clock\$|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 _EXTENSION = re.compile(r"(\.tar)?\.[^.\s]+$", re.IGNORECASE)
-_PARAMETER = re.compile(r"""(?:^|;)\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""", re.ASCII)
-_CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1"}
+_JOINERS: Final = "\u200c\u200d"
+"""ZWNJ and ZWJ. They have no width, but Persian and Indic words and many emoji are written with them."""
 
 
 def safe_filename(name: str) -> str:
@@ -36,11 +35,13 @@ def safe_filename(name: str) -> str:
 
     The result has no separator, no control, bidirectional or other invisible character, none that Windows refuses, no
     leading dot, no trailing dot or space, is no device of Windows, does not end as a part or its sidecar does, and has
-    at most ``MAX_NAME_BYTES`` bytes; the extension survives the cut.
+    at most ``MAX_NAME_BYTES`` bytes; the extension survives the cut. The joiners that some scripts and emoji need stay.
     """
     if not (name.isascii() and name.isprintable()):  # else all of it is kept: most names need no look at each character
         kept = (" " if char.isspace() else char for char in name if char.isspace() or _visible(char))
         name = unicodedata.normalize("NFC", "".join(kept))
+        if any(joiner in name for joiner in _JOINERS):
+            name = unicodedata.normalize("NFC", _without_stray_joiners(name))
     name = _FORBIDDEN.sub("_", name)
     name = " ".join(name.split()).strip(". ")
     if _RESERVED.fullmatch(name):
@@ -59,7 +60,19 @@ def safe_path(path: str) -> str:
 
 def _visible(char: str) -> bool:
     # Format characters (Cf) hide, or turn 'gpj.exe' around on the screen; lone surrogates (Cs) cannot be encoded.
-    return unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+    return char in _JOINERS or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+
+
+def _without_stray_joiners(name: str) -> str:
+    """Keep a joiner only after a letter, mark or symbol that is not ASCII: elsewhere nobody can see its effect."""
+    kept = ""
+    for char in name:
+        last = kept[-1:] or " "
+        if char not in _JOINERS or not (
+            last.isascii() or last in _JOINERS or unicodedata.category(last)[0] not in "LMS"
+        ):
+            kept += char
+    return kept
 
 
 def numbered(name: str, number: int) -> str:
@@ -70,41 +83,6 @@ def numbered(name: str, number: int) -> str:
 def last_component(path: str) -> str:
     """What follows the last slash or backslash: a server may name a file, not choose its folder."""
     return re.split(r"[/\\]", path)[-1]
-
-
-def disposition_filename(header: str) -> str:
-    """The file name that a ``Content-Disposition`` header gives (RFC 6266), '' if it gives none.
-
-    ``filename*`` goes before ``filename``. The name is as the server wrote it: not safe yet.
-    """
-    parameters: dict[str, str] = {}
-    for key, value in _PARAMETER.findall(header):
-        parameters.setdefault(key.lower(), value.strip())
-    extended = _extended_value(parameters.get("filename*", ""))
-    return last_component(extended) or last_component(_plain_value(parameters.get("filename", "")))
-
-
-def _extended_value(value: str) -> str:
-    """``UTF-8''na%C3%AFve.txt`` (RFC 8187); '' where it is broken or in another character set."""
-    charset, _, rest = value.strip('"').partition("'")
-    encoding = _CHARSETS.get(charset.lower())
-    if encoding is None:
-        return ""
-    try:
-        return unquote_to_bytes(rest.partition("'")[2]).decode(encoding)
-    except UnicodeDecodeError:
-        return ""
-
-
-def _plain_value(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] == '"':
-        # Only these two: some servers write Windows paths without doubling the backslashes.
-        value = re.sub(r'\\(["\\])', r"\1", value[1:-1])
-    try:
-        # Headers arrive decoded as Latin-1; what was sent is UTF-8 more often than not.
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return value
 
 
 def _cut(name: str, ending: str) -> str:
