@@ -45,6 +45,7 @@ from haulier.errors import (
     StoreUnavailable,
     Throttled,
     UnknownDownload,
+    UnknownSource,
 )
 from haulier.events import Changed, Discarded, Event, Missed, Removed
 from haulier.policies import RestartPolicy, Retention, RetryPolicy, SourcePolicy
@@ -99,6 +100,7 @@ __all__ = [  # noqa: RUF022  # in the order in which a reader needs them
     "StoreLocked",
     "StoreUnavailable",
     "UnknownDownload",
+    "UnknownSource",
     # modules, imported when they are first used
     "aio",
     "fetchers",

@@ -10,6 +10,7 @@
     ├── StoreUnavailable    the record store cannot read or write: nothing was accepted
     │   └── StoreLocked         another engine uses the database: close that one first
     ├── UnknownDownload     wait() for a download that has no record
+    ├── UnknownSource       pause, resume or revive of a name that is not a source
     ├── SupervisorStopped   haulier.supervision: start or revive after stop()
     │   └── ForkedSupervisor   a forked child touched its parent's supervisor: make a new one in the child
     └── raised by an impl, to say what happened to it
@@ -38,6 +39,7 @@ __all__ = [
     "SupervisorStopped",
     "Throttled",
     "UnknownDownload",
+    "UnknownSource",
 ]
 
 
@@ -82,6 +84,10 @@ class StoreLocked(StoreUnavailable):
 
 class UnknownDownload(HaulierError, LookupError):
     """There is no record with this id: it never existed, was removed, or was evicted by retention."""
+
+
+class UnknownSource(HaulierError, LookupError):
+    """There is no source with this name or alias: it was never registered, and got no download. Check its spelling."""
 
 
 class SupervisorStopped(HaulierError):

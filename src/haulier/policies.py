@@ -63,8 +63,9 @@ class RetryPolicy:
 
     - ``stop``: when to give up, e.g. ``tenacity.stop_after_attempt(3)``. Attempts are counted from 1.
     - ``wait``: seconds until the next attempt, e.g. ``tenacity.wait_exponential(max=60)``.
-    - ``retry``: which failures are retried; by default every exception and every empty result. ``PermanentError`` and
-      a cancel are never retried.
+    - ``retry``: which failures are retried; by default every exception and every empty result. It may also reject a
+      path that the impl returned, e.g. ``tenacity.retry_if_result(is_html)``; if no attempt is left, the download
+      fails. ``PermanentError`` and a cancel are never retried.
 
     Raises ``TypeError`` if one of them is not callable.
     """
@@ -76,6 +77,11 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         for name in ("stop", "wait", "retry"):
             _check_callable(name, getattr(self, name))
+
+    @property
+    def looks_at_paths(self) -> bool:
+        """Whether ``retry`` may reject a path. Its default never does."""
+        return self.retry is not _failed_or_empty
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,26 @@ def test_a_back_off_and_the_next_attempt(ledger: Ledger) -> None:
     ledger.apply(again)
     assert (record(ledger)["phase"], record(ledger)["attempt"]) == ("running", 2)
     assert "next_attempt_at" not in record(ledger)
+    assert (record(ledger)["error"], record(ledger)["error_type"]) == (None, None), "those of the attempt before"
     ledger.apply(m.Succeeded(again, "x", 50.0))
     assert (record(ledger)["phase"], record(ledger)["error"]) == ("succeeded", None)
+
+
+@pytest.mark.parametrize("key", ["error", "error_type"])
+def test_what_an_impl_wrote_of_its_error_is_gone_with_the_next_attempt(ledger: Ledger, key: str) -> None:
+    """It is in the progress cell, which all attempts share and readers lay over the record."""
+    transfer = running(ledger)
+    ledger.apply(m.Patch("tidal", ID, {key: "its own words"}))
+    ledger.apply(moved("back_off", transfer, next_attempt_at=40.0))
+    assert record(ledger)[key] == "its own words"
+    ledger.apply(Transfer(transfer.ticket, 2, transfer.cell, started_at=2.0, started_on=40.0))
+    assert (record(ledger)["error"], record(ledger)["error_type"]) == (None, None)
+
+
+def test_a_first_attempt_adds_no_error(ledger: Ledger) -> None:
+    transfer = running(ledger)
+    assert "error" not in record(ledger)
+    assert transfer.cell == {}
 
 
 def test_a_put_back_spends_no_attempt(ledger: Ledger) -> None:

@@ -25,8 +25,8 @@ def verdict(
 
 
 def test_by_default_one_attempt() -> None:
-    assert verdict(RetryPolicy()) == GiveUp()
-    assert verdict(RetryPolicy(), error=None) == GiveUp()
+    assert verdict(RetryPolicy()) == GiveUp(is_exhausted=True)
+    assert verdict(RetryPolicy(), error=None) == GiveUp(is_exhausted=True)
 
 
 def test_stop_after_attempt_counts_from_1() -> None:
@@ -37,19 +37,19 @@ def test_stop_after_attempt_counts_from_1() -> None:
 def test_stop_after_delay_looks_at_the_time_since_the_first_start() -> None:
     minute = policy(stop=tenacity.stop_after_delay(60))
     assert verdict(minute, elapsed_s=59.0) == RetryIn(2.0)
-    assert verdict(minute, elapsed_s=60.0) == GiveUp()
+    assert verdict(minute, elapsed_s=60.0) == GiveUp(is_exhausted=True)
 
 
 def test_stop_before_delay_looks_at_the_next_wait_too() -> None:
     minute = policy(stop=tenacity.stop_before_delay(60))
     assert verdict(minute, elapsed_s=57.0) == RetryIn(2.0)
-    assert verdict(minute, elapsed_s=58.0) == GiveUp()
+    assert verdict(minute, elapsed_s=58.0) == GiveUp(is_exhausted=True)
 
 
 def test_retry_if_exception_type() -> None:
     only_os = policy(retry=tenacity.retry_if_exception_type(OSError))
     assert verdict(only_os) == RetryIn(2.0)
-    assert verdict(only_os, error=KeyError("no")) == GiveUp()
+    assert verdict(only_os, error=KeyError("no")) == GiveUp(is_exhausted=False)
     assert verdict(only_os, error=None) == GiveUp()
 
 

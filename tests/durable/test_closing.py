@@ -238,6 +238,7 @@ def test_a_run_that_is_cancelled_after_it_closed_its_own_engine_is_waited_for_no
 def test_a_store_that_is_dropped_with_its_engine_is_free_for_another(durable: Any) -> None:
     """Also where something waits for a source that nobody will ever register now."""
     engine = durable.open()
+    engine.register_source("s")
     engine.pause("s")
     ids = dispatch_many(engine, 2)
     again = durable.open()

@@ -19,6 +19,7 @@ from haulier import DownloadEngine, EngineClosed, SourcePolicy
 @pytest.fixture(autouse=True)
 def stopped(engine: DownloadEngine) -> None:
     """Nothing starts of itself."""
+    engine.register_source("s")
     engine.pause("s")
 
 
@@ -167,6 +168,7 @@ def test_a_cancel_that_races_a_dispatch(engine: DownloadEngine, durable: Any, at
 
 def test_what_is_over_is_not_known_by_what_it_was_asked_for(engine: DownloadEngine, durable: Any) -> None:
     """There may be a password in it."""
+    engine.register_source("cancelled")
     engine.pause("cancelled")
     url = "https://joe:hunter2@example.org/a"
     ids = [engine.worker.dispatch(each, url, "n", "f", fetch) for each in ("s", "cancelled")]

@@ -30,6 +30,7 @@ class Client:
 @pytest.fixture(autouse=True)
 def stopped(engine: DownloadEngine) -> None:
     """Nothing starts of itself."""
+    engine.register_source("s")
     engine.pause("s")
 
 

@@ -22,6 +22,7 @@ def impl(download_id: str, target_id: Any, display_name: str) -> str:
 
 def end(engine: DownloadEngine, *targets: Any, source: str = "s") -> list[str]:
     """Downloads that are over one after another."""
+    engine.register_source(source)
     engine.pause(source)
     ids = engine.worker.dispatch_many(source, [Wanted(each, "n", "f") for each in targets], impl)
     arriving = engine.as_completed(ids, GUARD_S)  # from before they start: some stay for no moment
@@ -101,6 +102,7 @@ def test_by_source_and_by_phase(engine: DownloadEngine) -> None:
 
 def test_it_says_what_was_told_before(engine: DownloadEngine) -> None:
     """The question may come in the same batch as the news."""
+    engine.register_source("s")
     engine.pause("s")
     waiting = engine.worker.dispatch_many("s", [Wanted(n, "n", "f") for n in range(50)], impl)
     for count, each in enumerate(waiting, 1):

@@ -88,6 +88,7 @@ def test_a_signal_handler_that_closes_in_the_middle_of_a_dispatch(
     engine: DownloadEngine, durable: Any, meddle: Any
 ) -> None:
     """The dispatch is on its way to the disk: it is kept, or refused, and says which."""
+    engine.register_source("s")
     engine.pause("s")
     meddler = meddle(engine)
     meddler.hold()

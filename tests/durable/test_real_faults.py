@@ -107,6 +107,7 @@ def test_a_full_disk_is_said_and_room_is_used_again(small_disk: Path, make_engin
     engine.register_source("runs", impl=gatekeeper)
     running = engine.worker.dispatch("runs", 1, "n", "f")
     gatekeeper.wait_inside()
+    engine.register_source("s")
     engine.pause("s")
     taken: list[str] = []
     with pytest.raises(StoreUnavailable, match="disk"):  # noqa: PT012 - one of these
@@ -160,6 +161,7 @@ def test_a_file_is_harmed_and_mended(harm: Harm, make_engine: Any, gatekeeper: G
     engine.register_source("runs", impl=gatekeeper)
     running = engine.worker.dispatch("runs", 1, "n", "f")
     gatekeeper.wait_inside()
+    engine.register_source("s")
     engine.pause("s")
     waiting = engine.worker.dispatch_many("s", [Wanted(n, "n" * 500, "f") for n in range(300)], fetch)
     connection = engine._system.store.storage._connection
@@ -198,6 +200,7 @@ def test_a_file_is_harmed_and_mended(harm: Harm, make_engine: Any, gatekeeper: G
 def test_a_file_that_nobody_mends_is_left_as_it_is_and_refused(make_engine: Any, tmp_path: Path) -> None:
     path = tmp_path / "haulier.db"
     engine = make_engine(store=path)
+    engine.register_source("s")
     engine.pause("s")
     waiting = engine.worker.dispatch_many("s", [Wanted(n, "n" * 500, "f") for n in range(300)], fetch)
     connection = engine._system.store.storage._connection

@@ -80,6 +80,7 @@ def test_what_was_cancelled_and_ran_on_ended_with_its_process(
 
 
 def test_a_source_that_was_only_dispatched_to_waits_for_nothing(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     (download_id,) = dispatch_many(engine, 1)
     again = durable.reopen()

@@ -160,6 +160,7 @@ def test_an_impl_that_is_gone_is_a_failed_attempt_that_says_so(engine: DownloadE
     module = types.ModuleType("plugin_that_goes")
     exec("def fetch(*_): return '/x'\ndef other(*_): return '/y'\n", module.__dict__)
     sys.modules["plugin_that_goes"] = module
+    engine.register_source("s")
     engine.pause("s")
     ids = [engine.worker.dispatch("s", 1, "n", "f", each) for each in (module.fetch, module.other, module.other)]
     engine.worker.set_concurrency("s", 1)
@@ -182,6 +183,7 @@ def test_it_is_looked_for_again_at_the_next_attempt(engine: DownloadEngine, dura
     module = types.ModuleType("plugin_that_comes")
     exec("def fetch(*_): return '/x'\n", module.__dict__)
     sys.modules["plugin_that_comes"] = module
+    engine.register_source("s")
     engine.pause("s")
     download_id = engine.worker.dispatch("s", 1, "n", "f", module.fetch)
     del sys.modules["plugin_that_comes"]
@@ -197,6 +199,7 @@ def test_it_is_looked_for_again_at_the_next_attempt(engine: DownloadEngine, dura
 
 @pytest.mark.expect_errors("^Failed: ")
 def test_a_permanent_error_stays_one(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     ids = dispatch_many(engine, 1, impl=fetch)
     again = durable.reopen(retention=Retention())

@@ -51,6 +51,7 @@ def test_what_waited_goes_on_in_its_order_once_its_source_is_registered(
 
 
 def test_the_order_is_kept_over_several_restarts(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     expected = [f"{run}-{n}" for run in range(4) for n in range(3)]
     for run in range(4):
@@ -90,6 +91,7 @@ def test_what_was_put_back_comes_first(engine: DownloadEngine, durable: Any) -> 
 
 
 def test_a_source_that_is_not_registered_keeps_what_it_has(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     ids = dispatch_many(engine, 2)
     again = durable.reopen()
@@ -104,6 +106,7 @@ def test_a_source_that_is_not_registered_keeps_what_it_has(engine: DownloadEngin
 
 
 def test_a_dispatch_makes_a_source_known(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     ids = dispatch_many(engine, 2)
     again = durable.reopen()
@@ -126,6 +129,7 @@ def test_it_waits_for_an_impl_if_it_needs_one(engine: DownloadEngine, durable: A
 
 
 def test_it_can_be_cancelled_before_its_source_is_registered(engine: DownloadEngine, durable: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     ids = dispatch_many(engine, 3)
     again = durable.reopen()
@@ -260,6 +264,7 @@ def test_that_a_source_resumes_is_known_before_anything_of_it_ends(
     engine: DownloadEngine, durable: Any, gatekeeper: Gatekeeper
 ) -> None:
     """It may have been registered after its first download, or otherwise in an earlier life."""
+    engine.register_source("s")
     engine.pause("s")
     dispatch_many(engine, 1, impl=fetch)
     engine = durable.open()

@@ -40,6 +40,7 @@ def write_again(engine: DownloadEngine, meddler: Any) -> None:
 def test_dispatch_says_so_and_nothing_was_accepted(
     engine: DownloadEngine, durable: Any, meddle: Any, late: bool
 ) -> None:
+    engine.register_source("s")
     engine.pause("s")
     accepted = many(engine, 2)
     meddler = meddle(engine)
@@ -60,6 +61,7 @@ def test_dispatch_says_so_and_nothing_was_accepted(
 
 
 def test_nobody_hears_of_what_was_refused(engine: DownloadEngine, listener: Listener, meddle: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     meddler = meddle(engine)
     meddler.fail()
@@ -133,6 +135,7 @@ def test_nothing_starts_that_could_not_be_noted(
 
 
 def test_callers_go_on_with_records(engine: DownloadEngine, durable: Any, meddle: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     ids = many(engine, 3)
     meddler = meddle(engine)
@@ -154,6 +157,7 @@ def test_callers_go_on_with_records(engine: DownloadEngine, durable: Any, meddle
 
 
 def test_it_tries_again_by_itself(engine: DownloadEngine, durable: Any, meddle: Any, caplog: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     ids = many(engine, 1)
     meddler = meddle(engine)
@@ -175,6 +179,7 @@ def test_it_tries_again_by_itself(engine: DownloadEngine, durable: Any, meddle: 
 
 
 def test_it_does_not_spin_where_nothing_is_left_to_write(engine: DownloadEngine, durable: Any, meddle: Any) -> None:
+    engine.register_source("s")
     engine.pause("s")
     many(engine, 1)
     meddler = meddle(engine)
@@ -224,6 +229,7 @@ def test_what_could_not_be_written_to_the_very_end_is_said(
 def test_whatever_a_storage_raises_is_a_failure(
     engine: DownloadEngine, durable: Any, meddle: Any, error: Exception
 ) -> None:
+    engine.register_source("s")
     engine.pause("s")
     meddler = meddle(engine)
     meddler.failing = lambda: error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -223,3 +224,58 @@ def test_pykka_messages_from_outside_reach_nobody(engine: DownloadEngine, caplog
     with pytest.raises(pykka.ActorDeadError):
         future.get(timeout=10)
     assert engine.wait(dispatch(engine), 10)["state"] == "Completed, Succeeded"
+
+
+@pytest.mark.parametrize("method", ["pause", "resume", "revive"])
+def test_what_is_no_source_is_named(engine: DownloadEngine, method: str) -> None:
+    engine.register_source("tidal", aliases=["tides"])
+    with pytest.raises(haulier.UnknownSource, match=r"^there is no source 'tidla'; did you mean 'tidal'\?$"):
+        getattr(engine, method)("tidla")
+    with pytest.raises(haulier.UnknownSource, match=r"^there is no source 'youtube': register it first$"):
+        getattr(engine, method)("youtube")
+    with pytest.raises(ValueError, match="source_name"):
+        getattr(engine, method)("")
+    getattr(engine, method)("tides")
+    assert list(engine.stats()) == ["tidal"], "and none was made"
+
+
+@pytest.mark.parametrize("method", ["pause", "resume", "revive"])
+def test_a_source_that_was_only_dispatched_to_is_one(engine: DownloadEngine, method: str) -> None:
+    engine.wait(dispatch(engine, "a"), 20)
+    getattr(engine, method)("a")
+
+
+def test_a_closed_engine_has_no_sources() -> None:
+    engine = DownloadEngine()
+    engine.close()
+    with pytest.raises(haulier.EngineClosed):
+        engine.pause("tidal")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"retention": 100}, r"^retention must be a Retention, e.g. Retention\(max_terminal=100\), not 100$"),
+        ({"policy": "polite"}, "^policy must be a SourcePolicy, not 'polite'$"),
+    ],
+)
+def test_options_of_another_type_are_named(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        DownloadEngine(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"phase": "done"}, ValueError, r"^phase must be one of 'cancelled', 'failed', 'succeeded', not 'done'$"),
+        ({"phase": "running"}, ValueError, "^phase must be one of"),
+        ({"before": 7}, TypeError, r"^before must be the cursor of a row, such as rows\[-1\].cursor, not 7$"),
+        ({"before": (1.0, 2)}, TypeError, "^before must be"),
+        ({"limit": 0}, ValueError, "^limit must be"),
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with DownloadEngine(store=tmp_path / "haulier.db") as engine, pytest.raises(error, match=text):
+        engine.history(**options)

@@ -17,7 +17,7 @@ PUBLIC = """
 DownloadEngine BackgroundDownloadWorker Wanted SourcePolicy RetryPolicy RestartPolicy Retention Impl Transfer
 current_transfer DownloadCancelled PermanentError SourceCrashed Throttled Record DownloadRecord State Phase SourceStatus
 Explanation HistoryRow Cursor Attempt Subscription Event Changed Removed Discarded Missed HaulierError EngineClosed
-ForkedEngine QueueFull SourceDown StoreLocked StoreUnavailable UnknownDownload
+ForkedEngine QueueFull SourceDown StoreLocked StoreUnavailable UnknownDownload UnknownSource
 aio fetchers presets supervision testing trace verify
 """
 MODULES = ("aio", "presets", "supervision", "testing", "trace", "verify")

@@ -157,6 +157,7 @@ def test_a_cancel_steps_in_only_where_the_download_is(
 ) -> None:
     """Not at each of the thousand sources that there may be."""
     for number in range(50):
+        engine.register_source(f"source-{number}")
         engine.pause(f"source-{number}")
     waiting = engine.worker.dispatch("source-7", None, "n", "f", gatekeeper)
     asked: list[str] = []

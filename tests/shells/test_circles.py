@@ -97,6 +97,7 @@ def finalized_on_the_stores_thread(
 
 
 def test_a_finalizer_may_cancel_while_somebody_cancels_unless(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
+    engine.register_source("tidal")
     engine.pause("tidal")
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", gatekeeper)
     go, done = finalized_on_the_stores_thread(engine, lambda: engine.cancel_download("of nobody"))

@@ -75,6 +75,7 @@ def suspended(engine: DownloadEngine, _: Any) -> list[str]:
 
 
 def paused(engine: DownloadEngine, gatekeeper: Gatekeeper) -> list[str]:
+    engine.register_source("tidal")
     engine.pause("tidal")
     return [dispatch(engine, gatekeeper)]
 

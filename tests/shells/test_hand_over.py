@@ -23,6 +23,7 @@ def made(number: int) -> Any:
 
 
 def test_a_queued_download_is_nothing_to_the_cycle_collector_whichever_impl_it_has(engine: DownloadEngine) -> None:
+    engine.register_source("s")
     engine.pause("s")
     plugin, impls = Plugin(), [made(number) for number in range(worker.COMMON - 1)]
     for _ in range(50):

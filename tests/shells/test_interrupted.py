@@ -57,6 +57,7 @@ def test_close_in_the_middle_of_a_step_is_done_by_another_thread(
 def test_a_call_that_is_broken_off_after_the_queueing_is_taken_back(
     engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine.register_source("tidal")
     engine.pause("tidal")
     mailbox = engine._system.mailbox("tidal")
 
@@ -75,6 +76,7 @@ def test_a_call_that_is_broken_off_after_the_queueing_is_taken_back(
 def test_a_cancel_that_is_broken_off_in_the_middle_is_made_good(
     engine: DownloadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine.register_source("tidal")
     engine.pause("tidal")
     download_id = engine.worker.dispatch("tidal", 1, "n", "f", lambda *_: "/x")
     source = engine._system.mailboxes["tidal"].source

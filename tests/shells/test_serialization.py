@@ -144,6 +144,7 @@ def test_one_source_never_holds_up_another(engine: DownloadEngine, gatekeeper: G
 
 
 def test_pause_and_resume(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
+    engine.register_source("tidal")
     engine.pause("tidal")
     waiting = dispatch(engine, gatekeeper)
     assert engine.stats()["tidal"]["paused"]
@@ -173,6 +174,7 @@ def test_throttled_suspends_the_source_and_one_probe_goes_first(engine: Download
             inside -= 1
         return "/x"
 
+    engine.register_source("tidal")
     engine.pause("tidal")
     engine.register_source("tidal", SourcePolicy(concurrency=1), fetch)
     ids = [engine.worker.dispatch("tidal", n, "n", "f") for n in range(6)]

@@ -87,6 +87,7 @@ def test_drain_finishes_the_queue_first(engine: DownloadEngine, gatekeeper: Gate
 
 
 def test_drain_does_not_wait_for_what_a_pause_holds_back(engine: DownloadEngine, gatekeeper: Gatekeeper) -> None:
+    engine.register_source("tidal")
     engine.pause("tidal")
     download_id = dispatch(engine, gatekeeper)
     engine.close(drain=True)
@@ -196,6 +197,7 @@ def test_an_engine_that_is_closed_leaves_nothing_in_memory() -> None:
 def test_an_engine_that_is_dropped_does_not_wait_for_what_nobody_can_resume() -> None:
     before = set(threading.enumerate())
     engine = DownloadEngine()
+    engine.register_source("tidal")
     engine.pause("tidal")
     dispatch(engine, lambda *_: "/x")
     threads = set(threading.enumerate()) - before

@@ -192,11 +192,10 @@ class Simulator(Shells):
         self.witness.returned(transfer)
 
     def _judged(self, transfer: Transfer, path: str | None, error: Any) -> Outcome:
-        if error is None and path:
-            return m.Succeeded(transfer, path)
         first = transfer.started_at if transfer.first_start is None else transfer.first_start
         elapsed_s = self.clock.monotonic() - first
-        return judge(self.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
+        outcome = judge(self.source.policy, transfer.attempt, path or None, error, elapsed_s, transfer.idle_s)
+        return m.Succeeded(transfer, path or "") if outcome is None else outcome
 
     def kill(self, slot: Slot, cause: BaseException) -> None:
         """Have the thread of one of the ``hired`` slots die of ``cause`` where it waits, whatever it waits for.

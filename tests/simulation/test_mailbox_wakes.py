@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import PutBack
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.slot import SourceActor
 from haulier._engine.ticket import Ticket, make_ticket
@@ -62,9 +61,8 @@ def test_the_slot_that_waits_is_woken_when_a_probe_has_proved_the_source(mailbox
     source.slots.live = 2
     for download_id in ("first", "second", "third"):
         mailbox.intake.put(ticket(download_id))
-    throttled = mailbox.outlet.next_download(slot)
-    assert throttled is not None
-    probe = mailbox.outlet.report(throttled, PutBack(0.0), slot)
+    source.gate.suspend(0.0)  # a suspension that is over
+    probe = mailbox.outlet.next_download(slot)
     assert isinstance(probe, Transfer)
     mailbox.bell.armed = True  # the other slot has looked, and waits
     after = mailbox.outlet.report(probe, m.Succeeded(probe, "file.bin"), slot)

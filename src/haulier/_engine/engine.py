@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from threading import TIMEOUT_MAX, Thread
@@ -43,6 +44,7 @@ class DownloadEngine(RecordKeeper):
     """A background download engine. Every method may be called from any thread, also from an impl.
 
     - ``retention``: how many terminal records stay in memory, and for how long.
+    - ``policy``: the policy of sources that are not registered. The default is ``SourcePolicy()``.
     - ``idle_timeout``: seconds after which a source without work gives its threads back.
     - ``store``: where records survive the process. Either the path of an SQLite file, or the URL of a PostgreSQL
       database (``postgresql://…``; needs ``haulier[postgres]``). When ``dispatch`` returns, the download is on disk.
@@ -59,19 +61,28 @@ class DownloadEngine(RecordKeeper):
         self,
         *,
         retention: Retention | None = None,
+        policy: SourcePolicy | None = None,
         idle_timeout: float = 30.0,
         store: str | os.PathLike[str] | None = None,
         name: str = "default",
         synchronous: Literal["full", "normal"] = "full",
         trace: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Raises ``StoreUnavailable`` if the store cannot be used, and ``StoreLocked`` if another engine uses it."""
+        """Raises ``StoreUnavailable`` if the store cannot be used, and ``StoreLocked`` if another engine uses it.
+
+        Raises ``TypeError`` or ``ValueError``, naming the argument, for an invalid one.
+        """
+        if retention is not None and not isinstance(retention, Retention):
+            raise TypeError(f"retention must be a Retention, e.g. Retention(max_terminal=100), not {retention!r}")
+        if policy is not None and not isinstance(policy, SourcePolicy):
+            raise TypeError(f"policy must be a SourcePolicy, not {policy!r}")
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
         storage = None if store is None else open_storage(store, name, synchronous)
         traced: Trace | None = None
         try:
             traced = None if trace is None else Trace(trace)
-            self._system = System(retention or Retention(), min(patience_s, TIMEOUT_MAX), traced, storage)
+            limits = (retention or Retention(), policy or SourcePolicy(), min(patience_s, TIMEOUT_MAX))
+            self._system = System(*limits, traced, storage)
         except BaseException:
             if storage is not None:
                 storage.close()
@@ -86,8 +97,17 @@ class DownloadEngine(RecordKeeper):
     def __enter__(self) -> DownloadEngine:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self._say_what_is_awaited()
         self.close()
+
+    def _say_what_is_awaited(self) -> None:
+        """After Ctrl-C: say on stderr why the program does not end yet, if impls still run."""
+        running = {name: status["in_flight"] for name, status in self.stats().items() if status["in_flight"]}
+        if running:
+            where = ", ".join(f"{count} at {name}" for name, count in sorted(running.items()))
+            print(f"haulier: waiting up to {CLOSE_S:g} s for running downloads to stop ({where})", file=sys.stderr)
 
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
@@ -194,20 +214,19 @@ class DownloadEngine(RecordKeeper):
             system.store.tell(m.Registered(mailbox.source.name))
 
     def pause(self, source_name: str) -> None:
-        """Start no further download at a source. Running impls finish."""
+        """Start no further download at a source. Running impls finish. Raises ``UnknownSource``."""
         self._set_paused(source_name, True)
 
     def resume(self, source_name: str) -> None:
-        """Start downloads again at a source that was paused."""
+        """Start downloads again at a source that was paused. Raises ``UnknownSource``."""
         self._set_paused(source_name, False)
 
     def _set_paused(self, source_name: str, paused: bool) -> None:
-        mailbox = self._system.mailbox(source_name)
-        mailbox.change(lambda source: source.gate.set_paused(paused))
+        self._system.known(source_name).change(lambda source: source.gate.set_paused(paused))
 
     def revive(self, source_name: str) -> None:
-        """Open a source that is down. Does nothing if the source is not down."""
-        self._system.mailbox(source_name).change(lambda source: source.revive())
+        """Open a source that is down. Does nothing if the source is not down. Raises ``UnknownSource``."""
+        self._system.known(source_name).change(lambda source: source.revive())
 
     def stats(self) -> dict[str, SourceStatus]:
         """The status of each source, by its name."""

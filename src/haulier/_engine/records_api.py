@@ -13,7 +13,7 @@ from haulier._engine.shells.system import System
 from haulier._engine.storage.codec import check_name, encode
 from haulier._threads.log import Log
 from haulier.policies import check_int
-from haulier.records import WAITING_PHASES, Attempt, HistoryRow, Record, State
+from haulier.records import TERMINAL_PHASES, WAITING_PHASES, Attempt, Cursor, HistoryRow, Record, State
 
 __all__ = ["LOOKS", "RecordKeeper"]
 
@@ -192,15 +192,25 @@ class RecordKeeper:
         return _copy_of(download_id, stored, None if mailbox is None else Outlook(mailbox.source, monotonic()))
 
     def history(
-        self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
+        self,
+        source_name: str | None = None,
+        *,
+        phase: str | None = None,
+        before: Cursor | None = None,
+        limit: int = 100,
     ) -> list[HistoryRow]:
         """Return downloads that have ended, newest first, including those that have left memory.
 
         Returns at most ``limit`` rows. For the next page pass ``before=rows[-1].cursor``. ``phase`` selects downloads
-        that ended in this phase. Raises ``RuntimeError`` without a durable store, ``EngineClosed`` after ``close()``.
+        that ended in this phase. Raises ``RuntimeError`` without a durable store, ``EngineClosed`` after ``close()``,
+        and ``TypeError`` or ``ValueError`` for an invalid argument.
         """
         source = None if source_name is None else self._system.name_of(source_name)
         check_int("limit", limit, 1)
+        if phase is not None and phase not in TERMINAL_PHASES:
+            raise ValueError(f"phase must be one of {', '.join(map(repr, sorted(TERMINAL_PHASES)))}, not {phase!r}")
+        if before is not None and not isinstance(before, Cursor):
+            raise TypeError(f"before must be the cursor of a row, such as rows[-1].cursor, not {before!r}")
         self._check_durable()
         rows: list[HistoryRow] = self._system.store.ask(m.History(source, phase, before, limit))
         return rows

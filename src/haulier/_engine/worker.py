@@ -9,6 +9,7 @@ from time import monotonic, time
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from haulier._engine.shells.calling import check_callable_with_download
 from haulier._engine.shells.ids import new_id
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.tickets import name_of, text_of_ticket
@@ -192,11 +193,12 @@ class BackgroundDownloadWorker:
 
 
 def check_impl(name: str, impl: object) -> None:
-    """Raise ``TypeError`` if ``impl`` is not callable, or is a coroutine function. ``name`` is the parameter's."""
+    """Raise ``TypeError`` if ``impl`` cannot be called with a download. ``name`` is the parameter's."""
     if not callable(impl):
         raise TypeError(f"{name} must be callable, not {impl!r}; or give the source its own impl: register_source")
     if inspect.iscoroutinefunction(impl):
         raise TypeError(f"{name} must be a blocking function, not a coroutine function: {impl!r}")
+    check_callable_with_download(name, impl)
 
 
 def _name_of(mailbox: Mailbox, impl: Impl | None) -> str | None:

@@ -21,7 +21,7 @@ from haulier.aio.loops import next_or_timeout, on_a_thread, soon
 from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
 from haulier.errors import UnknownDownload
 from haulier.policies import SourcePolicy, check_int, check_seconds
-from haulier.records import Attempt, HistoryRow, Record
+from haulier.records import Attempt, Cursor, HistoryRow, Record
 from haulier.status import Explanation, SourceStatus
 from haulier.transfer import running
 
@@ -123,7 +123,12 @@ class DownloadEngine:
         return done
 
     async def history(
-        self, source_name: str | None = None, *, phase: str | None = None, before: Any = None, limit: int = 100
+        self,
+        source_name: str | None = None,
+        *,
+        phase: str | None = None,
+        before: Cursor | None = None,
+        limit: int = 100,
     ) -> list[HistoryRow]:
         """Return at most ``limit`` downloads that have ended, newest first, including those that have left memory.
 

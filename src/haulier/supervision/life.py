@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pykka
 
 from haulier._engine.core.restarts import GoDown, RestartAt
+from haulier._threads.frames import clear_frames
 from haulier._threads.log import Log
 from haulier.supervision.mailbox import Envelope, OwnStop, Stop
 
@@ -180,14 +180,4 @@ class Life:
 
         Call this only after the thread has ended.
         """
-        seen: set[int] = set()
-        failures = [self.failure]
-        while failures:
-            failure = failures.pop()
-            if failure is None or id(failure) in seen:
-                continue
-            seen.add(id(failure))
-            traceback.clear_frames(failure.__traceback__)
-            failures += [failure.__cause__, failure.__context__]
-            if isinstance(failure, BaseExceptionGroup):
-                failures += failure.exceptions
+        clear_frames(self.failure)

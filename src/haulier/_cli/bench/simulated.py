@@ -172,7 +172,9 @@ class _Slots:
         first = transfer.started_at if transfer.first_start is None else transfer.first_start
         elapsed_s = self._simulation.now - first
         error = RuntimeError("the scenario asks for it")
-        return judge(self.source.policy, transfer.attempt, None, error, elapsed_s, transfer.idle_s)
+        outcome = judge(self.source.policy, transfer.attempt, None, error, elapsed_s, transfer.idle_s)
+        assert outcome is not None  # an error is never a success
+        return outcome
 
     def _tell_store(self, message: Any) -> None:
         if isinstance(message, m.Succeeded):

@@ -59,7 +59,11 @@ class Entry:
         """Note that a slot took the download."""
         self.transfer, self.overlay = transfer, transfer.cell
         self.record.pop("next_attempt_at", None)
-        self.go(Phase.RUNNING, {"attempt": transfer.attempt, "started_at": transfer.started_on})
+        changes: Record = {"attempt": transfer.attempt, "started_at": transfer.started_on}
+        for each in (self.record, self.overlay):
+            if each.get("error") is not None or each.get("error_type") is not None:
+                each.update(error=None, error_type=None)  # of the attempt before, which ``attempts`` lists
+        self.go(Phase.RUNNING, changes)
 
     def move(self, phase: str, patch: Record | None, on: float) -> None:
         """Leave the phase 'running' or a waiting phase for ``phase``."""

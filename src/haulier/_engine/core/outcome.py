@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import sys
+from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, TypeAlias
 
 from haulier._engine.core import retry
@@ -9,7 +13,18 @@ from haulier._engine.messages import Succeeded
 from haulier.errors import DownloadCancelled, Throttled
 from haulier.policies import SourcePolicy
 
-__all__ = ["BackOff", "Failed", "Outcome", "PutBack", "StoppedEarly", "judge"]
+__all__ = [
+    "BackOff",
+    "Failed",
+    "Outcome",
+    "PutBack",
+    "StoppedEarly",
+    "as_failure",
+    "is_cancelled_task",
+    "judge",
+    "path_of",
+    "text_of",
+]
 
 
 class Failed(NamedTuple):
@@ -48,12 +63,45 @@ def text_of(error: BaseException) -> str:
         return type(error).__name__
 
 
-def judge(
-    policy: SourcePolicy, attempt: int, path: Any, error: Exception | None, elapsed_s: float, idle_s: float
-) -> Failed | BackOff | PutBack | StoppedEarly:
-    """Decide what follows an attempt that raised ``error``, or returned a ``path`` that is not one (such as None).
+def path_of(result: Any) -> tuple[str | None, TypeError | None]:
+    """The path in what an impl returned, or why it has none.
 
-    Passes on what the retry policy's own objects raise; see ``retry.decide`` for the other arguments.
+    None and an empty path are no error: the download fails with what the impl itself wrote into the record. Closes a
+    coroutine, which would warn otherwise.
+    """
+    if result is None:
+        return None, None
+    if isinstance(result, (str, os.PathLike)):
+        path = os.fspath(result)
+        if isinstance(path, str):
+            return str.__str__(path) or None, None
+    if inspect.iscoroutine(result):
+        result.close()
+        return None, TypeError("the impl returned a coroutine: it must block until the file is there")
+    kind = type(result).__name__
+    return None, TypeError(f"the impl returned a value of type {kind}: it must return a path as str or os.PathLike")
+
+
+def is_cancelled_task(crash: BaseException) -> bool:
+    """Whether a client cancelled one of its own asyncio tasks: an ordinary failure, since no source is broken."""
+    asyncio = sys.modules.get("asyncio.exceptions")  # not imported here: that takes 30 ms, and most impls need none
+    return asyncio is not None and isinstance(crash, asyncio.CancelledError)
+
+
+def as_failure(crash: BaseException) -> Exception:
+    """Make an ``Exception`` of an ``asyncio.CancelledError``, which is its cause: tenacity's rules look at no other."""
+    failure = CancelledError(*crash.args)
+    failure.__cause__ = crash
+    return failure
+
+
+def judge(
+    policy: SourcePolicy, attempt: int, path: str | None, error: Exception | None, elapsed_s: float, idle_s: float
+) -> Failed | BackOff | PutBack | StoppedEarly | None:
+    """Decide what follows an attempt that raised ``error``, or returned ``path`` (None: nothing). None: it succeeded.
+
+    A path fails only if the policy's ``retry`` rejects it. Passes on what the retry policy's own objects raise; see
+    ``retry.decide`` for the other arguments.
     """
     if isinstance(error, Throttled):
         return PutBack(error.retry_after)
@@ -61,6 +109,10 @@ def judge(
         return StoppedEarly()
     verdict = retry.decide(policy.retry, attempt, path, error, elapsed_s, idle_s)
     text, kind = (None, None) if error is None else (text_of(error), type(error).__name__)
+    if path is not None:
+        if isinstance(verdict, retry.GiveUp) and not verdict.is_exhausted:
+            return None
+        text, kind = f"the retry policy rejects the result {path!r}", "RetryError"
     if isinstance(verdict, retry.RetryIn):
         return BackOff(verdict.seconds, text, kind)
     return Failed(text, kind)

@@ -20,6 +20,9 @@ class RetryIn(NamedTuple):
 class GiveUp(NamedTuple):
     """There is no further attempt."""
 
+    is_exhausted: bool = False
+    """Whether the policy's ``retry`` asks for another attempt, which its ``stop`` does not allow."""
+
 
 def decide(
     policy: RetryPolicy, attempt: int, result: Any, error: Exception | None, elapsed_s: float, idle_s: float
@@ -41,7 +44,7 @@ def decide(
         return GiveUp()
     # tenacity's own order: the wait comes first, since stop_before_delay reads upcoming_sleep.
     state.upcoming_sleep = check_seconds("the retry policy's wait", policy.wait(state))
-    return GiveUp() if policy.stop(state) else RetryIn(state.upcoming_sleep)
+    return GiveUp(is_exhausted=True) if policy.stop(state) else RetryIn(state.upcoming_sleep)
 
 
 def call_state(

@@ -63,6 +63,8 @@ class Mailbox:
         """Reentrant, because a signal handler or a finalizer may call in the middle of its own thread's step."""
         self.is_plain = False
         """Whether the policy adds nothing to the first record of a download."""
+        self.judges_results = False
+        """Whether the retry policy looks at every path that an impl returns."""
         self.impl: Impl | None = None
         """The impl that ``register_source`` was given."""
         self.common: list[Impl] = []
@@ -125,6 +127,7 @@ class Mailbox:
                 raise ValueError(f"durable cannot change while downloads of {source.name!r} wait or run")
             self.is_durable = source.is_durable = self.ask_store is not None and policy.durable
             self.change(lambda source: source.apply(policy))
+        self.judges_results = policy.retry.looks_at_paths
         self.is_plain = not (policy.username or policy.thread_name or policy.record_fields)
 
     def change(self, how: Callable[[Source], object]) -> None:

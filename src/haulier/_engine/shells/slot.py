@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
 from time import monotonic
 from typing import Any, Final
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import BackOff, Failed, Outcome, judge, text_of
+from haulier._engine.core.outcome import (
+    BackOff,
+    Failed,
+    Outcome,
+    as_failure,
+    is_cancelled_task,
+    judge,
+    path_of,
+    text_of,
+)
 from haulier._engine.messages import Succeeded
 from haulier._engine.shells.actor import ActorCrashed, EngineActor, Inbox, Mail
 from haulier._engine.shells.calling import Caller, LateImpl, call_plainly, caller_of
@@ -72,13 +79,16 @@ class SourceActor(EngineActor):
         report = self._mailbox.outlet.report
         self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
-            path, error = self._run(transfer)
-            if type(path) is str and path:
-                outcome: Outcome = Succeeded(transfer, path)
+            result, error = self._run(transfer)
+            if type(result) is str and result and not self._mailbox.judges_results:
+                outcome: Outcome = Succeeded(transfer, result)
             else:
-                outcome = self._judge(transfer, path, error)
+                outcome = self._judge(transfer, result, error)
             if type(outcome) is not Succeeded or self._verbose:
                 self._log(transfer, outcome, error)
+            # The error's traceback refers to this frame, and so to itself: without this, all that the impl held would
+            # stay in memory until the cycle collector runs.
+            result = error = None
             following = report(transfer, outcome, self)
             if following is None:
                 if self.left:
@@ -121,6 +131,8 @@ class SourceActor(EngineActor):
         except Exception as error:
             return None, error
         except BaseException as crash:
+            if is_cancelled_task(crash):
+                return None, as_failure(crash)
             raise SlotCrashed(text_of(crash)) from crash
         finally:
             if mailbox.trace is not None:
@@ -138,20 +150,19 @@ class SourceActor(EngineActor):
         if transfer.claimed:
             self._mailbox.outlet.confirm(transfer)
 
-    def _judge(self, transfer: Transfer, path: Any, error: Exception | None) -> Outcome:
+    def _judge(self, transfer: Transfer, result: Any, error: Exception | None) -> Outcome:
         """Decide what follows an attempt. No lock is held, because the result and the retry policy are users' code."""
+        path = None
         try:
-            if inspect.iscoroutine(path):
-                path.close()
-                path, error = None, TypeError("the impl returned a coroutine: it must block until the file is there")
-            if error is None and path:
-                return Succeeded(transfer, os.fspath(path) if isinstance(path, os.PathLike) else str(path))
+            if error is None:
+                path, error = path_of(result)
             elapsed_s = monotonic() - (transfer.first_start or transfer.started_at)
-            return judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
+            outcome = judge(self._mailbox.source.policy, transfer.attempt, path, error, elapsed_s, transfer.idle_s)
         except Exception as broken:
             logger.exception("could not judge the outcome of %s at %s", transfer.download_id, transfer.source)
             cause = error or broken
             return Failed(text_of(cause), type(cause).__name__)
+        return Succeeded(transfer, path or "") if outcome is None else outcome
 
     def _log(self, transfer: Transfer, outcome: Outcome, error: Exception | None) -> None:
         what = (type(outcome).__name__, transfer.download_id, transfer.source)

@@ -19,6 +19,7 @@ from haulier._engine.shells.slot import SlotCrashed, SourceActor
 from haulier._engine.shells.succession import NO_THREAD_S, Permanent
 from haulier._engine.ticket import ID
 from haulier._threads.bell import Bell
+from haulier._threads.frames import clear_frames
 from haulier._threads.log import Log
 from haulier.policies import RestartPolicy
 
@@ -194,6 +195,7 @@ class SupervisorActor(Permanent):
             case m.Ended(mailbox, _, cause):
                 if mailbox.bury(message):
                     logger.error("source %s crashed", mailbox.source.name, exc_info=cause)
+                clear_frames(cause)
                 if message.slot is not None and not isinstance(message.slot.failure, SlotCrashed):
                     # Not the impl crashed, but a step of the engine was interrupted. If this repair fails, it is tried
                     # again; ``bury`` then does nothing.

@@ -19,7 +19,7 @@ from haulier._engine.shells.supervisor import SupervisorActor, SupervisorInbox
 from haulier._engine.storage.codec import check_name
 from haulier._engine.storage.protocol import Storage
 from haulier._threads.subscription import Subscription
-from haulier.errors import EngineClosed, StoreUnavailable
+from haulier.errors import EngineClosed, StoreUnavailable, UnknownSource
 from haulier.events import Changed, Event, Removed
 from haulier.policies import Retention, SourcePolicy
 from haulier.records import TERMINAL_PHASES
@@ -30,16 +30,20 @@ __all__ = ["System"]
 JOIN_S: Final = 2.0
 """The longest that ``close`` waits for haulier's own threads once their work is done."""
 
-PLAIN = SourcePolicy()
-"""The policy of sources that were not registered. They share one: there may be a source for each of 100,000 hosts."""
-
 
 class System:
     """The store, the supervisor, and a mailbox for each source. Nothing here refers to the engine that owns it."""
 
     def __init__(
-        self, retention: Retention, patience_s: float, trace: Trace | None = None, storage: Storage | None = None
+        self,
+        retention: Retention,
+        policy: SourcePolicy,
+        patience_s: float,
+        trace: Trace | None = None,
+        storage: Storage | None = None,
     ) -> None:
+        """``policy``: of sources that are not registered. They share it: there may be one for each of 100,000 hosts."""
+        self._policy = policy
         self.is_durable = storage is not None
         self.ledger: Ledger
         self.store: Store
@@ -105,12 +109,25 @@ class System:
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
                 ask = self.store.ask if self.is_durable else None
-                mailbox = Mailbox(name, PLAIN, *tell, self._patience_s, self._trace, ask)
+                mailbox = Mailbox(name, self._policy, *tell, self._patience_s, self._trace, ask)
                 mailbox.give_way = self.store.give_way
                 if self._recovery is not None:
                     self._recovery.pace(mailbox)
                 self.mailboxes[name] = mailbox
             return self.mailboxes[name]
+
+    def known(self, source_name: object) -> Mailbox:
+        """Return the mailbox of a source that exists. Raises ``UnknownSource`` if it was never registered or used."""
+        name = self.name_of(source_name)
+        mailbox = self.mailboxes.get(name)
+        if mailbox is None:
+            self.check_open()
+            from difflib import get_close_matches  # here: its import costs every program 5 ms
+
+            close = get_close_matches(name, [*self.mailboxes, *self.aliases], 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ": register it first"
+            raise UnknownSource(f"there is no source {name!r}{hint}")
+        return mailbox
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
         """Let each of ``aliases`` name the source ``name``. Raises ``ValueError`` if one is taken."""
