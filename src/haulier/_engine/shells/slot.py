@@ -7,20 +7,12 @@ from time import monotonic
 from typing import Any, Final
 
 from haulier._engine import messages as m
-from haulier._engine.core.outcome import (
-    BackOff,
-    Failed,
-    Outcome,
-    as_failure,
-    is_cancelled_task,
-    judge,
-    path_of,
-    text_of,
-)
+from haulier._engine.core.outcome import BackOff, Failed, Outcome, judge, text_of
 from haulier._engine.messages import Succeeded
 from haulier._engine.shells.actor import ActorCrashed, EngineActor, Inbox, Mail
 from haulier._engine.shells.calling import Caller, LateImpl, call_plainly, caller_of
 from haulier._engine.shells.mailbox import Mailbox
+from haulier._engine.shells.results import as_failure, is_cancelled_task, path_of
 from haulier._engine.ticket import IMPL, THREAD_NAME
 from haulier._threads.log import Log
 from haulier.errors import SourceCrashed
