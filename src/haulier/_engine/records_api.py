@@ -9,6 +9,7 @@ from typing import Any, Final
 from haulier._engine import messages as m
 from haulier._engine.core.entry import Entry, Stored, phase_of, view
 from haulier._engine.core.status import Outlook
+from haulier._engine.core.values import own
 from haulier._engine.shells.system import System
 from haulier._engine.storage.codec import check_name, encode
 from haulier._threads.log import Log
@@ -72,7 +73,7 @@ class RecordKeeper:
             _check_storable("patch", patch)
         if not system.store.backlog and self._write_through(source, download_id, patch):
             return False
-        copy = dict(patch)
+        copy = own(patch)
         if copy.get("state") == State.CANCELLED:
             mailbox = system.mailboxes.get(source)
             if mailbox is not None:
@@ -238,7 +239,7 @@ def _copy_of(download_id: str, stored: Stored, outlook: Outlook | None) -> Recor
 def _copied(name: str, value: Mapping[str, Any]) -> Record:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping, not {value!r}")
-    return dict(value)
+    return own(value)
 
 
 def _check_storable(name: str, values: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from time import monotonic, time
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from haulier._engine.core.values import own
 from haulier._engine.shells.calling import check_callable_with_download
 from haulier._engine.shells.ids import new_id
 from haulier._engine.shells.mailbox import Mailbox
@@ -244,7 +245,7 @@ def _flat(extras: Mapping[str, Any]) -> tuple[Any, ...] | None:
     for key in extras:
         if not isinstance(key, str):
             raise TypeError(f"extra_record_fields: a key must be a str, not {key!r}")
-    extras = dict(extras)
+    extras = own(extras)
     if "id" in extras or "state" in extras:
         raise ValueError("extra_record_fields must not set 'id' or 'state': the engine sets them")
     return (*extras, *extras.values()) if extras else None

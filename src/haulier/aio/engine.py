@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from haulier._engine import engine as sync
 from haulier._engine import messages as m
+from haulier._engine.core.values import own
 from haulier._engine.shells.waiting import ended
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
@@ -175,7 +176,7 @@ class DownloadEngine:
                 last = record
                 while record is last:  # after an interrupted step the store may report a record twice
                     record = await next_or_timeout(answers, when)
-                yield ended(record.copy())  # each waiting caller gets its own copy
+                yield ended(own(record))  # each waiting caller gets its own copy
         finally:
             self._aside(self._unwatch, ids, arrived)  # runs after _watch, even if this task was cancelled meanwhile
 

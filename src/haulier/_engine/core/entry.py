@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from haulier._engine import messages as m
+from haulier._engine.core.values import are_plain, own
 from haulier._engine.ticket import (
+    FIELDS,
     FILENAME,
     ID,
     QUEUED_AT,
@@ -29,10 +31,12 @@ NO_FILE: Final = "the impl returned no file path"
 class Entry:
     """A record that was read or written. Before that, a cheaper value stands for it: see ``Stored``."""
 
-    __slots__ = ("ended_on", "fixed", "is_noted", "overlay", "phase", "record", "standing", "transfer")
+    __slots__ = ("ended_on", "fixed", "is_nested", "is_noted", "overlay", "phase", "record", "standing", "transfer")
 
-    def __init__(self, record: Record, phase: str | None, overlay: Record | None) -> None:
+    def __init__(self, record: Record, phase: str | None, overlay: Record | None, is_nested: bool = False) -> None:
         self.record = record
+        self.is_nested = is_nested
+        """Whether the record may contain lists, dicts and the like, which readers must copy as well."""
         self.overlay = overlay
         """Progress that readers lay over the record. None until the download starts."""
         self.phase = phase
@@ -103,6 +107,9 @@ class Entry:
                 return False
             patch = dict(patch)
             del patch["state"]
+        if not are_plain(patch.values()):
+            patch = own(patch)
+            self.is_nested = True
         self.overlay.update(patch)
         return True
 
@@ -125,17 +132,22 @@ without anybody reading them."""
 def entry_of(stored: Ticket | Transfer | Success) -> Entry:
     """Make the ``Entry`` that says what ``stored`` says."""
     if isinstance(stored, Transfer):
-        entry = Entry(record_of(stored.ticket), Phase.QUEUED, None)
+        entry = _queued(stored.ticket, None)
         entry.start(stored)
     elif is_success(stored):
         ticket, attempt, started_on, path, on, progress = stored
-        entry = Entry(record_of(ticket), Phase.QUEUED, dict(progress or ()))  # a copy: reading must not change it
+        entry = _queued(ticket, dict(progress or ()))  # a copy: reading must not change it
         entry.go(Phase.RUNNING, {"attempt": attempt, "started_at": started_on})
         entry.move(Phase.SUCCEEDED, {"file_path": path}, on)
         entry.ended_on = on
     else:
-        entry = Entry(record_of(cast("Ticket", stored)), Phase.QUEUED, None)
+        entry = _queued(cast("Ticket", stored), None)
     return entry
+
+
+def _queued(ticket: Ticket, overlay: Record | None) -> Entry:
+    fields = ticket[FIELDS]
+    return Entry(record_of(ticket), Phase.QUEUED, overlay, fields is not None and not are_plain(fields))
 
 
 def success_of(message: m.Succeeded) -> Success:
@@ -161,7 +173,7 @@ def view(stored: Stored) -> Record:
     record = stored.record.copy()
     if stored.overlay:
         record.update(stored.overlay)
-    return record
+    return own(record) if stored.is_nested else record
 
 
 def phase_of(stored: Stored) -> str | None:

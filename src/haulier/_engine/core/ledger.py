@@ -12,6 +12,7 @@ from haulier._engine.core.journal import Journal
 from haulier._engine.core.lifecycle import TABLE
 from haulier._engine.core.retention import End
 from haulier._engine.core.table import Table
+from haulier._engine.core.values import are_plain
 from haulier._engine.ticket import ID, QUEUED_AT, SOURCE, Ticket
 from haulier.events import Changed, Discarded
 from haulier.policies import Retention
@@ -200,12 +201,13 @@ class Ledger:
         if stored is not None and stored.phase is not None and stored.phase not in TERMINAL_PHASES:
             # The engine still runs the download. Only the contents of its record are replaced.
             stored.record = {**record, "phase": stored.phase}
+            stored.is_nested = not are_plain(record.values())
             if stored.overlay is not None:
                 stored.overlay.clear()
             self.table.touch(source, download_id)
             return
         self.table.retained.uncount(stored)
-        entry = bucket[download_id] = Entry(record, None, {})
+        entry = bucket[download_id] = Entry(record, None, {}, not are_plain(record.values()))
         if self.journal is not None:
             if stored is not None:
                 self.journal.touch(source, download_id)
@@ -227,6 +229,7 @@ class Ledger:
             if not entry.fixed:
                 entry.record["state"] = state
                 entry.fixed = entry.phase is None and state == State.CANCELLED
+        entry.is_nested |= not are_plain(patch.values())
         (entry.record if entry.overlay is None else entry.overlay).update(patch)
         self.table.end_if_terminal(source, download_id, entry)
         if self.journal is not None and download_id in self.table.buckets[source]:

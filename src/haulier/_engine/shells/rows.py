@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from typing import Any, Final, NamedTuple
 
-from haulier._engine.core.entry import Entry, Stored, phase_of, record_of, view
+from haulier._engine.core.entry import Entry, Stored, entry_of, phase_of, view
 from haulier._engine.core.journal import standing_of
 from haulier._engine.core.retention import ended_on
+from haulier._engine.core.values import are_plain
 from haulier._engine.storage.codec import decode, encode, encode_text
 from haulier._engine.storage.protocol import Row
 from haulier._engine.ticket import (
@@ -92,8 +93,15 @@ def stored_in(row: Row, ticket: Ticket | None) -> Stored:
     if _is_success_row(row):
         return _success_in(row)
     if ticket is not None and row.record == UNTOUCHED:
-        return ticket if row.phase == Phase.QUEUED else Entry(record_of(ticket), row.phase, None)
-    return Entry(_decoded(row), row.phase, {} if row.phase is None else None)
+        if row.phase == Phase.QUEUED:
+            return ticket
+        entry = entry_of(ticket)
+        entry.phase = row.phase
+        return entry
+    record = _decoded(row)
+    if type(record) is not dict:
+        raise StoreUnavailable(f"the database is damaged: invalid record of {row.id} at {row.source}")
+    return Entry(record, row.phase, {} if row.phase is None else None, not are_plain(record.values()))
 
 
 def history_row(row: Row) -> HistoryRow:

@@ -8,6 +8,7 @@ from threading import TIMEOUT_MAX
 from time import monotonic
 
 from haulier._engine import messages as m
+from haulier._engine.core.values import own
 from haulier._engine.shells.store import Store
 from haulier.errors import EngineClosed, UnknownDownload, forked
 from haulier.records import OPEN_PHASES, TERMINAL_STATES, Record
@@ -51,7 +52,7 @@ def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadli
                     raise forked()
                 left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
                 record = answers.get(timeout=left)
-            yield ended(record.copy())  # so that no two callers share a record
+            yield ended(own(record))  # so that no two callers share a record
     except Empty:
         raise TimeoutError("not all downloads have ended yet") from None
     finally:
