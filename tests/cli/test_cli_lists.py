@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Haulier, Site
+    from tests.cli.conftest import Haulier, Site, Start
 
 
 def listed(tmp_path: Path, *lines: str) -> str:
@@ -168,3 +169,43 @@ def test_secrets_are_not_shown_by_yt_dlp_either(site: Site, run: Haulier) -> Non
     done = run("get", "--with", "ytdlp", "--json", "--retries", "0", "-vv", url)
     assert done.returncode == 1
     assert not any(secret in done.stdout + done.stderr for secret in ("s3cret", "hunter2"))
+
+
+def test_a_file_that_no_checksum_is_for_is_named(run: Haulier, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "SUMS").write_text(f"{hashlib.sha256(b'good').hexdigest()}  pub/good.txt\n")
+    urls = [site.serve("/pub/good.txt", b"good"), site.serve("/other.txt?token=s3cret", b"other")]
+    done = run("get", *urls, "--dest", "into", "--checksums", "SUMS", "-q")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [
+        "warning: SUMS has no checksum for 1 file:",
+        f"  {site.url('/other.txt')}?token=*** -> other.txt",
+    ]
+    as_json = run("get", *urls, "--dest", "into", "--checksums", "SUMS", "--json")
+    ended = [line for line in as_json.stdout.splitlines() if '"event": "done"' in line]
+    assert sorted((urls[0] in line, '"unlisted": true' in line) for line in ended) == [(False, True), (True, False)]
+
+
+def test_a_checksum_may_be_required(run: Haulier, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "SUMS").write_text(f"{hashlib.sha256(b'good').hexdigest()}  good.txt\n")
+    urls = [site.serve("/good.txt", b"good"), site.serve("/other.txt", b"other")]
+    done = run("get", *urls, "--dest", "into", "--checksums", "SUMS", "--checksums-required")
+    assert done.returncode == 1
+    assert [path.name for path in (tmp_path / "into").iterdir()] == ["good.txt"]
+    assert f"  {urls[1]}: the list of checksums does not name 'other.txt'" in done.stderr.splitlines()
+    without = run("get", urls[0], "--checksums-required")
+    assert without.returncode == 2
+    assert without.stderr == "haulier get: --checksums-required needs --checksums FILE\n"
+
+
+def test_a_stored_download_is_checked_by_the_list_of_the_second_command(
+    run: Haulier, start: Start, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
+) -> None:
+    process = start("get", "--store", "q.db", "--dest", "into", site.hold("/a.bin"))
+    wait_begun("into/a.bin")
+    process.kill()
+    process.wait()
+    site.gate.set()
+    (tmp_path / "SUMS").write_text(f"{hashlib.sha256(b'another').hexdigest()}  a.bin\n")
+    done = run("get", "--store", "q.db", "--dest", "into", "--checksums", "SUMS", "--retries", "0")
+    assert done.returncode == 1
+    assert "wrong checksum" in done.stderr

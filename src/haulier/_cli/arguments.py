@@ -185,7 +185,11 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         "--checksum", metavar="ALGO:HEX", help="the checksum of the file, if there is only one URL, e.g. sha256:9f86d0…"
     )
     files.add_argument(
-        "--checksums", metavar="FILE", help="a list of checksums, as sha256sum writes it; files are matched by name"
+        "--checksums", metavar="FILE",
+        help="a list of checksums, as sha256sum writes it; files are matched by path and by name",
+    )  # fmt: skip
+    files.add_argument(
+        "--checksums-required", action="store_true", help="fail for a file that the list of checksums does not name"
     )
     files.add_argument(
         "--max-size", type=_typed(values.byte_count), metavar="BYTES",
@@ -304,7 +308,7 @@ def _add_completion(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_verbosity(command: argparse.ArgumentParser) -> None:
     verbosity = command.add_mutually_exclusive_group()
-    verbosity.add_argument("-q", "--quiet", action="store_true", help="print only failures")
+    verbosity.add_argument("-q", "--quiet", action="store_true", help="print only failures and warnings")
     verbosity.add_argument(
         "-v", "--verbose", action="count", default=0, help="print the engine's log on stderr; -vv: with debug messages"
     )

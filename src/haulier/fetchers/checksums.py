@@ -12,7 +12,7 @@ from haulier.errors import PermanentError
 __all__ = ["Checksum", "read_sums"]
 
 _LINE = re.compile(r"\\?([0-9A-Fa-f]{32,128})[ \t][ *]?(.+)")
-_BSD_LINE = re.compile(r"([A-Za-z0-9/-]+) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
+_BSD_LINE = re.compile(r"\\?([A-Za-z0-9/-]+) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
 _BY_LENGTH = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
 
 
@@ -62,18 +62,31 @@ class Checksum(NamedTuple):
 def read_sums(text: str) -> dict[str, Checksum]:
     """The checksums by file name of what ``sha256sum`` and its kin print; also in BSD's form.
 
-    Raises ``ValueError`` that names the line which is none.
+    If a file is listed with several algorithms, the one with the longest digest counts.
+
+    Raises ``ValueError`` that names the line which is none, or which contradicts an earlier one.
     """
     sums: dict[str, Checksum] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.rstrip("\r")
         if not line.strip() or line.startswith("#"):
             continue
-        plain, bsd = _LINE.fullmatch(line), _BSD_LINE.fullmatch(line.strip())
-        if plain is not None and len(plain[1]) in _BY_LENGTH:
-            name, checksum = plain[2], Checksum(_BY_LENGTH[len(plain[1])], plain[1].lower())
-        elif bsd is not None:
-            name, checksum = bsd[2], Checksum.parse(f"{bsd[1]}:{bsd[3]}")
-        else:
-            raise ValueError(f"line {number} is no checksum and file name: {line[:60]!r}")
-        sums[name.strip().removeprefix("./")] = checksum
+        name, checksum = _entry(number, line)
+        before = sums.get(name, checksum)
+        if before.algorithm == checksum.algorithm and before != checksum:
+            raise ValueError(f"line {number} gives {name!r} another {checksum.algorithm} checksum than an earlier line")
+        sums[name] = max(before, checksum, key=lambda each: len(each.digest))
     return sums
+
+
+def _entry(number: int, line: str) -> tuple[str, Checksum]:
+    plain, bsd = _LINE.fullmatch(line), _BSD_LINE.fullmatch(line.strip())
+    if plain is not None and len(plain[1]) in _BY_LENGTH:
+        name, checksum = plain[2].strip(), Checksum(_BY_LENGTH[len(plain[1])], plain[1].lower())
+    elif bsd is not None:
+        name, checksum = bsd[2].strip(), Checksum.parse(f"{bsd[1]}:{bsd[3]}")
+    else:
+        raise ValueError(f"line {number} is no checksum and file name: {line[:60]!r}")
+    if line.startswith("\\"):  # sha256sum marks so a line in which it has escaped the name
+        name = re.sub(r"\\([\\nr])", lambda found: {"n": "\n", "r": "\r"}.get(found[1], "\\"), name)
+    return name.removeprefix("./"), checksum

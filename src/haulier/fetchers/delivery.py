@@ -25,6 +25,7 @@ from haulier.fetchers.ranges import Afresh, GoOn, Nonsense, Whole
 from haulier.fetchers.refusals import refused, utc_of
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import SLICE_S, Watch
+from haulier.fetchers.sums import Expected
 from haulier.fetchers.urls import Target, redacted
 
 __all__ = ["Delivery"]
@@ -57,7 +58,7 @@ class Delivery:
         self._watch = watch
         self._transfer = watch.transfer
 
-    def fetch(self, request: Request, checksum: Checksum | None, filename: str) -> Path:
+    def fetch(self, request: Request, expected: Expected, filename: str) -> Path:
         """Fetch it; the path of the file."""
         asked = Target.parse(request.url)
         self._key = key_of(request.url)
@@ -66,10 +67,12 @@ class Delivery:
         self._folder = safe_path(folder)
         wanted = self._within(safe_filename(filename) or safe_filename(last))
         name = wanted or self._within(safe_filename(last_component(asked.last_segment)) or "download")
+        if wanted:
+            expected.named(wanted)  # so that a file that has to be in a list and is not is never asked for
         there = None if self._overwrite == "always" else present(self._dest, name, self._key)
         if there is not None:
             if self._overwrite == "never":
-                return self._already(there, checksum)
+                return self._already(there, expected.named(name))
             wanted = name = there.relative_to(self._dest).as_posix()  # it may have a number
         with Landing(self._dest, name, self._key, overwrite=self._overwrite) as landing:
             conditions = _unless(there) if there is not None else {}
@@ -79,8 +82,8 @@ class Delivery:
                 try:
                     if reply.answer.status == 304 and there is not None:
                         landing.discard()
-                        return self._already(there, checksum)
-                    path = self._received(reply, landing, wanted, asked, checksum)
+                        return self._already(there, expected.named(name))
+                    path = self._received(reply, landing, wanted, asked, expected)
                 finally:
                     reply.answer.close()
                 if path is not None:
@@ -88,9 +91,7 @@ class Delivery:
                 landing.restart()
         raise FetchError("the server cannot resume the download")
 
-    def _received(
-        self, reply: Reply, landing: Landing, wanted: str, asked: Target, checksum: Checksum | None
-    ) -> Path | None:
+    def _received(self, reply: Reply, landing: Landing, wanted: str, asked: Target, expected: Expected) -> Path | None:
         """What came of an answer: the path of the file; None where it is to be asked for again, from its start."""
         answer, headers, begun = reply.answer, reply.answer.headers, landing.begun
         if answer.status not in _FILE_FOLLOWS and (begun is None or answer.status not in (206, 416)):
@@ -102,6 +103,7 @@ class Delivery:
             landing.discard()
             raise FetchError(means.why)
         name = wanted or self._within(_name_of(reply, asked))
+        checksum = expected.named(name)
         if isinstance(means, Afresh):
             mine = present(self._dest, name, self._key)
             there = self._same(mine or self._dest / name, headers)

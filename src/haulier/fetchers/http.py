@@ -26,7 +26,6 @@ from uuid import uuid4
 
 from haulier._engine.ticket import make_ticket
 from haulier.errors import Throttled
-from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.delivery import Delivery
 from haulier.fetchers.destination import Overwrite, checked_overwrite
 from haulier.fetchers.exchange import Exchange
@@ -35,11 +34,12 @@ from haulier.fetchers.pace import Pace
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching
+from haulier.fetchers.sums import Expected, Sums
 from haulier.fetchers.urls import redacted
 from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
-__all__ = ["FetchError", "HttpFetcher", "Request", "fetch", "redacted"]
+__all__ = ["FetchError", "HttpFetcher", "Request", "Sums", "fetch", "redacted"]
 
 
 class HttpFetcher:
@@ -60,6 +60,8 @@ class HttpFetcher:
     - ``limit_rate``: bytes per second, for all downloads of this fetcher together.
     - ``proxy``: the URL of an HTTP proxy. The default comes from the environment (``https_proxy``, ``no_proxy`` …).
     - ``cookies``: a cookie file in Netscape's format. ``netrc``: True for ``~/.netrc``, or the path of such a file.
+    - ``checksums``: a list of checksums, in which each file is looked up by the path of its URL and by its names. See
+      ``Sums``. The checksum of a ``Request`` goes before it.
 
     The name of the file is ``original_filename`` of the dispatch, or the name in the request. If both are empty, it
     comes from the server's ``Content-Disposition``, then from the last segment of the final URL, then it is
@@ -91,9 +93,11 @@ class HttpFetcher:
         proxy: str | None = None,
         cookies: str | os.PathLike[str] | None = None,
         netrc: str | os.PathLike[str] | bool = False,
+        checksums: Sums | None = None,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
         self.overwrite = checked_overwrite(overwrite)
+        self._sums = checksums
         self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
         self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
         self._exchange = Exchange(
@@ -118,11 +122,11 @@ class HttpFetcher:
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
-        checksum = Checksum.required(request.checksum)
+        expected = Expected(request, self._sums, transfer.cell)
         with watching(transfer) as watch:
             delivery = Delivery(self._exchange, self.dest, self.overwrite, self._max_size, self._pace, watch)
             try:
-                path = delivery.fetch(request, checksum, transfer.filename)
+                path = delivery.fetch(request, expected, transfer.filename)
             except Throttled as throttled:
                 failure = pause_or_no(transfer, throttled)
             except BaseException:

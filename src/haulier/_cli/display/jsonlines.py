@@ -70,6 +70,8 @@ class JsonLines(Silence):
         if event.phase == Phase.SUCCEEDED:
             line |= {"path": record["file_path"], "bytes": record["transferred"]}
             line["already_there"] = bool(record.get("already_there"))
+            if record.get("unlisted"):
+                line["unlisted"] = True
         elif event.phase in (Phase.FAILED, Phase.BACKING_OFF):
             line |= {"error": record.get("error"), "error_type": record.get("error_type")}
         if "next_attempt_at" in record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from pathlib import PurePath
 from typing import NamedTuple
 
 from haulier.events import Changed
@@ -43,6 +44,8 @@ class Tally:
         """How many of ``done`` were not downloaded, as their file existed."""
         self.bytes_done = 0
         """Bytes of the files that were downloaded in this run."""
+        self.unlisted: list[tuple[str, str]] = []
+        """URL and name of each file that a list of checksums should name, and does not."""
         self.failed: list[Unsuccessful] = []
         self.unfinished: list[Unsuccessful] = []
         """Downloads that had not ended when the engine was closed."""
@@ -80,6 +83,8 @@ class Tally:
     def _end(self, source: str, phase: str, record: Record) -> None:
         if phase == Phase.SUCCEEDED:
             self.done += 1
+            if record.get("unlisted"):
+                self.unlisted.append((record["shown"], PurePath(record["file_path"]).name))
             if record.get("already_there"):
                 self.already_there += 1
             else:

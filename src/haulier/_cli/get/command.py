@@ -33,7 +33,7 @@ from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched
 from haulier.errors import HaulierError
 from haulier.fetchers.checksums import Checksum, read_sums
-from haulier.fetchers.http import HttpFetcher
+from haulier.fetchers.http import HttpFetcher, Sums
 from haulier.policies import Retention
 
 __all__ = ["run"]
@@ -44,14 +44,15 @@ MOST_KEPT: Final = 100_000
 """How many ended downloads a store keeps as history."""
 
 MOST_UNFINISHED: Final = 20
-"""How many unfinished downloads are listed after Ctrl-C."""
+"""How many unfinished downloads are listed after Ctrl-C, and how many files without a checksum."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Download, and return the exit status."""
     place = place_of(args.dest)
+    sums = _sums(args)
     planned = read_downloads(
-        args.urls, args.input, place, _sums(args, place), args.via, may_be_none=args.store is not None
+        args.urls, args.input, place, sums or Sums({}), args.via, may_be_none=args.store is not None
     )
     planned = _with_checksum(planned, args.checksum)
     config = _checked(lambda: read_config(args.config))
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             kept = kept_in(engine)
             settings |= {each.source: settings_of(each.source, args, config) for each in kept}
         kinds = {(each.source, each.is_medium) for each in planned} | {(each.source, each.is_medium) for each in kept}
-        impls = _impls(args, place, kinds, settings, exits)
+        impls = _impls(args, place, sums, kinds, settings, exits)
         _check_folder(place.folder)
         raise_file_limit()
         if engine is None:
@@ -129,7 +130,7 @@ def _download(
     elif not args.quiet:
         outlet.line(_summary(tally, place.folder, took_s))
     again = "run the same command again" if stored is None else f"run haulier get --store {quote(args.store)}"
-    for line in _not_done(tally, again):
+    for line in (*_not_checked(tally, args.checksums), *_not_done(tally, again)):
         stderr_line(plain(line))
     if tally.unfinished:
         return stop.exit_status or 1
@@ -139,6 +140,7 @@ def _download(
 def _impls(
     args: argparse.Namespace,
     place: Place,
+    sums: Sums | None,
     kinds: Iterable[tuple[str, bool]],
     settings: Mapping[str, SourceSettings],
     exits: ExitStack,
@@ -153,14 +155,17 @@ def _impls(
         options = settings[source].fetching
         key = is_medium, *options.items()
         if key not in shared:
-            make = partial(_fetcher, args, place, options, is_medium=is_medium)
+            make = partial(_fetcher, args, place, sums, options, is_medium=is_medium)
             shared[key] = exits.enter_context(_checked(make))
         impls[source, is_medium] = shared[key]
     return impls
 
 
-def _fetcher(args: argparse.Namespace, place: Place, options: Mapping[str, Any], *, is_medium: bool) -> Any:
+def _fetcher(
+    args: argparse.Namespace, place: Place, sums: Sums | None, options: Mapping[str, Any], *, is_medium: bool
+) -> Any:
     common = {
+        "checksums": sums,
         "overwrite": args.overwrite,
         "headers": dict(args.header),
         "proxy": args.proxy,
@@ -184,11 +189,14 @@ def _checked(make: Callable[[], _T]) -> _T:
         raise UsageError(str(error)) from None
 
 
-def _sums(args: argparse.Namespace, place: Place) -> dict[str, Checksum]:
+def _sums(args: argparse.Namespace) -> Sums | None:
     if args.checksums is None:
-        return {}
+        if args.checksums_required:
+            raise UsageError("--checksums-required needs --checksums FILE")
+        return None
     try:
-        return read_sums(Path(args.checksums).read_text(encoding="utf-8"))
+        text = Path(args.checksums).read_text(encoding="utf-8")
+        return Sums(read_sums(text), required=args.checksums_required)
     except OSError as error:
         raise UsageError(f"cannot read {args.checksums}: {(error.strerror or 'unknown error').lower()}") from None
     except ValueError as error:
@@ -270,6 +278,16 @@ def _summary(tally: Tally, dest: str, took_s: float) -> str:
         parts.append(f"{len(tally.unfinished):,} not finished")
     amount = f"{bytes_text(tally.bytes_done)} in {span_text(took_s)}"
     return f"{counted(tally.total, 'download')}: {', '.join(parts)}; {amount}, into {dest}"
+
+
+def _not_checked(tally: Tally, checksums: str | None) -> Iterator[str]:
+    """Yield the lines about files that the list of checksums does not name."""
+    if tally.unlisted:
+        yield f"warning: {checksums} has no checksum for {counted(len(tally.unlisted), 'file')}:"
+    for shown, name in tally.unlisted[:MOST_UNFINISHED]:
+        yield f"  {shown} -> {name}"
+    if len(tally.unlisted) > MOST_UNFINISHED:
+        yield f"  … and {len(tally.unlisted) - MOST_UNFINISHED:,} more"
 
 
 def _not_done(tally: Tally, again: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.filenames import numbered, safe_filename, safe_path
 from haulier.fetchers.origin import key_of
 from haulier.fetchers.request import Request
+from haulier.fetchers.sums import Sums
 from haulier.fetchers.urls import Target, redacted
 
 __all__ = ["Line", "PlannedDownload", "lines_of", "read_downloads"]
@@ -110,7 +111,7 @@ def read_downloads(
     arguments: Iterable[str],
     files: Iterable[str],
     place: Place,
-    sums: Mapping[str, Checksum],
+    sums: Sums,
     fetcher: str,
     *,
     may_be_none: bool = False,
@@ -158,9 +159,7 @@ def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:
         yield from lines_of(file)
 
 
-def _planned(
-    line: Line, place: Place, sums: Mapping[str, Checksum], names: dict[str, int], fetcher: str
-) -> PlannedDownload:
+def _planned(line: Line, place: Place, sums: Sums, names: dict[str, int], fetcher: str) -> PlannedDownload:
     target = Target.parse(line.url)
     host = target.host if target.port == _PORTS[target.scheme] else f"{target.host}:{target.port}"
     medium = medium_of(line.url, checked_fetcher(line.options.get("with", fetcher)))
@@ -170,8 +169,9 @@ def _planned(
     segment = _segment(shown)
     name = safe_path(line.options.get("name", ""))
     checksum = line.options.get("checksum")
-    found = Checksum.parse(checksum) if checksum is not None else sums.get(name or segment)
+    given = line.options.get("name", "")
     name = place.name_of(line.url, name or segment, date.today()) or name
+    found = Checksum.parse(checksum) if checksum is not None else sums.find(line.url, given, name)
     likely = name or segment
     # Number files of the same name in the order of the list, so that the same list finds its files again.
     number = names[likely] = names.get(likely, -1) + 1
@@ -182,11 +182,11 @@ def _planned(
     return PlannedDownload(line.options.get("source") or host, request, shown, name or segment or host, is_medium=False)
 
 
-def _medium(line: Line, place: Place, sums: Mapping[str, Checksum], medium: Medium, source: str) -> PlannedDownload:
+def _medium(line: Line, place: Place, sums: Sums, medium: Medium, source: str) -> PlannedDownload:
     """Plan a page for yt-dlp. The site names its file, unless the list does."""
     name = safe_path(line.options.get("name", ""))
     checksum = line.options.get("checksum")
-    found = Checksum.parse(checksum) if checksum is not None else sums.get(name or _segment(medium.shown))
+    found = Checksum.parse(checksum) if checksum is not None else sums.find(line.url, line.options.get("name", ""))
     in_place = place.name_of(line.url, name or medium.name, date.today())
     folder = "".join(in_place.rpartition("/")[:2])
     request = Request(

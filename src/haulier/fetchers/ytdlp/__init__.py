@@ -23,7 +23,6 @@ from typing import Any, Final
 
 from haulier.errors import HaulierError, PermanentError, Throttled
 from haulier.fetchers.access import Cookies, checked_proxy
-from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.destination import Overwrite, checked_overwrite
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.filenames import safe_filename, safe_path
@@ -31,6 +30,7 @@ from haulier.fetchers.origin import key_of
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
+from haulier.fetchers.sums import Expected, Sums
 from haulier.fetchers.urls import Target
 from haulier.fetchers.ytdlp.attempt import Attempt
 from haulier.fetchers.ytdlp.faults import sorted_fault
@@ -58,8 +58,8 @@ class YtDlpFetcher:
     - ``options``: yt-dlp's own options (https://github.com/yt-dlp/yt-dlp#embedding-yt-dlp), e.g.
       ``{"format": "bestaudio"}`` or ``{"writesubtitles": True}``. ``outtmpl``, a str, names the file, without folder
       and suffix. Its default is ``%(title)s [%(id)s]``, and ``%(title)s`` for pages of unknown sites.
-    - ``timeout``: seconds without a byte. ``proxy``, ``cookies``, ``netrc``, ``limit_rate``, ``max_size``: as for
-      ``HttpFetcher``.
+    - ``timeout``: seconds without a byte. ``proxy``, ``cookies``, ``netrc``, ``limit_rate``, ``max_size``,
+      ``checksums``: as for ``HttpFetcher``. Each medium of a list is looked up in ``checksums``.
     - ``headers``: only Accept, Accept-Language, Referer and User-Agent are sent, to every host that the site needs.
     - ``overwrite``: ``'never'`` keeps what exists of this page and counts it as fetched. ``'changed'`` downloads it
       again if the site has another version. ``'always'`` replaces it.
@@ -91,9 +91,11 @@ class YtDlpFetcher:
         proxy: str | None = None,
         cookies: str | os.PathLike[str] | None = None,
         netrc: str | os.PathLike[str] | bool = False,
+        checksums: Sums | None = None,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
         self.overwrite = checked_overwrite(overwrite)
+        self._sums = checksums
         self._options, self._template = _checked_options(options or {})
         self._timeout_s = check_seconds("timeout", timeout, above_zero=True)
         self._headers = {key: value for key, value in (headers or {}).items() if key.lower() in _FOR_ANY_SITE}
@@ -115,7 +117,7 @@ class YtDlpFetcher:
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
         host, page = Target.parse(request.url).host, page_of(request.url)
-        checksum = Checksum.required(request.checksum)
+        expected = Expected(request, self._sums, transfer.cell)
         folder, _, last = request.name.replace("\\", "/").rpartition("/")
         order = Order(
             url=request.url,
@@ -140,14 +142,14 @@ class YtDlpFetcher:
             try:
                 made = attempt.run(request.url, self._params(request))
                 transfer.raise_if_cancelled()
-                path = order.land(made, attempt.list_title, checksum)
+                path = order.land(made, attempt.list_title, expected)
                 workplace.discard()
                 forget_pauses(transfer)
                 return str(path)
             except AlreadyThere as found:
                 workplace.discard()
                 forget_pauses(transfer)
-                return self._already(found.path, checksum, transfer)
+                return self._already(found.path, expected, transfer)
             except HaulierError as exc:
                 failure: Exception = exc
             except Exception as exc:
@@ -161,8 +163,9 @@ class YtDlpFetcher:
         raise failure
 
     @staticmethod
-    def _already(there: Path, checksum: Checksum | None, transfer: Transfer) -> str:
+    def _already(there: Path, expected: Expected, transfer: Transfer) -> str:
         if there.is_file():
+            checksum = expected.named(there.name)
             if checksum is not None:
                 checksum.verify(there, "is there already, with")
             transfer.progress(there.stat().st_size, there.stat().st_size)

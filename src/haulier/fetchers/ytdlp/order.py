@@ -12,11 +12,11 @@ from typing import Final
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
 from haulier.errors import PermanentError
-from haulier.fetchers.checksums import Checksum
 from haulier.fetchers.destination import MOST_LOOKED_AT, Overwrite, give_name, make_folder, sync_folder
 from haulier.fetchers.faults import explained
 from haulier.fetchers.filenames import MAX_NAME_BYTES, numbered, safe_filename
 from haulier.fetchers.origin import Mark, mark_of, write_mark
+from haulier.fetchers.sums import Expected
 from haulier.fetchers.urls import redacted
 from haulier.fetchers.ytdlp.attempt import Made
 
@@ -71,22 +71,24 @@ class Order:
             raise AlreadyThere(there)
         self.there = there
 
-    def land(self, made: list[Made], list_title: str, checksum: Checksum | None) -> Path:
+    def land(self, made: list[Made], list_title: str, expected: Expected) -> Path:
         """Give all of it its names, on disk; the path of the file, or of the folder of a list ('' for none).
 
         Raises ``FetchError`` or ``PermanentError``.
         """
         if not made:
             raise PermanentError("there is nothing to download")
-        if list_title and checksum is not None:
+        if list_title and expected.of_request is not None:
             raise PermanentError("a checksum is of one file, and this is a list")
         with explained(self.wanted or list_title or made[0].title, str(self.folder)):
             make_folder(self.root, self.folder)
+            title = _without_suffix(self.wanted) or made[0].title
+            for each in made:
+                checksum = expected.named((each.title if list_title else title) + each.path.suffix)
+                if checksum is not None:
+                    checksum.verify(each.path)
             if list_title:
                 return self._list(made, self.wanted or list_title)
-            if checksum is not None:
-                checksum.verify(made[0].path)
-            title = _without_suffix(self.wanted) or made[0].title
             final = self._file(made[0], self.folder, title, Mark(self.key, self.fingerprint, redacted(self.url)))
             if self.there is not None and self.there != final and self.there.is_file():
                 self.there.unlink()  # ours, in its old form: with another suffix
