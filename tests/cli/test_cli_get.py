@@ -69,6 +69,25 @@ def test_without_retries_one_attempt_is_all(run: Haulier, site: Site, tmp_path: 
     assert files(tmp_path) == []
 
 
+@pytest.mark.parametrize(("retries", "requests"), [("0", 1), ("1", 4)])
+def test_a_download_that_gets_further_keeps_its_retries(
+    run: Haulier, site: Site, tmp_path: Path, retries: str, requests: int
+) -> None:
+    body, asked = bytes(range(200)) * 20, []
+
+    def a_quarter(exchange: Exchange) -> None:
+        first = int(exchange.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        asked.append(first)
+        span = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"} if first else {}
+        exchange.head(206 if first else 200, len(body) - first, ETag='"v1"', **span)
+        exchange.leave()
+        exchange.wfile.write(body[first : first + 1000])
+        exchange.close_connection = True
+
+    done = run("get", "--retries", retries, site.on("/a.bin", a_quarter))
+    assert (len(asked), done.returncode == 0) == (requests, requests == 4)
+
+
 def test_a_host_that_asks_for_a_pause_gets_it(run: Haulier, site: Site, tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -293,6 +293,24 @@ def test_what_broke_off_is_gone_on_with(site: Site, fetching: Fetching, dest: Pa
     assert names_in(dest) == ["a.mp4"]
 
 
+def test_only_an_attempt_that_leaves_more_is_progress(site: Site, fetching: Fetching, dest: Path) -> None:
+    page, cut = media(Last_Modified=DATE), media(200, CLIP[:500_000], Last_Modified=DATE)
+    url = site.on("/a.mp4", in_turn(page, cut, page, media(500, b"")))
+    fetcher, transfer, tries = YtDlpFetcher(dest, timeout=GUARD_S), a_transfer(), []
+    for _ in range(3):
+        with pytest.raises(FetchError) as caught:
+            fetcher("an-id", url, "a clip", transfer)
+        tries.append(caught.value.tries)
+    assert tries == [0, 1, 2]
+    begin = int(site.asked[3].headers["Range"].removeprefix("bytes=").rstrip("-"))
+    span = f"bytes {begin}-{len(CLIP) - 1}/{len(CLIP)}"
+    declared = {"Content-Range": span, "Last-Modified": DATE, "Content-Length": str(len(CLIP) - begin)}
+    site.on("/a.mp4", in_turn(page, media(206, CLIP[begin:800_000], **declared)))
+    with pytest.raises(FetchError) as caught:
+        fetcher("an-id", url, "a clip", transfer)
+    assert caught.value.tries == 0
+
+
 def test_what_has_become_another_is_begun_anew(site: Site, fetching: Fetching) -> None:
     later = "Thu, 22 Oct 2015 07:28:00 GMT"
     cut = media(200, CLIP[:500_000], Last_Modified=DATE)

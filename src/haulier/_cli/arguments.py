@@ -221,7 +221,7 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     limits.add_argument(
         "--retries", type=_typed(values.at_least(0)), metavar="N",
-        help="retry a failed download up to N times (default: 3)",
+        help="retry a failed download until N retries in a row get no further (default: 3); 0: never",
     )  # fmt: skip
     limits.add_argument(
         "--timeout", type=_typed(values.seconds_above_zero), metavar="SECONDS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
 from threading import Event
@@ -9,7 +10,7 @@ from typing import Final
 
 import urllib3
 
-from haulier.errors import PermanentError
+from haulier.errors import PermanentError, Throttled
 from haulier.fetchers import ranges
 from haulier.fetchers.body import declared_size, decoder_for
 from haulier.fetchers.checksums import Checksum
@@ -26,6 +27,7 @@ from haulier.fetchers.refusals import refused, utc_of
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import SLICE_S, Watch
 from haulier.fetchers.sums import Expected
+from haulier.fetchers.tries import count_try
 from haulier.fetchers.urls import Target, redacted
 
 __all__ = ["Delivery"]
@@ -74,15 +76,31 @@ class Delivery:
             if self._overwrite == "never":
                 return self._already(there, expected.named(name))
             wanted = name = there.relative_to(self._dest).as_posix()  # it may have a number
-        with Landing(self._dest, name, self._key, overwrite=self._overwrite) as landing:
+        landing = Landing(self._dest, name, self._key, overwrite=self._overwrite)
+        try:
+            return self._land(landing, there, wanted, asked, request.headers, expected)
+        except (FetchError, Throttled) as failure:
+            count_try(self._transfer, failure, landing.found, landing.kept)
+            raise
+
+    def _land(
+        self,
+        landing: Landing,
+        there: Path | None,
+        wanted: str,
+        asked: Target,
+        headers: Mapping[str, str],
+        expected: Expected,
+    ) -> Path:
+        with landing:
             conditions = _unless(there) if there is not None else {}
             for _ in range(2):
                 more = conditions if landing.begun is None else conditions | ranges.asked_for(landing.begun)
-                reply = self._exchange.ask(asked, request.headers, more, self._watch)
+                reply = self._exchange.ask(asked, headers, more, self._watch)
                 try:
                     if reply.answer.status == 304 and there is not None:
                         landing.discard()
-                        return self._already(there, expected.named(name))
+                        return self._already(there, expected.named(wanted))
                     path = self._received(reply, landing, wanted, asked, expected)
                 finally:
                     reply.answer.close()

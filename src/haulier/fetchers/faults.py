@@ -30,6 +30,9 @@ class FetchError(HaulierError):
     Raised by the fetchers. The source's ``RetryPolicy`` decides whether there is another attempt.
     """
 
+    tries: int | None = None
+    """The number of attempts in a row without progress; None if they were not counted."""
+
 
 def _dropped(exc: u3.HTTPError) -> bool:
     """Whether the connection ended before the first byte of the answer. The server may close an idle connection."""

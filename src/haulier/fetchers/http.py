@@ -35,11 +35,12 @@ from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching
 from haulier.fetchers.sums import Expected, Sums
+from haulier.fetchers.tries import without_progress
 from haulier.fetchers.urls import redacted
 from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
-__all__ = ["FetchError", "HttpFetcher", "Request", "Sums", "fetch", "redacted"]
+__all__ = ["FetchError", "HttpFetcher", "Request", "Sums", "fetch", "redacted", "without_progress"]
 
 
 class HttpFetcher:

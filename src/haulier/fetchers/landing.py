@@ -52,6 +52,8 @@ class Landing:
         """What the partial file holds already; None if it cannot be resumed."""
         self.length = 0
         """Bytes in the part."""
+        self.found = self.kept = 0
+        """Bytes of an earlier attempt that can be resumed, and bytes that stay for the next one."""
 
     def __enter__(self) -> Landing:
         with self._explained():
@@ -61,7 +63,7 @@ class Landing:
         if self.begun is not None:
             assert self._file is not None
             self._goes_on = True
-            self.length = self._file.seek(0, os.SEEK_END)
+            self.length = self.found = self._file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -72,10 +74,9 @@ class Landing:
         with suppress(OSError):
             file.flush()
         if part is not None:
-            kept = False
             with suppress(OSError):
-                kept = self._goes_on and os.fstat(part.fd).st_size > 0
-            if kept:
+                self.kept = os.fstat(part.fd).st_size if self._goes_on else 0
+            if self.kept:
                 numbers.keep(self._dest, self._name, self._key, self._number)
             else:
                 part.remove()

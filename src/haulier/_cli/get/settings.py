@@ -16,6 +16,7 @@ import tenacity
 
 from haulier import presets
 from haulier._cli import values
+from haulier.fetchers.tries import without_progress
 from haulier.policies import RetryPolicy, SourcePolicy
 
 __all__ = ["Config", "ConfigError", "SourceSettings", "read_config", "settings_of"]
@@ -120,13 +121,14 @@ class SourceSettings:
     @property
     def policy(self) -> SourcePolicy:
         """The settings that the engine enforces."""
+        stop = tenacity.stop_after_attempt(self.retries + 1)
         return SourcePolicy(
             concurrency=self.concurrency,
             delay=self.delay,
             jitter=self.jitter,
             retry=RetryPolicy(
-                stop=tenacity.stop_after_attempt(self.retries + 1),
-                wait=tenacity.wait_exponential_jitter(max=60),
+                stop=without_progress(stop) if self.retries else stop,
+                wait=without_progress(tenacity.wait_exponential_jitter(max=60)),
             ),
         )
 

@@ -31,6 +31,7 @@ from haulier.fetchers.pace import Pace
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sums import Expected, Sums
+from haulier.fetchers.tries import count_try
 from haulier.fetchers.urls import Target
 from haulier.fetchers.ytdlp.attempt import Attempt
 from haulier.fetchers.ytdlp.faults import sorted_fault
@@ -160,6 +161,7 @@ class YtDlpFetcher:
                 failure = pause_or_no(transfer, failure)
             else:
                 forget_pauses(transfer)
+        count_try(transfer, failure, workplace.found, workplace.kept)
         raise failure
 
     @staticmethod

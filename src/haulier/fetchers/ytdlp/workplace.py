@@ -47,11 +47,14 @@ class Workplace:
         self._seen: dict[str, str] = {}
         self.path = dest
         """Where it is, without links in it."""
+        self.found = self.kept = 0
+        """Bytes of an earlier attempt that can be resumed, and bytes that stay for the next one."""
 
     def __enter__(self) -> Workplace:
         with explained(self._name, str(self._dest)):
             make_folder(self._dest, self._dest)
             self._take()
+            self.found = self._size()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -59,7 +62,10 @@ class Workplace:
         worth_it = False
         with suppress(OSError):  # such as: somebody has taken it away
             worth_it = self._keeps and _LOCKS and bool(set(os.listdir(self.path)) - {_ABOUT})
-        if not worth_it:
+        if worth_it:
+            with suppress(OSError):
+                self.kept = self._size()
+        else:
             shutil.rmtree(self.path, ignore_errors=True)
         if fd is not None:
             os.close(fd)
@@ -124,6 +130,11 @@ class Workplace:
         seen = {} if told is None else told.get("seen")
         self._seen = {str(stem): str(each) for stem, each in seen.items()} if isinstance(seen, dict) else {}
         return True
+
+    def _size(self) -> int:
+        """The bytes of all files in it."""
+        names = (Path(folder, name) for folder, _, files in os.walk(self.path) for name in files)
+        return sum(each.lstat().st_size for each in names if each.name != _ABOUT)
 
     def _describe(self) -> None:
         told = {"version": _VERSION, "key": self._key, "seen": self._seen}
