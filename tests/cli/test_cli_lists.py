@@ -209,3 +209,27 @@ def test_a_stored_download_is_checked_by_the_list_of_the_second_command(
     done = run("get", "--store", "q.db", "--dest", "into", "--checksums", "SUMS", "--retries", "0")
     assert done.returncode == 1
     assert "wrong checksum" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-i", "--checksums", "--config"])
+def test_a_byte_order_mark_is_skipped_and_utf_16_is_named(
+    option: str, run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    url = site.serve("/a", b"x")
+    text = {
+        "-i": url,
+        "--checksums": f"{hashlib.sha256(b'x').hexdigest()}  a",
+        "--config": '["127.0.0.1"]\ndelay = 0',
+    }[option]
+    (tmp_path / "text").write_text(f"{text}\n", encoding="utf-8-sig")
+    done = run("get", *([] if option == "-i" else [url]), option, "text", "--dest", "into")
+    assert (done.returncode, done.stderr) == (0, "")
+    (tmp_path / "text").write_text(f"{text}\n", encoding="utf-16")
+    done = run("get", *([] if option == "-i" else [url]), option, "text", "--dest", "into")
+    assert done.returncode == 2
+    assert done.stderr == "haulier get: cannot read text: it is text in UTF-16; save it in UTF-8\n"
+
+
+def test_a_list_on_standard_input_may_have_a_byte_order_mark(run: Haulier, site: Site, tmp_path: Path) -> None:
+    assert run("get", "-", stdin=f"\ufeff{site.serve('/a', b'x')}\n").returncode == 0
+    assert (tmp_path / "a").read_bytes() == b"x"

@@ -47,3 +47,12 @@ def test_what_is_no_trace(tmp_path: Path) -> None:
     status, _, err = haulier(tmp_path / "bytes")
     assert status == 2
     assert "Traceback" not in err
+
+
+def test_a_trace_with_a_byte_order_mark_or_in_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text('{"run": "a", "event": "opened", "at": 0.0}\n', encoding="utf-8-sig")
+    assert haulier(path)[0] == 0
+    path.write_text('{"run": "a", "event": "opened", "at": 0.0}\n', encoding="utf-16")
+    message = f"haulier verify: {path}: it is text in UTF-16; save it in UTF-8\n"
+    assert haulier(path) == (2, "", message)

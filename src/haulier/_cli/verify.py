@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulier._cli.arguments import UsageError
 from haulier._cli.display.text import counted
 from haulier._cli.outlet import Outlet, stderr_line
+from haulier.fetchers.texts import open_text
 from haulier.verify import Violation, verify
 
 __all__ = ["run"]
@@ -16,10 +17,12 @@ def run(path: str, outlet: Outlet) -> int:
     Raises ``UsageError`` if the file cannot be read or is not a trace.
     """
     try:
-        with open(path, encoding="utf-8") as trace:
+        with open_text(path) as trace:
             report = verify(trace)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read {path}: it is not text in UTF-8") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     except Violation as violation:

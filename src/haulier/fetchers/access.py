@@ -7,6 +7,7 @@ import os
 import warnings
 from base64 import b64encode
 from http.cookiejar import LoadError, MozillaCookieJar
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ from urllib.request import Request as UrllibRequest
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from haulier.errors import PermanentError
+from haulier.fetchers.texts import read_text
 from haulier.fetchers.urls import Target
 
 __all__ = ["Cookies", "Netrc", "basic", "checked_proxy", "proxy_for"]
@@ -74,11 +76,13 @@ class Cookies:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._jar = MozillaCookieJar(os.fspath(path))
+        text = _text_of(path, "cookies")
         try:
             with warnings.catch_warnings():  # it takes a bad line for a bug of its own, and warns with a traceback
                 warnings.simplefilter("ignore")
-                self._jar.load(ignore_discard=True, ignore_expires=True)
-        except (LoadError, UnicodeDecodeError):
+                load: Any = self._jar._really_load  # type: ignore[attr-defined]  # 'load' keeps a byte order mark
+                load(StringIO(text), os.fspath(path), True, True)
+        except LoadError:
             raise ValueError(f"cookies: {str(path)!r} is no cookie file in Netscape's format") from None
         for cookie in self._jar:
             if cookie.expires == 0:  # curl's and the browsers' way to write: until the session ends
@@ -92,6 +96,23 @@ class Cookies:
         return {"cookie": cookie} if cookie else {}
 
 
+class _NetrcText(netrc.netrc):
+    """Parses text: ``netrc.netrc`` reads a file itself, and rejects one that begins with a byte order mark."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.hosts = {}
+        self.macros = {}
+        parse: Any = self._parse  # type: ignore[attr-defined]
+        parse(name, StringIO(text), False)
+
+
+def _text_of(path: str | os.PathLike[str], what: str) -> str:
+    try:
+        return read_text(path)
+    except ValueError as error:
+        raise ValueError(f"{what}: cannot read {os.fspath(path)!r}: {error}") from None
+
+
 class Netrc:
     """Users and passwords by host from a netrc file (True: ``~/.netrc``, which may be missing).
 
@@ -102,11 +123,11 @@ class Netrc:
         found: Any = None
         file = Path.home() / ".netrc" if path is True else Path(os.fspath(path))  # type: ignore[arg-type]
         try:
-            found = netrc.netrc(str(file))
+            found = _NetrcText(str(file), _text_of(file, "netrc"))
         except FileNotFoundError:
             if path is not True:
                 raise
-        except (netrc.NetrcParseError, UnicodeDecodeError):
+        except netrc.NetrcParseError:
             raise ValueError(f"netrc: {str(file)!r} is no netrc file") from None
         self._netrc = found
 

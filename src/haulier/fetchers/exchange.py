@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -182,7 +183,15 @@ def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
         if path.is_dir():
             context.load_verify_locations(capath=path)
         else:
-            context.load_verify_locations(cafile=path)
+            _load(context, path)
     except ssl.SSLError as exc:
         raise ValueError(f"ca_certs: {str(path)!r} is no file of PEM certificates") from exc
     return context
+
+
+def _load(context: ssl.SSLContext, path: Path) -> None:
+    raw = path.read_bytes()
+    if raw.startswith(BOM_UTF8):  # OpenSSL would take the first certificate for a comment
+        context.load_verify_locations(cadata=raw.decode("ascii", "ignore"))
+    else:
+        context.load_verify_locations(cafile=path)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from haulier.fetchers.texts import open_text
+
 __all__ = ["Service", "recorded", "service"]
 
 MOST_S: Final = 1e6
@@ -53,7 +55,7 @@ def service(text: str) -> Service:
     kind, _, rest = text.partition(":")
     if kind == "trace" and rest:
         try:
-            with open(rest, encoding="utf-8") as lines:
+            with open_text(rest) as lines:
                 samples = tuple(recorded(lines))
         except UnicodeDecodeError:
             raise ValueError(f"{rest} is not a trace: it is not text") from None

@@ -34,6 +34,7 @@ from haulier._engine.worker import Wanted as Dispatched
 from haulier.errors import HaulierError
 from haulier.fetchers.checksums import Checksum, read_sums
 from haulier.fetchers.http import HttpFetcher, Sums
+from haulier.fetchers.texts import read_text
 from haulier.policies import Retention
 
 __all__ = ["run"]
@@ -195,10 +196,13 @@ def _sums(args: argparse.Namespace) -> Sums | None:
             raise UsageError("--checksums-required needs --checksums FILE")
         return None
     try:
-        text = Path(args.checksums).read_text(encoding="utf-8")
-        return Sums(read_sums(text), required=args.checksums_required)
+        text = read_text(args.checksums)
     except OSError as error:
         raise UsageError(f"cannot read {args.checksums}: {(error.strerror or 'unknown error').lower()}") from None
+    except ValueError as error:
+        raise UsageError(f"cannot read {args.checksums}: {error}") from None
+    try:
+        return Sums(read_sums(text), required=args.checksums_required)
     except ValueError as error:
         raise UsageError(f"{args.checksums}: {error}") from None
 

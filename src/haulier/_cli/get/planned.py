@@ -20,6 +20,7 @@ from haulier.fetchers.filenames import numbered, safe_filename, safe_path
 from haulier.fetchers.origin import key_of
 from haulier.fetchers.request import Request
 from haulier.fetchers.sums import Sums
+from haulier.fetchers.texts import text_of
 from haulier.fetchers.urls import Target, redacted
 
 __all__ = ["Line", "PlannedDownload", "lines_of", "read_downloads"]
@@ -78,15 +79,16 @@ def _text_of(file: str, name: str) -> str:
         else:
             # Read line by line: Python handles no signal during one long read, so Ctrl-C would have to wait.
             raw = b"".join([line for line in sys.stdin.buffer]) if sys.stdin is not None else b""  # noqa: C416
-        return raw.decode("utf-8-sig")
     except OSError as error:
         if "://" in file:
             raise UsageError("-i takes a file that contains URLs; write a URL without -i") from None
         raise UsageError(f"cannot read {name}: {(error.strerror or type(error).__name__).lower()}") from None
-    except ValueError as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise UsageError(f"cannot read {name}: it is not text in UTF-8") from None
+    except ValueError:
         raise UsageError("cannot read a file of that name") from None
+    try:
+        return text_of(raw)
+    except ValueError as error:
+        raise UsageError(f"cannot read {name}: {error}") from None
 
 
 _MOST_COMPLAINTS: Final = 10

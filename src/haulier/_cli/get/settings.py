@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Final
 
 import tenacity
 
 from haulier import presets
 from haulier._cli import values
+from haulier.fetchers.texts import read_text
 from haulier.fetchers.tries import without_progress
 from haulier.policies import RetryPolicy, SourcePolicy
 
@@ -60,12 +60,13 @@ def read_config(path: str | None) -> Config:
     if path is None:
         return Config({})
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        text = read_text(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"cannot read {path}: it is not text in UTF-8") from None
+    except ValueError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    try:
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     lines = text.splitlines()

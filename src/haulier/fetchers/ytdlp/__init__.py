@@ -31,6 +31,7 @@ from haulier.fetchers.pace import Pace
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sums import Expected, Sums
+from haulier.fetchers.texts import read_text
 from haulier.fetchers.tries import count_try
 from haulier.fetchers.urls import Target
 from haulier.fetchers.ytdlp.attempt import Attempt
@@ -106,7 +107,7 @@ class YtDlpFetcher:
         self._cookies = None
         if cookies is not None:
             Cookies(cookies)  # says what is wrong with it
-            self._cookies = Path(cookies).read_text(encoding="utf-8")
+            self._cookies = read_text(cookies)
         self._netrc = netrc
 
     def __call__(self, download_id: str, target_id: object, display_name: str, transfer: Transfer) -> str:
