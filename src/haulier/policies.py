@@ -162,6 +162,9 @@ class SourcePolicy:
     - ``durable``: whether downloads are written to a durable store, if the engine has one.
     - ``resume_interrupted``: whether a download that ran when the process ended is queued again at the next start.
       Otherwise it fails.
+    - ``at_most_once``: whether a kill never makes a download run again. Its start is on disk before its impl is called,
+      which costs a commit. What ran when the process ended fails at the next start. Needs a durable store, and excludes
+      ``resume_interrupted`` and ``durable=False``. Without it a download that was killed may run again.
     - ``discard_cancelled``: whether to delete a file that an impl returns for a download that was cancelled.
 
     Records and threads:
@@ -189,6 +192,7 @@ class SourcePolicy:
     max_zombies: int = 3
     durable: bool = True
     resume_interrupted: bool = False
+    at_most_once: bool = False
     discard_cancelled: bool = False
     username: str | None = None
     thread_name: str | None = None
@@ -214,6 +218,10 @@ class SourcePolicy:
             raise TypeError(f"retry must be a RetryPolicy, not {self.retry!r}")
         if not isinstance(self.restart, RestartPolicy):
             raise TypeError(f"restart must be a RestartPolicy, not {self.restart!r}")
+        if self.at_most_once and self.resume_interrupted:
+            raise ValueError("at_most_once excludes resume_interrupted, which runs a download again after a kill")
+        if self.at_most_once and not self.durable:
+            raise ValueError("at_most_once needs durable=True: a start that is not on disk is forgotten by a kill")
         if self.jitter is not None:
             self._check_jitter(self.jitter)
         self._check_words()

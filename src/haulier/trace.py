@@ -9,6 +9,7 @@ Each line has ``run`` (which engine), ``event``, ``at`` (monotonic seconds) and 
 - ``queued``: a dispatch that ``began`` then has returned.
 - ``start``: the impl is called for attempt number ``attempt``. The slot decided so when ``taken``. Delays between
   starts count from ``stamped``.
+- ``taken_back``: the start could not be written to disk, so the impl was not called; the download waits again.
 - ``returned``: the impl returned. ``end``: the slot reported that; the attempt ended when ``stamped``.
 - ``refused``: the dispatch was interrupted after ``queued``, and raised.
 - ``found``: an earlier engine left the download in the store; it waits, after ``attempts`` attempts.

@@ -63,10 +63,9 @@ def verify(lines: Iterable[str]) -> Report:
     runs: dict[str, _Run] = {}
     ended: dict[str, dict[str, Line]] = {}
     for line in _parsed(lines):
-        run = runs.get(line.values["run"])
-        if run is None:
-            run = runs[line.values["run"]] = _Run(ended)
-        run.see(line)
+        if (name := line.values["run"]) not in runs:
+            runs[name] = _Run(ended)
+        runs[name].see(line)
     report, downloads = Report(runs=len(runs)), set()
     for run in runs.values():
         downloads |= run.finish(report)
@@ -105,9 +104,8 @@ def _line(number: int, text: str) -> Line | None:
 
 
 def _no_trace(line: Line) -> ValueError:
-    if line.number == 1:
-        return ValueError(f"this is not a trace: {line.text[:80]!r}")
-    return ValueError(f"line {line.number} is not a line of a trace: {line.text[:80]!r}")
+    what = "this is not a trace" if line.number == 1 else f"line {line.number} is not a line of a trace"
+    return ValueError(f"{what}: {line.text[:80]!r}")
 
 
 class _Run:
@@ -130,9 +128,9 @@ class _Run:
 
     def finish(self, report: Report) -> set[tuple[str, str]]:
         """End the trace. Returns the source and id of each of the engine's downloads."""
+        report.sources += len(self._sources)
         for source in self._sources.values():
             source.finish(self._closed)
-            report.sources += 1
             report.attempts += source.attempts
         return {(name, each) for name, source in self._sources.items() for each in source.queued}
 
@@ -162,9 +160,7 @@ class _Source:
     _probe: str | None = None  # after a suspension: the download that must run alone; '' before one has started
 
     def see(self, line: Line) -> None:
-        handler = getattr(self, f"_on_{line.values['event']}", None)
-        if handler is not None:
-            handler(line)
+        getattr(self, f"_on_{line.values['event']}", lambda _: None)(line)
 
     def _on_rules(self, line: Line) -> None:
         self._rules.append(line)
@@ -188,6 +184,10 @@ class _Source:
     def _on_refused(self, line: Line) -> None:
         self.queued.pop(line.values["id"], None)
         self._gone[line.values["id"]] = line
+
+    def _on_taken_back(self, line: Line) -> None:
+        self._started.add(line.values["id"])  # its impl was not called: one that came later may have started before it
+        self._overtaken.pop(line.values["id"], None)
 
     def _on_kept(self, line: Line) -> None:
         self._kept.add(line.values["id"])

@@ -143,6 +143,14 @@ def test_a_suspension_is_kept_until_a_later_one(ledger: Ledger) -> None:
     assert journal_of(ledger).pacing_of("tidal") == Pacing(ON + 10.0, ON + 60.0)
 
 
+def test_a_start_that_was_taken_back_is_no_attempt(ledger: Ledger) -> None:
+    write(ledger)
+    ledger.apply(moved("take_back", running(ledger), patch={"attempt": 0}))
+    page = write(ledger)
+    assert (page.attempts, journal_of(ledger).pacing_of("tidal")) == ([], Pacing(None, None))
+    assert entry_of(ledger).phase == "queued"
+
+
 def test_the_back_off_of_one_is_no_suspension_of_its_source(ledger: Ledger) -> None:
     ledger.apply(moved("back_off", running(ledger), patch={"next_attempt_at": ON + 60.0}))
     assert journal_of(ledger).pacing_of("tidal") == Pacing(ON + 9.0, None)

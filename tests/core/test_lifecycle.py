@@ -8,7 +8,7 @@ from haulier._engine.core.lifecycle import TABLE, next_phase
 from haulier.records import STATE_OF_PHASE, TERMINAL_PHASES, TERMINAL_STATES
 
 PHASES = ["queued", "running", "backing_off", "succeeded", "failed", "cancelled"]
-EVENTS = ["take", "succeed", "fail", "back_off", "put_back", "cancel"]
+EVENTS = ["take", "succeed", "fail", "back_off", "put_back", "take_back", "cancel"]
 MOVES = {
     ("queued", "take"): "running",
     ("queued", "cancel"): "cancelled",
@@ -17,6 +17,7 @@ MOVES = {
     ("running", "fail"): "failed",
     ("running", "back_off"): "backing_off",
     ("running", "put_back"): "queued",
+    ("running", "take_back"): "queued",
     ("running", "cancel"): "cancelled",
     ("backing_off", "take"): "running",
     ("backing_off", "cancel"): "cancelled",

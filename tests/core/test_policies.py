@@ -79,6 +79,15 @@ def test_the_rest_of_a_source(field: str, value: Any, error: type[Exception]) ->
         SourcePolicy(**{field: value})
 
 
+@pytest.mark.parametrize(("field", "value"), [("resume_interrupted", True), ("durable", False)])
+def test_at_most_once_excludes_what_would_run_a_download_again(field: str, value: bool) -> None:
+    fields: dict[str, Any] = {field: value}
+    assert not SourcePolicy(**fields).at_most_once
+    assert SourcePolicy(at_most_once=True).durable
+    with pytest.raises(ValueError, match=f"at_most_once .*{field}"):
+        SourcePolicy(at_most_once=True, **fields)
+
+
 def test_a_source_with_everything_at_its_bounds() -> None:
     policy = SourcePolicy(
         delay=0, delay_floor=0, jitter=(0, 0), timeout=1e-9, stall_timeout=1, delay_from="start",

@@ -23,8 +23,9 @@ KILLS = int(os.environ.get("HAULIER_KILLS", "24"))
 SECONDS_A_KILL = 2.0
 """Longer than one takes, on a busy machine too."""
 
-LIMITS = {"wide": 3, "starts": 2, "flaky": 2, "resumes": 2}
-DELAYS = {"polite": 0.03, "starts": 0.02, "throttled": 0.005, "resumes": 0.002}
+LIMITS = {"wide": 3, "starts": 2, "flaky": 2, "resumes": 2, "once": 2}
+DELAYS = {"polite": 0.03, "starts": 0.02, "throttled": 0.005, "resumes": 0.002, "once": 0.002}
+AT_MOST_ONCE = {"once", "twice"}
 CLOCKS_S = 0.001
 """What the clock on the wall may be off against the other one between two lines."""
 INTERRUPTED = "interrupted: the program ended while it ran"
@@ -89,11 +90,20 @@ class Judge:
         # What ends it in the moment of its start may be heard first: within a process the trace is the judge.
         assert self.over_in.get(download_id, pid) == pid, f"{run} was reported to be over, {self.over[download_id]}"
         assert self.cancelled_in.get(download_id, pid) == pid, f"{run} was cancelled"
+        if source in AT_MOST_ONCE:
+            earlier = [each for each in self.runs if each.id == download_id]
+            assert run.attempt not in [each.attempt for each in earlier], f"{run} ran before: {earlier}"
+            assert all(each in self.ends and self.came[each] != "landed" for each in earlier), f"{run}: {earlier}"
+            assert not any(self.was_killed(each) for each in earlier), f"{run} again, after a kill: {earlier}"
         self.check_spacing(run)
         self.running[download_id] = run
         self.runs.append(run)
         at_once = sum(each.source == source for each in self.running.values())
         assert at_once <= LIMITS.get(source, 1), f"{at_once} at once: {run}"
+
+    def was_killed(self, run: Run) -> bool:
+        """Whether its process was gone before it ended."""
+        return run not in self.came
 
     def check_spacing(self, run: Run) -> None:
         """Against what earlier processes did; what one does by itself is for the verifier."""

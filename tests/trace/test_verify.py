@@ -188,6 +188,15 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
             (2.0, "gave_up", "a", {"stamped": 2.0}), (2.1, "start", "b"),
             (2.2, "start", "a", {"taken": 1.0, "stamped": 1.0}), (2.3, "returned", "b"),
         ],
+        # The start of a could not be written: that of b, which came later, could.
+        [
+            rules(0.0, 2), (1.0, "queued", "a"), (2.0, "queued", "b"),
+            (4.0, "taken_back", "a"), (5.0, "start", "b"), (6.0, "start", "a"),
+        ],
+        [
+            rules(0.0, 2), (1.0, "queued", "a"), (2.0, "queued", "b"),
+            (4.0, "start", "b"), (5.0, "taken_back", "a"), (6.0, "start", "a"),
+        ],
         # The delay was taken back between the decision for a and its call.
         [
             rules(0.0, 2, delay=2.0, since="start"), rules(3.5, 2), (3.6, "start", "b"),

@@ -203,11 +203,12 @@ class DownloadEngine(RecordKeeper):
         system.alias(system.name_of(name), (aliases,) if isinstance(aliases, str) else tuple(aliases))
         mailbox = system.mailbox(name)
         if policy is not None:
-            mailbox.apply(policy)
+            with mailbox.lock:  # the store hears of the policy before it hears of a start that obeys it
+                mailbox.apply(policy)
+                if system.is_durable:
+                    system.store.tell(m.Registered(mailbox.source.name))
         if impl is not None:
             mailbox.impl = impl
-        if policy is not None and system.is_durable:
-            system.store.tell(m.Registered(mailbox.source.name))
         mailbox.changed()
         mailbox.intake.release()
         if mailbox.is_durable:

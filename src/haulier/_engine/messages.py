@@ -30,6 +30,7 @@ __all__ = [
     "Listen",
     "Lost",
     "Moved",
+    "OnDisk",
     "Paced",
     "Patch",
     "PatchUnless",
@@ -217,6 +218,13 @@ class Sync(NamedTuple):
 
 class Written(NamedTuple):
     """Reply: whether the changes of all earlier messages are on disk, or will be once the store can write again."""
+
+
+class OnDisk(NamedTuple):
+    """Reply: None, once the changes of all earlier messages are on disk. Raises StoreUnavailable if that failed.
+
+    Changes of progress alone may be missing.
+    """
 
 
 class Watch(NamedTuple):

@@ -42,6 +42,10 @@ POLICIES = {
     "throttled": SourcePolicy(delay=0.005),
     "resumes": SourcePolicy(concurrency=2, resume_interrupted=True, delay=0.002),
     "named": SourcePolicy(),
+    "once": SourcePolicy(concurrency=2, at_most_once=True, delay=0.002),
+    "twice": SourcePolicy(
+        at_most_once=True, retry=RetryPolicy(stop=tenacity.stop_after_attempt(3), wait=tenacity.wait_fixed(0.005))
+    ),
 }
 
 LOG = -1
@@ -107,7 +111,8 @@ def hear(event: object) -> None:
 
 
 def wanted(source: str) -> Wanted:
-    what = {"flaky": random.choice(("fine", "third", "never")), "throttled": "throttled"}.get(source, "fine")
+    fates = random.choice(("fine", "third", "never"))
+    what = {"flaky": fates, "twice": fates, "throttled": "throttled"}.get(source, "fine")
     return Wanted([what, random.choice((0, 0, 0.002, 0.02))], "n", "f", {"track": random.random()})
 
 

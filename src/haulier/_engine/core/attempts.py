@@ -60,7 +60,7 @@ class Attempts:
         if queue.tried:
             self._continue_from_earlier(transfer)
         self.in_flight[download_id] = transfer
-        if gate.is_free:
+        if gate.is_free and not source.writes_starts:
             gate.started(now)
         else:
             gate.claim()
@@ -75,10 +75,52 @@ class Attempts:
         """Count the start of a taken download from ``now``, when its impl is called or is certain never to be."""
         if transfer.claimed:
             transfer.claimed = False
-            if transfer.deadline is not None:
-                transfer.deadline += now - transfer.started_at
+            if self.are_guarded:
+                timeouts.begin(transfer, self._source.policy, now)
             transfer.started_at = now
             self._gate.started(now, claimed=True)
+
+    def take_back(self, transfer: Transfer, now: float, on: float) -> bool:
+        """Undo a start whose impl is not called. False if the engine had given up on it: its thread then ends.
+
+        The download goes back to the head of the queue. No attempt is spent, and the delay does not count anew.
+        """
+        transfer.has_ended = True
+        if transfer.given_up:
+            self._slots.bury_zombie()
+            return False
+        del self.in_flight[transfer.ticket[ID]]
+        if transfer.claimed:
+            transfer.claimed = False
+            self._gate.unclaim()
+        if transfer.fenced:
+            self.report_late_end(now, on)
+        else:
+            self._requeue(transfer, now, on)
+        return True
+
+    def _requeue(self, transfer: Transfer, now: float, on: float) -> None:
+        """Put a download whose impl was not called back into the queue, or fail it if its source takes none.
+
+        The store is told first, as in ``_keep``.
+        """
+        source, download_id, spent = self._source, transfer.ticket[ID], transfer.attempt - 1
+        source.trace("taken_back", download_id)
+        if source.refusal is not None and not source.keeps_queue:
+            self._tell_moved("fail", transfer, _last_words(PutBack(0.0), source.refusal), on)
+            return
+        standing = None
+        patch: dict[str, Any] = {"attempt": spent}
+        if transfer.first_start is None:
+            patch["started_at"] = None
+        else:
+            standing = m.Standing(spent, on + transfer.first_start - now, transfer.idle_s, on)
+        source.tell_store(m.Moved("take_back", source.name, download_id, transfer, patch, on, standing))
+        tried = Tried(spent, transfer.first_start, transfer.idle_s, transfer.cell, now, False)
+        self._queue.keep(transfer.ticket, tried)
+        if source.keeps_queue:
+            source.trace("kept", download_id)
+        self._queue.put_back(transfer.ticket)
 
     def _continue_from_earlier(self, transfer: Transfer) -> None:
         """Give an attempt the number, the times and the progress cell that earlier attempts left."""
@@ -107,6 +149,8 @@ class Attempts:
         if not ids or transfer.fenced or not gate.is_free or type(outcome) is not m.Succeeded:
             return None
         if len(in_flight) > self._slots.limit or queue.tried or self.are_guarded or source.refusal is not None:
+            return None
+        if source.writes_starts:
             return None
         download_id = ids.popleft()
         ticket = queue.pending.pop(download_id, None)
@@ -171,6 +215,7 @@ class Attempts:
     def give_up(self, transfer: Transfer, error: str, error_type: str, now: float, on: float) -> None:
         """Stop waiting for the impl of an attempt: its record fails, and its late report is fenced."""
         transfer.given_up = True  # first: if this step is interrupted here, ``Source.repair`` lets go of it
+        is_called = not (transfer.claimed and self._source.writes_starts)
         del self.in_flight[transfer.ticket[ID]]
         source = self._source
         source.trace("gave_up", transfer.ticket[ID], stamped=now)
@@ -181,7 +226,9 @@ class Attempts:
             self.report_late_end(now, on)
             return
         transfer.fenced = transfer.cancelled = True
-        if source.resumes_interrupted:
+        if not is_called and source.keeps_queue:
+            self._requeue(transfer, now, on)
+        elif source.resumes_interrupted:
             self._keep(transfer, PutBack(0.0), now, on)
         else:
             self._tell_moved("fail", transfer, {"error": error, "error_type": error_type}, on)

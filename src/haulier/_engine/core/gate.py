@@ -108,6 +108,10 @@ class Gate:
         """Close the gate for a download that was taken, until ``started`` counts its start."""
         self.claims += 1
 
+    def unclaim(self) -> None:
+        """Undo ``claim`` for a download whose impl is not called. No start is counted."""
+        self.claims -= 1
+
     def started(self, now: float, claimed: bool = False) -> None:
         """Count a start at ``now``. ``claimed``: ``claim`` was called for this download before."""
         self.claims -= claimed

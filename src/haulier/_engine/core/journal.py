@@ -153,8 +153,8 @@ class Journal:
     def note_attempt(self, transfer: Transfer, message: m.Moved) -> None:
         """Note the attempt that ``message`` ended, and from when the delay of its source counts."""
         source, outcome, on, patch = message.source, message.event, message.on, message.patch or {}
-        if not self.is_durable(source):
-            return
+        if not self.is_durable(source) or outcome == "take_back":
+            return  # the impl of an attempt that was taken back was not called
         about = (transfer.attempt, transfer.started_on, on, outcome, patch.get("error"), patch.get("error_type"))
         self.note(Attempted(source, message.download_id, *about))
         self.pace(source, on, patch.get("next_attempt_at") if outcome == "put_back" else None)

@@ -19,6 +19,7 @@ TABLE: Final[dict[str, dict[str, str]]] = {
         "fail": Phase.FAILED,  # the impl failed, crashed, or was given up on
         "back_off": Phase.BACKING_OFF,  # the attempt failed, and another one follows
         "put_back": Phase.QUEUED,  # the source asked for a pause: no attempt is spent
+        "take_back": Phase.QUEUED,  # its start could not be written: its impl was not called
         "cancel": Phase.CANCELLED,
     },
     Phase.BACKING_OFF: {

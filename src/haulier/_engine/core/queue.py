@@ -23,8 +23,8 @@ class Tried(NamedTuple):
 
     attempts: int
     """How many attempts are spent."""
-    first_start: float
-    """When the first attempt started, in monotonic seconds."""
+    first_start: float | None
+    """When the first attempt started, in monotonic seconds; None if there was none."""
     idle_s: float
     """Back-off so far, in seconds."""
     cell: dict[str, Any]

@@ -56,6 +56,8 @@ class Source:
         """Why the source takes no downloads at all; None while it takes them."""
         self.is_durable = False
         """Whether what waits here survives the process."""
+        self.writes_starts = False
+        """Whether each start must be on disk before its impl is called: ``SourcePolicy.at_most_once``."""
         self.note: Callable[..., None] | None = None
         """Writes one line of the trace; None where nothing is traced."""
         self.queue = Queue(name, tell_store)
@@ -66,6 +68,7 @@ class Source:
     def apply(self, policy: SourcePolicy) -> None:
         """Apply another policy at once."""
         self.policy = policy
+        self.writes_starts = self.is_durable and policy.at_most_once
         self.attempts.are_guarded = timeouts.is_guarded(policy)
         self.gate.apply(policy)
         self.slots.apply(policy)
@@ -194,6 +197,8 @@ class Source:
         """Check the time-outs of an attempt. Returns the reason why it is overdue, or when to look again, or None."""
         if self.attempts.in_flight.get(transfer.ticket[ID]) is not transfer:
             return None
+        if transfer.claimed and self.writes_starts:  # its start is being written: its impl is not called yet
+            return timeouts.begin(transfer, self.policy, now)
         return timeouts.overdue(transfer, self.policy, now)
 
     def give_up(self, transfer: Transfer, reason: str, error_type: str, now: float, on: float) -> None:

@@ -16,11 +16,12 @@ def is_guarded(policy: SourcePolicy) -> bool:
     return policy.timeout is not None or policy.stall_timeout is not None
 
 
-def begin(transfer: Transfer, policy: SourcePolicy, now: float) -> None:
-    """Start the clocks of an attempt at ``now`` (monotonic)."""
+def begin(transfer: Transfer, policy: SourcePolicy, now: float) -> float:
+    """Start the clocks of an attempt at ``now`` (monotonic). Returns when to look at it."""
     transfer.moved, transfer.moved_at = progress_of(transfer), now
     if policy.timeout is not None:
         transfer.deadline = now + policy.timeout
+    return next_look(transfer, policy, now)
 
 
 def overdue(transfer: Transfer, policy: SourcePolicy, now: float) -> str | float:

@@ -67,6 +67,7 @@ class DurableStore(Store):
         self.upkeep = Upkeep(lambda: self.storage, retention)
         ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
         ledger.handlers[m.Attempts] = self._attempts
+        ledger.handlers[m.OnDisk] = lambda _: None
         ledger.handlers[m.Written] = lambda _: self.is_whole
 
     def _attempts(self, wanted: m.Attempts) -> list[Attempt]:
@@ -113,7 +114,7 @@ class DurableStore(Store):
     ) -> tuple[Any, BaseException | None]:
         if isinstance(message, _OF_THE_DISK):
             return self._answer(message)
-        if reply is None or (failure is not None and isinstance(message, m.Add)):
+        if reply is None or (failure is not None and isinstance(message, (m.Add, m.OnDisk))):
             return None, _again(failure or _DIED)
         return reply
 

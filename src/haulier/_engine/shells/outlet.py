@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from haulier._engine import messages as m
 from haulier._engine.core.outcome import Outcome
 from haulier._threads.log import Log
+from haulier.errors import StoreUnavailable
 from haulier.events import Discarded
 from haulier.transfer import Transfer
 
@@ -106,6 +107,30 @@ class Outlet:
                 why = self._mailbox.source.gate.closed_by(now)
                 logger.info("%s waits %.3f s for the end of its %s", self._mailbox.source.name, taken - now, why)
             self._mailbox.bell.wait(min(taken, until) - now)
+
+    def write_start(self, transfer: Transfer, slot: Any) -> bool:
+        """Wait until the start of an attempt is on disk. Returns whether its impl may be called now.
+
+        If not, the download has ended or is queued again, and ``slot`` has nothing in hand. If the store cannot write,
+        the source holds its downloads back until it can.
+        """
+        mailbox, is_written = self._mailbox, True
+        assert mailbox.ask_store is not None
+        try:
+            mailbox.ask_store(m.OnDisk())
+        except StoreUnavailable:
+            is_written = False
+        with mailbox.lock:
+            may_call = is_written and not (transfer.cancelled or transfer.given_up)
+            if not may_call:
+                if not is_written:
+                    mailbox.intake.hold_back(unwell=True)  # otherwise it would be taken again at once
+                slot.left = not mailbox.source.attempts.take_back(transfer, monotonic(), time())
+                slot.in_hand = None
+                mailbox.bell.ring()
+        if not is_written:
+            mailbox.tell_supervisor(m.StoreHealthChanged())  # ends the hold if the store writes again by now
+        return may_call
 
     def _discard(self, transfer: Transfer, path: str) -> None:
         """Publish that an impl returned a file after its download had ended. Delete the file if the policy says so."""

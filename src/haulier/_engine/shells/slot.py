@@ -71,6 +71,11 @@ class SourceActor(EngineActor):
         report = self._mailbox.outlet.report
         self._verbose = logger.isEnabledFor(logging.INFO)
         while transfer is not None:
+            if self._mailbox.source.writes_starts and not self._mailbox.outlet.write_start(transfer, self):
+                if self.left:
+                    break
+                set_current(None)
+                return  # wait at the inbox
             result, error = self._run(transfer)
             if type(result) is str and result and not self._mailbox.judges_results:
                 outcome: Outcome = Succeeded(transfer, result)
