@@ -15,7 +15,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.contenders import Contender
+from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.harness import Column, Sample, Target, Workload, main
 from benchmarks.w1 import Run, measure
 
@@ -85,6 +85,7 @@ W7: Final = Workload(
     smoke_sizes={"downloads": 200, "sources": 8},
     quick_sizes={"downloads": 2_000},
     contenders=("threads", "huey-sqlite", "huey-sqlite:eight", "durable", "durable:eight", "durable:many"),
+    others=(*CONTENDERS, "durable-once:many"),
     subject="durable:many",
     bars="wall_us",
 )

@@ -65,6 +65,7 @@ CONTENDERS: Final = {
     "floor": "a plain thread per source, a queue and a dict: no lock, no promise",
     "huey-sqlite": "huey on SQLite files with fsync, a consumer per source",
     "durable": "haulier.DownloadEngine, records in an SQLite file, synchronous=FULL",
+    "durable-once": "the same with at_most_once: each start is on disk before its impl is called",
 }
 """Name and description of each contender, in the order of the tables."""
 
@@ -83,6 +84,7 @@ _MODULES: Final = {
     "haulier": "haulier_engine",
     "huey-sqlite": "huey_sqlite",
     "durable": "haulier_durable",
+    "durable-once": "haulier_once",
 }
 
 _NEEDS: Final = {"dramatiq": "dramatiq", "huey": "huey", "huey-sqlite": "huey"}

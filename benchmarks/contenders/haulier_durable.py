@@ -19,6 +19,8 @@ __all__ = ["HaulierDurable", "make"]
 
 
 class HaulierDurable(HaulierEngine):
+    policy = haulier.SourcePolicy()
+
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.engine = haulier.DownloadEngine(
@@ -44,7 +46,7 @@ class HaulierDurable(HaulierEngine):
         """Register the impl with its source: a function inside another function cannot be found by its name."""
         if source not in self._impls:
             self._impls.add(source)
-            self.engine.register_source(source, impl=impl)
+            self.engine.register_source(source, self.policy, impl)
 
     def close(self) -> None:
         super().close()
