@@ -36,6 +36,7 @@ class Turns:
         self._waiting = deque(islice(downloads, min(most, len(downloads)), None))
         self._lock = Lock()
         for source in self._waiting:
+            engine.worker.set_concurrency(source, 1)  # only a source that exists can be paused
             engine.pause(source)
 
     def ended(self, source: str) -> None:
