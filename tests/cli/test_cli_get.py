@@ -218,3 +218,25 @@ def test_names_that_are_markup_or_no_ascii_are_shown_as_they_are(run: Haulier, s
     assert done.returncode == 0
     assert files(tmp_path) == ["[red] naïve.txt"]
     assert "-> [red] na?ve.txt" in done.stdout
+
+
+def test_names_that_the_file_system_cannot_express_are_escaped_and_said_once(
+    run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    urls = [site.serve(f"/%C3%BC{number}.txt", b"x") for number in range(3)]
+    for _ in range(2):
+        done = run("get", *urls, "--dest", "into", **ascii_only)
+        assert done.returncode == 0
+        assert files(tmp_path / "into") == [f"%C3%BC{number}.txt" for number in range(3)]
+        (said,) = done.stderr.splitlines()
+        assert said.startswith("warning: file names are encoded in ascii here; ")
+    assert len(site.starts) == 3
+
+
+def test_a_checksum_is_found_for_a_name_that_is_escaped(run: Haulier, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "SUMS").write_text(f"{'0' * 64}  ü.txt\n", encoding="utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = run("get", site.serve("/%C3%BC.txt", b"x"), "--checksums", "SUMS", **ascii_only)
+    assert done.returncode == 1
+    assert "wrong checksum" in done.stderr

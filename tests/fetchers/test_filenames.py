@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +12,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from haulier.fetchers import filenames
 from haulier.fetchers.filenames import (
     MAX_NAME_BYTES,
     PART_SUFFIX,
     last_component,
     numbered,
     safe_filename,
+    safe_path,
 )
 
 if TYPE_CHECKING:
@@ -131,6 +135,48 @@ def test_the_number_goes_before_the_extension(name: str, first: str) -> None:
 @pytest.mark.parametrize(("path", "last"), [("a/b", "b"), ("a\\b", "b"), ("a/", ""), ("a", "a"), ("C:\\x\\y/z", "z")])
 def test_only_the_last_component_counts(path: str, last: str) -> None:
     assert last_component(path) == last
+
+
+# ---- a file system that cannot express every name ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "safe"),
+    [
+        ("ascii", "plain.txt", "plain.txt"),
+        ("ascii", "ü.txt", "%C3%BC.txt"),
+        ("ascii", "a\u0308.txt", "%C3%A4.txt"),
+        ("iso-8859-1", "ü漢.txt", "ü%E6%BC%A2.txt"),
+        ("koi8-r", "мир ü.txt", "мир %C3%BC.txt"),
+        ("utf-8", "ü漢.txt", "ü漢.txt"),
+    ],
+)
+def test_other_characters_are_escaped(encoding: str, name: str, safe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    assert safe_filename(name) == safe
+    assert safe_filename(safe) == safe
+
+
+def test_an_escaped_name_is_not_too_long_and_keeps_its_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    safe = safe_filename("漢" * 100 + ".tar.gz")
+    assert_safe(safe)
+    assert safe.isascii()
+    assert safe.endswith(".tar.gz")
+    assert safe_filename(safe) == safe
+
+
+def test_the_log_says_once_that_names_are_escaped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    monkeypatch.setattr(filenames, "_times_said", itertools.count())
+    assert safe_path("ü/ö", quiet=True) == "%C3%BC/%C3%B6"
+    assert caplog.messages == []
+    assert safe_path("ü/ö") == "%C3%BC/%C3%B6"
+    safe_filename("ä")
+    assert len(caplog.messages) == 1
+    assert "encoded in ascii here" in caplog.messages[0]
 
 
 # ---- who names a download --------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ Downloads are more important than their progress report: they continue when nobo
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-__all__ = ["Outlet", "stderr_line"]
+__all__ = ["Outlet", "stderr_line", "warn_on_stderr"]
 
 
 class Outlet:
@@ -70,3 +71,18 @@ def stderr_line(text: str) -> None:
     if sys.stderr is not None:  # print(file=None) would write to standard output
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
+
+
+class _Warnings(logging.Handler):
+    """Shows what is logged as a line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message of ``record``."""
+        stderr_line(f"warning: {record.getMessage()}")
+
+
+def warn_on_stderr(name: str) -> None:
+    """Show the warnings of the logger ``name`` on standard error, from now on."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, _Warnings) for each in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import sys
 import unicodedata
 from typing import Final
+
+from haulier._threads.log import Log
 
 __all__ = [
     "MAX_NAME_BYTES", "PART_SUFFIX", "SIDECAR_SUFFIX", "last_component", "numbered",
@@ -29,13 +33,18 @@ _EXTENSION = re.compile(r"(\.tar)?\.[^.\s]+$", re.IGNORECASE)
 _JOINERS: Final = "\u200c\u200d"
 """ZWNJ and ZWJ. They have no width, but Persian and Indic words and many emoji are written with them."""
 
+_log: Final = Log("haulier.fetchers.filenames")
+_times_said: Final = itertools.count()
 
-def safe_filename(name: str) -> str:
+
+def safe_filename(name: str, *, quiet: bool = False) -> str:
     """``name`` as one that is safe on every common system, '' if nothing is left of it.
 
     The result has no separator, no control, bidirectional or other invisible character, none that Windows refuses, no
     leading dot, no trailing dot or space, is no device of Windows, does not end as a part or its sidecar does, and has
     at most ``MAX_NAME_BYTES`` bytes; the extension survives the cut. The joiners that some scripts and emoji need stay.
+
+    What the file system's encoding cannot express is written as percent-escapes. That is logged once, unless ``quiet``.
     """
     if not (name.isascii() and name.isprintable()):  # else all of it is kept: most names need no look at each character
         kept = (" " if char.isspace() else char for char in name if char.isspace() or _visible(char))
@@ -44,6 +53,8 @@ def safe_filename(name: str) -> str:
             name = unicodedata.normalize("NFC", _without_stray_joiners(name))
     name = _FORBIDDEN.sub("_", name)
     name = " ".join(name.split()).strip(". ")
+    if not name.isascii():
+        name = _expressed(name, quiet=quiet)
     if _RESERVED.fullmatch(name):
         name = "_" + name
     name = _cut(name, "")
@@ -53,9 +64,33 @@ def safe_filename(name: str) -> str:
     return name
 
 
-def safe_path(path: str) -> str:
+def safe_path(path: str, *, quiet: bool = False) -> str:
     """``path`` as a relative one with '/' between components that are each safe; '' if nothing is left of it."""
-    return "/".join(filter(None, map(safe_filename, re.split(r"[/\\]", path))))
+    return "/".join(filter(None, (safe_filename(each, quiet=quiet) for each in re.split(r"[/\\]", path))))
+
+
+def _expressed(name: str, *, quiet: bool) -> str:
+    """Escape each character that the encoding of the file system does not have: '%C3%BC' for 'ü'."""
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8" or _is_in(name, encoding):
+        return name
+    if not quiet and next(_times_said) == 0:
+        _log.warning(
+            "file names are encoded in %s here; other characters in them are written like %%C3%%BC. "
+            "Set a UTF-8 locale, such as LC_ALL=C.UTF-8, to keep them",
+            encoding,
+        )
+    return "".join(
+        char if _is_in(char, encoding) else "".join(f"%{byte:02X}" for byte in char.encode()) for char in name
+    )
+
+
+def _is_in(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _visible(char: str) -> bool:

@@ -30,7 +30,7 @@ class Sums:
         """By the end of each name, made safe; None where two names with different checksums end so."""
         self._safe: dict[str, Checksum | None] = {}
         for name, checksum in self._by_name.items():
-            safe = safe_path(name)
+            safe = safe_path(name, quiet=True)
             _add(self._safe, safe, checksum)
             for ending in _endings(safe):
                 _add(self._endings, ending, checksum)
@@ -44,10 +44,10 @@ class Sums:
         paths = [path for path in (*_paths(url), *map(_without_dot, names)) if path]
         for path in paths:
             for ending in _endings(path):
-                found = self._by_name.get(ending) or self._safe.get(safe_path(ending))
+                found = self._by_name.get(ending) or self._safe.get(safe_path(ending, quiet=True))
                 if found is not None:
                     return found
-        return next(filter(None, (self._endings.get(safe_path(path)) for path in paths)), None)
+        return next(filter(None, (self._endings.get(safe_path(path, quiet=True)) for path in paths)), None)
 
 
 class Expected:

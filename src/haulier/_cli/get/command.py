@@ -26,7 +26,7 @@ from haulier._cli.get.plan import dry_run, raise_file_limit
 from haulier._cli.get.planned import PlannedDownload, read_downloads
 from haulier._cli.get.settings import ConfigError, SourceSettings, read_config, settings_of
 from haulier._cli.get.stored import Kept, impl_of, kept_in, leave_kept, to_store
-from haulier._cli.outlet import Outlet, stderr_line
+from haulier._cli.outlet import Outlet, stderr_line, warn_on_stderr
 from haulier._cli.signals import Stop
 from haulier._engine.engine import DownloadEngine
 from haulier._engine.ticket import Impl
@@ -50,6 +50,8 @@ MOST_UNFINISHED: Final = 20
 
 def run(args: argparse.Namespace) -> int:
     """Download, and return the exit status."""
+    if not args.verbose:  # else the whole log is shown
+        warn_on_stderr("haulier.fetchers.filenames")
     place = place_of(args.dest)
     sums = _sums(args)
     planned = read_downloads(
