@@ -80,6 +80,7 @@ def wanted() -> Iterator[Wanted]:
 
 
 def test_many_dispatched_at_once_are_one_commit(engine: DownloadEngine, commits: list[str]) -> None:
+    engine.register_source("tidal")
     engine.pause("tidal")
     engine._system.store.ask(m.Sync())
     commits.clear()
@@ -97,6 +98,7 @@ def test_ends_that_come_while_the_disk_is_busy_share_commits(
             over.set()
         return "/x"
 
+    engine.register_source("tidal")
     engine.pause("tidal")
     engine.register_source("tidal", impl=impl)
     ids = engine.worker.dispatch_many("tidal", wanted())

@@ -117,6 +117,7 @@ def test_an_instant_download_is_three_messages(engine: DownloadEngine, told: Cou
 def test_an_end_brings_the_next_start_along(engine: DownloadEngine, told: Counter[type]) -> None:
     burst = Burst(engine, 4000, 8)
     for source in burst.sources:
+        engine.register_source(source)
         engine.pause(source)
     ids = burst.dispatch()
     for source in burst.sources:
@@ -131,6 +132,7 @@ def test_an_end_brings_the_next_start_along(engine: DownloadEngine, told: Counte
 def test_a_burst_hardly_wakes_anybody(engine: DownloadEngine, woken: Counter[Bell]) -> None:
     """The store once a batch, a source that is busy never."""
     burst = Burst(engine, QUEUED, 1)
+    engine.register_source(*burst.sources)
     engine.pause(*burst.sources)
     ids = burst.dispatch()
     store = engine._system.store

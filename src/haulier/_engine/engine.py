@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Final, Literal
 
 from haulier._engine import messages as m
-from haulier._engine.core.entry import phase_of
+from haulier._engine.core.entry import is_terminal, phase_of
 from haulier._engine.core.status import explanation_of, status_of
 from haulier._engine.records_api import LOOKS, RecordKeeper
 from haulier._engine.shells.draining import behind_own, drain_queues
@@ -135,6 +135,12 @@ class DownloadEngine(RecordKeeper):
     def _mailbox_of(self, download_id: str) -> Mailbox | None:
         """The mailbox of a download that waits or runs; None if it does neither."""
         system = self._system
+        found = system.ledger.table.find(None, download_id)  # one step; there may be 100,000 mailboxes
+        mailbox = None if found is None else system.mailboxes.get(found[0])
+        if mailbox is not None and mailbox.has(download_id):
+            return mailbox
+        if found is not None and is_terminal(found[1]):
+            return None
         for mailbox in list(system.mailboxes.values()):
             if mailbox.has(download_id):
                 return mailbox

@@ -77,9 +77,10 @@ class Ledger:
     def _added(self, ticket: Ticket) -> None:
         table, source = self.table, ticket[SOURCE]
         bucket = table.buckets.get(source)
-        if bucket is None:
-            bucket = table.buckets[source] = {}
-        bucket[ticket[ID]] = ticket
+        if bucket is None or table.is_indexed:
+            table.store(source, ticket[ID], ticket)
+        else:
+            bucket[ticket[ID]] = ticket
         if table.events is not None:
             table.events.append(Changed(ticket[ID], source, Phase.QUEUED, record_of(ticket), ticket[QUEUED_AT]))
 
@@ -196,7 +197,6 @@ class Ledger:
 
     def _put(self, message: m.Put) -> None:
         source, download_id, record = message
-        bucket = self.table.buckets.setdefault(source, {})
         stored = self.table.entry(source, download_id)
         if stored is not None and stored.phase is not None and stored.phase not in TERMINAL_PHASES:
             # The engine still runs the download. Only the contents of its record are replaced.
@@ -207,7 +207,8 @@ class Ledger:
             self.table.touch(source, download_id)
             return
         self.table.retained.uncount(stored)
-        entry = bucket[download_id] = Entry(record, None, {}, not are_plain(record.values()))
+        entry = Entry(record, None, {}, not are_plain(record.values()))
+        self.table.store(source, download_id, entry)
         if self.journal is not None:
             if stored is not None:
                 self.journal.touch(source, download_id)

@@ -9,6 +9,7 @@ directly. Readers lay ``overlay`` over ``record``.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from haulier._engine.core.entry import Entry, Stored, entry_of, is_terminal, view
 from haulier._engine.core.journal import Journal
@@ -22,6 +23,10 @@ from haulier.records import TERMINAL_PHASES, Phase, Record, State
 __all__ = ["Table"]
 
 
+FEW_SOURCES: Final = 32
+"""With more sources than this a table knows the source of each download id: one dict item for each record."""
+
+
 class Table:
     """Every record of an engine.
 
@@ -31,6 +36,8 @@ class Table:
 
     def __init__(self, retention: Retention, journal: Journal | None) -> None:
         self.buckets: Buckets = {}
+        self._sources: dict[str, str] | None = None
+        """By download id: its source. None while there are few sources, where looking at each is cheap enough."""
         self.retained = Retained(retention, self.buckets)
         self.watches = Watches()
         self.journal = journal
@@ -45,6 +52,11 @@ class Table:
 
     def find(self, source: str | None, download_id: str) -> tuple[str, Stored] | None:
         """Return the source of a download and what is stored for it, or None. ``source=None`` searches all sources."""
+        if source is None and self._sources is not None:
+            name = self._sources.get(download_id, "")
+            stored = self.buckets.get(name, {}).get(download_id)
+            if stored is not None:
+                return name, stored
         for name in list(self.buckets) if source is None else (source,):
             stored = self.buckets.get(name, {}).get(download_id)
             if stored is not None:
@@ -52,9 +64,36 @@ class Table:
         return None
 
     @property
+    def is_indexed(self) -> bool:
+        """Whether the table knows the source of each download id: then only ``store`` may add a record."""
+        return self._sources is not None
+
+    @property
     def is_watched(self) -> bool:
         """Whether messages should be applied soon: somebody subscribes or waits, or records leave memory by age."""
         return self.events is not None or bool(self.watches.callbacks) or self.retained.max_age is not None
+
+    def bucket(self, source: str) -> dict[str, Stored]:
+        """Return the records of a source, by download id. The first call for a source makes the dict."""
+        bucket = self.buckets.get(source)
+        if bucket is None:
+            bucket = self.buckets[source] = {}
+            if self._sources is None and len(self.buckets) > FEW_SOURCES:
+                self._sources = {}
+                for name, records in self.buckets.items():
+                    for download_id in records:
+                        self._sources.setdefault(download_id, name)
+        return bucket
+
+    def store(self, source: str, download_id: str, stored: Stored) -> None:
+        """Store what is known of a download, in place of what was stored for it before."""
+        self.bucket(source)[download_id] = stored
+        if self._sources is not None:
+            self._sources.setdefault(download_id, source)
+
+    def _unindex(self, source: str, download_id: str) -> None:
+        if self._sources is not None and self._sources.get(download_id) == source:
+            del self._sources[download_id]
 
     # ---- change ------------------------------------------------------------------------------------------------------
 
@@ -119,6 +158,7 @@ class Table:
 
     def _leave(self, source: str, download_id: str, stored: Stored) -> None:
         del self.buckets[source][download_id]
+        self._unindex(source, download_id)
         if self.journal is not None:
             self.journal.leave(source, download_id, stored)
         self.retained.uncount(stored)
@@ -132,12 +172,13 @@ class Table:
         if stored is not None:
             self.watches.call(download_id, stored)  # first: a removed download must have no watchers
             del bucket[download_id]
+            self._unindex(source, download_id)
 
     # ---- restore and repair ------------------------------------------------------------------------------------------
 
     def restore(self, source: str, download_id: str, stored: Stored, ended_on: float | None) -> None:
         """Put back a record from disk. Call ``restored`` after the last one."""
-        self.buckets.setdefault(source, {})[download_id] = stored
+        self.store(source, download_id, stored)
         if isinstance(stored, Entry):
             stored.fixed = stored.phase in TERMINAL_PHASES or (
                 stored.phase is None and stored.record.get("state") == State.CANCELLED

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from haulier._engine import messages as m
 from haulier._engine.core.source import Source
+from haulier._engine.shells.idle import IdleSlots
 from haulier._engine.shells.intake import Intake
 from haulier._engine.shells.outlet import Outlet
 from haulier._engine.ticket import Impl
@@ -74,6 +75,8 @@ class Mailbox:
         self.ask_store = ask_store
         self.give_way: Callable[[], None] = partial(sleep, 0)
         """Lets other threads run. A slot calls it after some time without a break."""
+        self.idle = IdleSlots()
+        """Counts the waiting slots. All mailboxes of an engine share one."""
         self.hiring = False
         """Whether a ``Hire`` message is on its way to the supervisor."""
         self.slots: set[Any] = set()

@@ -39,6 +39,8 @@ class Outlet:
         self._mailbox = mailbox
         self.leader = RLock()
         """Held by the one waiting slot that watches the gate and the queue."""
+        self.is_dismissed = False
+        """Whether the leader should leave, because the engine has too many waiting slots."""
 
     def report(self, transfer: Transfer, outcome: Outcome, slot: Any) -> Transfer | None:
         """Settle an attempt, and return the next download if one may start at once. Otherwise None."""
@@ -68,11 +70,8 @@ class Outlet:
 
     def next_download(self, slot: Any) -> Transfer | None:
         """Wait for a download that may start, and return it. None: ``slot`` has left and must end."""
-        while not self.leader.acquire(timeout=self._mailbox.patience_s):
-            with self._mailbox.lock:
-                slot.left = self._mailbox.source.leave(inf, monotonic(), self._mailbox.patience_s)
-                if slot.left:
-                    return None
+        if not self.leader.acquire(blocking=False) and not self._follow(slot):
+            return None
         try:
             taken = self._lead(slot)
         finally:
@@ -81,10 +80,26 @@ class Outlet:
             self._mailbox.call_on_slots()
         return taken
 
+    def _follow(self, slot: Any) -> bool:
+        """Wait to become the leader. Returns False if ``slot`` has left instead."""
+        mailbox = self._mailbox
+        timeout_s = mailbox.patience_s if mailbox.idle.follower_may_wait(slot) else 0.0
+        try:
+            while not self.leader.acquire(timeout=timeout_s):
+                with mailbox.lock:
+                    slot.left = mailbox.source.leave(inf, monotonic(), mailbox.patience_s)
+                    if slot.left:
+                        return False
+                timeout_s = mailbox.patience_s  # there is work for it
+        finally:
+            mailbox.idle.follower_wakes(slot)
+        return True
+
     def _lead(self, slot: Any) -> Transfer | None:
         """Watch the gate and the queue until a download may start."""
         until = monotonic() + self._mailbox.patience_s
         told = inf
+        self.is_dismissed = False
         while True:
             self._mailbox.bell.armed = True  # before looking: what is put after this look rings
             with self._mailbox.lock:
@@ -94,10 +109,12 @@ class Outlet:
                     slot.in_hand = taken
                     self._mailbox.bell.armed = False
                     return taken
-                if now >= until or self._mailbox.source.is_overstaffed:
+                if now >= until or self.is_dismissed or self._mailbox.source.is_overstaffed:
                     # Disarmed before the slot is counted off: a later ``put`` hires another slot, or is seen below.
                     self._mailbox.bell.armed = False
-                    slot.left = self._mailbox.source.leave(taken, now, self._mailbox.patience_s)
+                    patience_s = 0.0 if self.is_dismissed else self._mailbox.patience_s
+                    self.is_dismissed = False
+                    slot.left = self._mailbox.source.leave(taken, now, patience_s)
                     if slot.left:
                         return None
                     until = now + self._mailbox.patience_s
@@ -106,7 +123,9 @@ class Outlet:
                 told = taken
                 why = self._mailbox.source.gate.closed_by(now)
                 logger.info("%s waits %.3f s for the end of its %s", self._mailbox.source.name, taken - now, why)
+            self._mailbox.idle.leader_waits(self._mailbox)
             self._mailbox.bell.wait(min(taken, until) - now)
+            self._mailbox.idle.leader_wakes(self._mailbox)
 
     def write_start(self, transfer: Transfer, slot: Any) -> bool:
         """Wait until the start of an attempt is on disk. Returns whether its impl may be called now.

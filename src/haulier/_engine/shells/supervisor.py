@@ -39,6 +39,9 @@ TRIES: Final = 3
 FOR_EVER: Final = RestartPolicy(intensity=sys.maxsize, period=1.0, wait=tenacity.wait_exponential(0.01, max=1.0))
 """The supervisor restarts however often it dies: without it an engine starts no source actors."""
 
+DISMISSED_S: Final = 0.01
+"""Seconds until the next try to start a thread, if a waiting slot of another source was told to end its own."""
+
 ABANDONED_S: Final = 0.5
 """How often to look whether an engine that the program dropped has finished, in seconds."""
 
@@ -241,7 +244,8 @@ class SupervisorActor(Permanent):
                 with mailbox.lock:
                     mailbox.slots.discard(slot)
                     mailbox.source.slots.count_off()
-                self._supervisor.later(m.Wake(mailbox, monotonic() + NO_THREAD_S))
+                wait_s = DISMISSED_S if mailbox.idle.dismiss_one() else NO_THREAD_S
+                self._supervisor.later(m.Wake(mailbox, monotonic() + wait_s))
                 return
             self._audit_in(AUDIT_S)
 
@@ -254,6 +258,8 @@ class SupervisorActor(Permanent):
     def _audit(self, thorough: bool) -> None:
         """Bury slots that died without a report. If ``thorough``, also repair each source."""
         for mailbox in self._engine.sources():
+            if not (thorough or mailbox.slots):
+                continue  # nothing can have died; there may be 100,000 such sources
             for slot in mailbox.lost_slots():
                 logger.error("the thread of %s died without a report", slot)
                 self._handle(m.Ended(mailbox, slot.in_hand, slot.failure or SlotCrashed("its thread died"), slot))

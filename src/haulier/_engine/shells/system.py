@@ -12,6 +12,7 @@ from haulier._engine.core.journal import Journal
 from haulier._engine.core.ledger import Ledger
 from haulier._engine.shells.actor import Inbox
 from haulier._engine.shells.durable import DurableStore
+from haulier._engine.shells.idle import IdleSlots
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.recovery import Recovery
 from haulier._engine.shells.store import Store, StoreActor
@@ -65,6 +66,7 @@ class System:
         self.closing = False
         self._closing = threading.RLock()
         self._patience_s = patience_s
+        self._idle = IdleSlots()
         self._subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.RLock()
         self._closed = False
@@ -111,6 +113,7 @@ class System:
                 ask = self.store.ask if self.is_durable else None
                 mailbox = Mailbox(name, self._policy, *tell, self._patience_s, self._trace, ask)
                 mailbox.give_way = self.store.give_way
+                mailbox.idle = self._idle
                 if self._recovery is not None:
                     self._recovery.pace(mailbox)
                 self.mailboxes[name] = mailbox
