@@ -78,6 +78,7 @@ def _in_memory(count: int) -> list[Step]:
     """Time each step of an instant download."""
     watch, posted = _Stopwatch(count), list[Any]()
     with haulier.DownloadEngine(retention=KEPT) as engine:
+        engine.register_source(SOURCE)
         engine.pause(SOURCE)
         dispatch = engine.worker.dispatch
         dispatch(SOURCE, 0, "A song", "instant.bin", _impl)

@@ -11,7 +11,7 @@ from tests.chaos.calls import STATES, Calls
 from tests.chaos.plan import Action
 from tests.chaos.world import doze
 
-from haulier import Changed, EngineClosed, Event, Missed, Subscription, UnknownDownload
+from haulier import Changed, EngineClosed, Event, Missed, Subscription, UnknownDownload, UnknownSource
 from haulier.records import TERMINAL_PHASES
 
 __all__ = ["Caller", "Hearer"]
@@ -114,15 +114,15 @@ class Caller:
     # ---- sources -----------------------------------------------------------------------------------------------------
 
     def _pause(self, action: Action) -> None:
-        with self._calls.allowing("pause", EngineClosed):
+        with self._calls.allowing("pause", EngineClosed, UnknownSource):
             self._calls.engine.pause(action.source)
 
     def _resume(self, action: Action) -> None:
-        with self._calls.allowing("resume", EngineClosed):
+        with self._calls.allowing("resume", EngineClosed, UnknownSource):
             self._calls.engine.resume(action.source)
 
     def _revive(self, action: Action) -> None:
-        with self._calls.allowing("revive", EngineClosed):
+        with self._calls.allowing("revive", EngineClosed, UnknownSource):
             self._calls.engine.revive(action.source)
 
     def _set_concurrency(self, action: Action) -> None:

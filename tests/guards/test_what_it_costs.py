@@ -132,7 +132,7 @@ def test_an_end_brings_the_next_start_along(engine: DownloadEngine, told: Counte
 def test_a_burst_hardly_wakes_anybody(engine: DownloadEngine, woken: Counter[Bell]) -> None:
     """The store once a batch, a source that is busy never."""
     burst = Burst(engine, QUEUED, 1)
-    engine.register_source(*burst.sources)
+    engine.register_source(burst.sources[0])
     engine.pause(*burst.sources)
     ids = burst.dispatch()
     store = engine._system.store
