@@ -97,7 +97,7 @@ def fail_twice(tear: Tear, path: Path) -> None:
     """Each start has been written down before it fails."""
 
     def fails(*_: object) -> str:
-        engine._system.store.ask(m.Written())
+        engine._system.store.ask(m.OnDisk())
         raise OSError("reset")
 
     with opened(path) as engine:

@@ -116,7 +116,10 @@ class DownloadEngine(RecordKeeper):
 
         Returns False if the download has ended, is unknown, or is kept for the next start by an engine that is closed.
         ``source_hint`` names the source to look at first. ``remove=True`` also removes the record, even if the download
-        had ended. With a durable store the cancel is on disk when this returns.
+        had ended.
+
+        With a durable store the cancel is on disk when this returns True. Raises ``StoreUnavailable`` if it could not
+        be written. Then it counts in this engine, and is written as soon as the store can.
         """
         system = self._system
         hinted = None if source_hint is None else system.mailboxes.get(system.name_of(source_hint))
@@ -124,13 +127,13 @@ class DownloadEngine(RecordKeeper):
         if found is not None and found.is_durable and system.store.is_shut:
             cancelled = False  # the next start would not know of it
         elif found is not None and found.cancel(download_id):
-            # A queued download must not start with the next engine either, so wait until the cancel is on disk.
-            cancelled = not found.is_durable or bool(system.store.ask(m.Written()))
+            cancelled = True
         else:
             cancelled = bool(system.store.ask(m.Cancel(download_id)))
         if remove:
             system.store.ask(m.Remove(None, download_id))
-        return cancelled
+        # A queued download must not start with the next engine either, so wait until the cancel is on disk.
+        return cancelled and self._is_on_disk(system.is_durable if found is None else found.is_durable)
 
     def _mailbox_of(self, download_id: str) -> Mailbox | None:
         """The mailbox of a download that waits or runs; None if it does neither."""

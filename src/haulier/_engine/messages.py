@@ -216,10 +216,6 @@ class Sync(NamedTuple):
     """Reply: None, once all earlier messages are applied."""
 
 
-class Written(NamedTuple):
-    """Reply: whether the changes of all earlier messages are on disk, or will be once the store can write again."""
-
-
 class OnDisk(NamedTuple):
     """Reply: None, once the changes of all earlier messages are on disk. Raises StoreUnavailable if that failed.
 

@@ -13,6 +13,7 @@ from haulier._engine.core.values import own
 from haulier._engine.shells.system import System
 from haulier._engine.storage.codec import check_name, encode
 from haulier._threads.log import Log
+from haulier.errors import StoreUnavailable
 from haulier.policies import check_int
 from haulier.records import TERMINAL_PHASES, WAITING_PHASES, Attempt, Cursor, HistoryRow, Record, State
 
@@ -97,7 +98,8 @@ class RecordKeeper:
     ) -> bool:
         """Update a record unless its state is in ``skip_if_state_in``, in one atomic step.
 
-        Returns whether the patch was applied: False if the state is in ``skip_if_state_in`` or there is no record.
+        Returns whether the patch was applied: False if the state is in ``skip_if_state_in`` or there is no record. A
+        patch that cancels raises ``StoreUnavailable`` as ``cancel_download`` does.
         """
         system = self._system
         source = system.name_of(source_name)
@@ -121,16 +123,39 @@ class RecordKeeper:
         done: bool | BaseException = system.store.ask(m.PatchUnless(source, download_id, copy, states))
         if isinstance(done, BaseException):
             raise done
+        if done and copy.get("state") == State.CANCELLED:
+            return self._is_on_disk(system.is_durable_source(source))
         return done
 
+    def _is_on_disk(self, is_durable: bool) -> bool:
+        """Wait until a cancel is on disk, if it is to be. Returns False if the store has ended without writing it.
+
+        Raises ``StoreUnavailable`` if the store cannot write it now.
+        """
+        store = self._system.store
+        try:
+            if is_durable:
+                store.ask(m.OnDisk())
+        except StoreUnavailable as error:
+            if store.is_shut:
+                return False
+            raise StoreUnavailable(
+                f"the download is cancelled in this engine, but that is not on disk yet: {error}"
+            ) from error
+        return True
+
     def remove_record(self, source_name: str, download_id: str) -> Record | None:
-        """Remove a record and return it; None if there is none. A download that has not ended is cancelled first."""
+        """Remove a record and return it; None if there is none. A download that has not ended is cancelled first.
+
+        Raises ``StoreUnavailable`` if such a cancel could not be written, as ``cancel_download`` does.
+        """
         system = self._system
         source = system.name_of(source_name)
         mailbox = system.mailboxes.get(source)
-        if mailbox is not None:
-            mailbox.cancel(download_id)
+        cancelled = mailbox is not None and mailbox.cancel(download_id)
         removed: Record | None = system.store.ask(m.Remove(source, download_id))
+        if cancelled:
+            self._is_on_disk(system.is_durable_source(source))
         return removed
 
     def get_record(self, source_name: str, download_id: str) -> Record | None:

@@ -35,7 +35,7 @@ WAIT: Final = tenacity.wait_exponential(multiplier=0.1, max=5.0)
 PROGRESS_S: Final = 1.0
 """The longest that progress stays in memory alone. A commit for each patch would be one for every 2 KiB."""
 
-_OF_THE_DISK: Final = (m.History, m.Attempts, m.Written)
+_OF_THE_DISK: Final = (m.History, m.Attempts)
 """Messages that are answered once the batch is written."""
 
 _DIED: Final = StoreDied("the record store died while it wrote")
@@ -68,7 +68,6 @@ class DurableStore(Store):
         ledger.handlers[m.History] = lambda wanted: [history_row(row) for row in storage.history(*wanted)]
         ledger.handlers[m.Attempts] = self._attempts
         ledger.handlers[m.OnDisk] = lambda _: None
-        ledger.handlers[m.Written] = lambda _: self.is_whole
 
     def _attempts(self, wanted: m.Attempts) -> list[Attempt]:
         row = self.storage.find(*wanted)
