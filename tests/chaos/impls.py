@@ -142,6 +142,9 @@ class Impls:
     def _gives_up(self, run: Run, deed: Deed) -> NoReturn:
         raise DownloadCancelled("of its own accord")
 
+    def _async_cancelled(self, run: Run, deed: Deed) -> NoReturn:
+        raise asyncio.CancelledError
+
     # ---- crashes its source ------------------------------------------------------------------------------------------
 
     def _exit(self, run: Run, deed: Deed) -> NoReturn:
@@ -158,9 +161,6 @@ class Impls:
 
     def _own_base(self, run: Run, deed: Deed) -> NoReturn:
         raise OwnBase("of a client's own")
-
-    def _async_cancelled(self, run: Run, deed: Deed) -> NoReturn:
-        raise asyncio.CancelledError
 
     def _deadly_result(self, run: Run, deed: Deed) -> Any:
         return BadResult(SystemExit("in the middle of a path"))

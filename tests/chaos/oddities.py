@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from tests.chaos.books import Did
@@ -24,12 +25,12 @@ class BadText(Exception):
 
 
 class BadResult:
-    """A path that cannot be told."""
+    """A path that raises when it is asked for its text."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    def __str__(self) -> str:
+    def __fspath__(self) -> str:
         raise self._error
 
 
@@ -40,9 +41,11 @@ async def no_file() -> str:
 
 def did_of_result(result: Any) -> Did:
     """What an impl did that returned ``result``."""
-    if asyncio.iscoroutine(result) or isinstance(result, BadResult):
+    if result is None or result == "":
+        return Did("nothing", "")
+    if isinstance(result, BadResult) or not isinstance(result, (str, os.PathLike)):
         return Did("odd", "")
-    return Did("landed", str(result)) if result else Did("nothing", "")
+    return Did("landed", os.fspath(result))
 
 
 def did_of_error(error: BaseException) -> Did:
@@ -55,6 +58,6 @@ def did_of_error(error: BaseException) -> Did:
         return Did("throttled", text)
     if isinstance(error, DownloadCancelled):
         return Did("stopped", text)
-    if isinstance(error, SourceCrashed) or not isinstance(error, Exception):
+    if isinstance(error, SourceCrashed) or not isinstance(error, (Exception, asyncio.CancelledError)):
         return Did("crashed", text)
     return Did("failed", text, permanent=isinstance(error, PermanentError))

@@ -19,13 +19,14 @@ __all__ = ["Action", "Deed", "Errand", "Plan", "draw_plan"]
 
 DEEDS: Final[Mapping[str, float]] = {
     # ends well
-    "instant": 18, "slow": 14, "progress": 4, "path_like": 1, "number": 1, "linger": 1,
+    "instant": 18, "slow": 14, "progress": 4, "path_like": 1, "linger": 1,
     # fails
     "error": 6, "no_text": 1, "bad_text": 1, "permanent": 3, "none": 2, "empty": 1, "memory": 1, "recursion": 0.5,
     "group": 0.5, "stop_iteration": 0.5, "coroutine": 1, "bad_result": 1, "throttled": 2, "gives_up": 0.5,
+    "number": 1, "async_cancelled": 0.7,
     # crashes its source
     "exit": 0.7, "interrupt": 0.7, "source_crashed": 0.7, "generator_exit": 0.7, "own_base": 0.7,
-    "async_cancelled": 0.7, "deadly_result": 0.4,
+    "deadly_result": 0.4,
     # hangs
     "hang": 1, "late": 1, "late_crash": 0.5, "polite": 2,
     # calls the engine itself

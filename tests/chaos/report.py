@@ -13,7 +13,7 @@ __all__ = ["FAULTS", "PROMISES", "table"]
 FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "impl raises an Exception": (
         "impl: error", "impl: no_text", "impl: bad_text", "impl: permanent", "impl: group", "impl: stop_iteration",
-        "impl: gives_up",
+        "impl: gives_up", "impl: async_cancelled",
     ),
     "impl runs out of memory, or of stack": ("impl: memory", "impl: recursion"),
     "impl returns nothing, or what is no path": (
@@ -22,7 +22,7 @@ FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "impl is throttled": ("impl: throttled",),
     "impl crashes its source": (
         "impl: exit", "impl: interrupt", "impl: source_crashed", "impl: generator_exit", "impl: own_base",
-        "impl: async_cancelled", "impl: deadly_result",
+        "impl: deadly_result",
     ),
     "impl hangs until it is let go": ("impl: hang",),
     "impl comes back, or crashes, too late": ("impl: late", "impl: late_crash"),
