@@ -8,34 +8,26 @@
 - no download starts once it was withdrawn, cancelled or has ended, and none runs twice at once;
 - downloads start in the order of their dispatch;
 - every download ends once. When the engine is closed, each has ended or is kept for the next engine;
-- a download that ended with one engine does not start with a later engine on the same store.
+- a download that ended with one engine does not start with a later engine on the same store;
+- no download succeeds that did not start, and none starts at a source whose rules are unknown.
+
+An event that is unknown is a violation too: nobody could say what it means for the promises.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Final
+
+from haulier._trace_lines import Line, no_trace, parsed
 
 __all__ = ["Report", "Violation", "verify"]
 
-_BEGINNING: Final = '{"run": "'  # every line starts so
 _KEPT: Final = 256  # how many starts and ends of a source a new start is checked against
-
-
-class Line(NamedTuple):
-    """One line of a trace."""
-
-    number: int
-    text: str
-    values: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"line {self.number}: {self.text}"
 
 
 class Violation(Exception):
@@ -62,7 +54,7 @@ def verify(lines: Iterable[str]) -> Report:
     """Check the trace of one engine or of several. Raises ``Violation``, or ``ValueError`` if it is not a trace."""
     runs: dict[str, _Run] = {}
     ended: dict[str, dict[str, Line]] = {}
-    for line in _parsed(lines):
+    for line in parsed(lines):
         if (name := line.values["run"]) not in runs:
             runs[name] = _Run(ended)
         runs[name].see(line)
@@ -72,40 +64,6 @@ def verify(lines: Iterable[str]) -> Report:
     report.downloads = len(downloads)
     report.open = sum(download_id not in ended[source] for source, download_id in downloads)
     return report
-
-
-def _parsed(lines: Iterable[str]) -> Iterator[Line]:
-    cut_off: Line | None = None
-    for number, text in enumerate(lines, 1):
-        line = _line(number, text.rstrip("\n"))
-        if cut_off is not None and (line is None or line.values["event"] != "opened"):
-            raise _no_trace(cut_off)
-        if line is None:
-            # The process was killed while it wrote this line. It is the last line, or the next engine's follows.
-            cut_off = Line(number, text.rstrip("\n"), {})
-            if number == 1 or not _BEGINNING.startswith(cut_off.text[: len(_BEGINNING)]):
-                raise _no_trace(cut_off)
-        else:
-            cut_off = None
-            yield line
-
-
-def _line(number: int, text: str) -> Line | None:
-    """Parse a line; None if it is cut off. Raises ``ValueError`` if it is not a line of a trace."""
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return None
-    try:
-        values["run"], values["event"], values["at"] + 0.0
-    except (KeyError, TypeError):
-        raise _no_trace(Line(number, text, {})) from None
-    return Line(number, text, values)
-
-
-def _no_trace(line: Line) -> ValueError:
-    what = "this is not a trace" if line.number == 1 else f"line {line.number} is not a line of a trace"
-    return ValueError(f"{what}: {line.text[:80]!r}")
 
 
 class _Run:
@@ -118,13 +76,19 @@ class _Run:
         self._ended = ended
 
     def see(self, line: Line) -> None:
-        source = line.values.get("source")
-        if line.values["event"] == "closed":
+        event = line.values["event"]
+        if event == "closed":
             self._closed = line
-        elif source is not None:
-            if source not in self._sources:
-                self._sources[source] = _Source(self._ended.setdefault(source, {}))
-            self._sources[source].see(line)
+        elif event != "opened":
+            if f"_on_{event}" not in _Source.__dict__:
+                raise Violation(f"unknown event {event!r}", line)
+            try:
+                source = line.values["source"]
+                if source not in self._sources:
+                    self._sources[source] = _Source(self._ended.setdefault(source, {}))
+                self._sources[source].see(line)
+            except (KeyError, TypeError):
+                raise no_trace(line) from None  # a value is missing, or of another type
 
     def finish(self, report: Report) -> set[tuple[str, str]]:
         """End the trace. Returns the source and id of each of the engine's downloads."""
@@ -150,6 +114,7 @@ class _Source:
     _removed: dict[str, Line] = field(default_factory=dict)  # mostly long after the end
     _kept: set[str] = field(default_factory=set)  # the engine is closed, and the next one resumes them
     _started: set[str] = field(default_factory=set)
+    _called: set[str] = field(default_factory=set)  # their impls, by this engine
     _waiting: list[tuple[float, str]] = field(default_factory=list)  # a heap; some have started or are gone since
     _overtaken: dict[str, Line] = field(default_factory=dict)
     """Downloads that wait although a later one has started. Their own start may have been decided before that."""
@@ -210,6 +175,7 @@ class _Source:
             self._started.add(download_id)
             self._check_order(line)
         self._starts.append(line)
+        self._called.add(download_id)
         if download_id not in self._given_up:  # else it was given up on before its start was noted: it does not count
             self._in_flight[download_id] = self._begun[download_id] = line
             self._check_limit(line)
@@ -217,7 +183,7 @@ class _Source:
     def _check_rules(self, line: Line) -> None:
         rules = self._rules_at(line.values["taken"])
         if rules is None:
-            return
+            raise Violation("a start before the rules of the source are known", line)
         if rules.values["paused"]:
             raise Violation("a start while the source is paused", line, rules)
         later = [each for each in self._rules if line.values["taken"] < each.values["at"] <= line.values["stamped"]]
@@ -241,16 +207,16 @@ class _Source:
     def _too_early(self, line: Line, rules: Line) -> Violation | None:
         delay, stamped, taken = rules.values["delay"], line.values["stamped"], line.values["taken"]
         # Two slots may note their starts in another order than that in which they started.
-        gaps = [(stamped - each.values["stamped"], each) for each in self._starts if each.values["stamped"] <= stamped]
+        gaps = [(each.values["stamped"], stamped, each) for each in self._starts if each.values["stamped"] <= stamped]
         if rules.values["from"] == "end":
             # The start could not have waited for an end after its decision.
             ends = [(each.values.get("stamped", each.values["at"]), each) for each in self._ends]
             if rules.values["limit"] == 1 and self._returned is not None:
                 ends.append((self._returned.values["at"], self._returned))
-            gaps += [(line.values["at"] - at, each) for at, each in ends if at <= taken]
-        for gap, before in gaps:
-            if gap < delay:
-                return Violation(f"{gap:.6f} s after the one before, but the delay is {delay:g} s", line, before)
+            gaps += [(at, line.values["at"], each) for at, each in ends if at <= taken]
+        for since, at, before in gaps:
+            if at < since + delay:  # added, as the engine does: 3.3 - 3 is less than 0.3
+                return Violation(f"{at - since:.6f} s after the one before, but the delay is {delay:g} s", line, before)
         return None
 
     def _check_suspension(self, line: Line) -> None:
@@ -331,6 +297,8 @@ class _Source:
         download_id = line.values["id"]
         if download_id in self.ended:
             raise Violation(f"{download_id} ended twice", line, self.ended[download_id])
+        if line.values.get("phase") == "succeeded" and download_id not in self._called:
+            raise Violation(f"{download_id} succeeded, but has not started", line, self.queued.get(download_id))
         self.ended[download_id] = line
 
     def finish(self, closed: Line | None) -> None:

@@ -14,8 +14,11 @@ from haulier.verify import Report, Violation, verify
 
 
 def trace(*events: tuple[Any, ...]) -> list[str]:
-    """``(at, event, id, more)`` as the lines of one source's trace."""
+    """``(at, event, id, more)`` as the lines of one source's trace. Without ``rules`` the source has hardly a limit."""
     lines = []
+    if not any(event == "rules" for _, event, *_ in events):
+        runs = sorted({"one", *(each[-1].get("run", "one") for each in events if isinstance(each[-1], dict))})
+        events = (*((0.0, "rules", {**rules(0.0, 99)[2], "run": run}) for run in runs), *events)
     for at, event, *rest in events:
         values: dict[str, Any] = {"run": "one", "event": event, "at": at, "source": "tidal"}
         if event in ("opened", "closed"):
@@ -146,6 +149,25 @@ BROKEN: list[tuple[str, str, Iterable[tuple[Any, ...]]]] = [
         (1.0, "found", "a", {"attempts": 0}), (2.0, "found", "b", {"attempts": 0}), *run(3.0, "b", 4.0),
         (5.0, "start", "a"),
     ]),
+    ("an unknown event", "unknown event 'frobnicated'", [rules(0.0), (1.0, "queued", "a"), (2.0, "frobnicated", "a")]),
+    ("an unknown event of the engine", "unknown event 'paused'", [(1.0, "paused", {"source": None})]),
+    ("no rules", "a start before the rules of the source are known", [
+        rules(0.0), *run(1.0, "a", 2.0), (3.0, "start", "b", {"source": "qobuz"}),
+    ]),
+    ("rules that come too late", "a start before the rules of the source are known", [rules(2.0), (1.0, "start", "a")]),
+    ("rules of another engine", "a start before the rules of the source are known", [
+        rules(0.0), (1.0, "start", "a", {"run": "two"}),
+    ]),
+    ("success without a start", "a succeeded, but has not started", [
+        (1.0, "queued", "a"), (2.0, "over", "a", {"phase": "succeeded"}),
+    ]),
+    ("success of what started with the engine before", "a succeeded, but has not started", [
+        *run(1.0, "a", 2.0), (2.0, "kept", "a"), (0.1, "found", "a", {"attempts": 1, "run": "two"}),
+        (1.0, "over", "a", {"phase": "succeeded", "run": "two"}),
+    ]),
+    ("too early by little", "0.200000 s after the one before", [
+        rules(0.0, delay=0.3), *run(1.0, "a", 3.0), (3.2, "start", "b"),
+    ]),
     ("found, and never over", "a has not ended, but the engine is closed", [
         (1.0, "found", "a", {"attempts": 0}), (3.0, "closed"),
     ]),
@@ -226,6 +248,13 @@ def test_what_was_broken_is_named(what: str, words: str, events: Iterable[tuple[
         ],
         # Its record was taken out while it waited, and what should have values of its end was broken off.
         [(1.0, "queued", "a"), (2.0, "removed", "a"), (3.0, "closed")],
+        # 3.3 - 3.0 is less than 0.3.
+        [rules(0.0, delay=0.3), *run(1.0, "a", 3.0), (3.0 + 0.3, "start", "b")],
+        [rules(0.0, 2, delay=0.3, since="start"), (7.0, "start", "a"), (7.0 + 0.3, "start", "b")],
+        # A download may fail, or be cancelled, without a start.
+        [(1.0, "queued", "a"), (2.0, "over", "a", {"phase": "failed"}), (3.0, "closed")],
+        [(1.0, "queued", "a"), (1.5, "withdrawn", "a"), (2.0, "over", "a", {"phase": "cancelled"}), (3.0, "closed")],
+        [(1.0, "queued", "a"), *run(2.0, "a", 3.0), (4.0, "over", "a", {"phase": "succeeded"}), (5.0, "closed")],
         # It was on its way when the pause was asked for.
         [
             rules(0.0, 2), (1.0, "start", "a"), (2.0, "suspended", "c", {"until": 9.0}),
@@ -245,11 +274,19 @@ def test_what_is_no_trace_is_refused(text: str) -> None:
         verify([*trace(*GOOD)[:8], text, *trace(*GOOD)])
 
 
+@pytest.mark.parametrize("lacks", ["source", "id", "taken", "stamped"])
+def test_a_line_that_lacks_a_value_is_no_line_of_a_trace(lacks: str) -> None:
+    lines = [json.loads(line) for line in trace(rules(0.0), (1.0, "start", "a"))]
+    del lines[-1][lacks]
+    with pytest.raises(ValueError, match="line 2 is not a line of a trace"):
+        verify(map(json.dumps, lines))
+
+
 @pytest.mark.parametrize("length", [0, 1, 9, 20, 60])
 def test_a_line_in_the_middle_of_which_a_process_was_killed(tmp_path: Path, length: int) -> None:
     """Linux ends a write at a page's border then. The next engine begins a line of its own."""
     path = tmp_path / "trace"
-    path.write_text("".join(trace((0.0, "opened"), *run(1.0, "a", 2.0))) + trace((3.0, "over", "a"))[0][:length])
+    path.write_text("".join(trace((0.0, "opened"), *run(1.0, "a", 2.0))) + trace((3.0, "over", "a"))[-1][:length])
     Trace(path).close()
     assert path.read_bytes().count(b"opened") == 2
     with path.open() as lines:

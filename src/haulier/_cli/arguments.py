@@ -52,7 +52,7 @@ Checks a trace: a log of what an engine did. In it,
   - no download starts before the delay has passed
   - no cancelled download starts
   - the downloads of a source start in the order in which they were queued
-  - every download ends exactly once
+  - every download ends exactly once, and none succeeds that has not started
 
 Prints the first line that breaks one of these promises, and the earlier line that it contradicts.
 
