@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,6 +127,27 @@ def test_the_delay_lies_between_two_downloads(run: Haulier, site: Site) -> None:
     assert len(rests) == 3
     assert min(rests) >= 0.2
     assert site.peak == 1
+
+
+def test_a_redirect_leads_around_no_limit(run: Haulier, site: Site, tmp_path: Path) -> None:
+    starts: list[float] = []
+
+    def target(exchange: Exchange) -> None:
+        starts.append(monotonic())
+        exchange.head(200, 0)
+
+    def redirect(exchange: Exchange) -> None:
+        exchange.head(302, 0, Location=f"http://localhost:{site.port}/target{exchange.path}")
+
+    for number in range(3):
+        site.on(f"/{number}", redirect)
+        site.on(f"/target/{number}", target)
+    (tmp_path / "urls").write_text("".join(f"{site.url(f'/{n}')} source=s{n}\n" for n in range(3)))
+    (tmp_path / "config").write_text('["localhost"]\ndelay = 0.3\n')
+    assert run("get", "--config", "config", "-i", "urls").returncode == 0
+    first, second, third = starts
+    assert second - first >= 0.3
+    assert third - second >= 0.3
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -12,7 +12,7 @@ import tenacity
 import haulier
 from haulier import RetryPolicy, SourcePolicy
 from haulier.errors import Throttled
-from haulier.fetchers.http import FetchError, HttpFetcher, without_progress
+from haulier.fetchers.http import FetchError, HostBusy, HttpFetcher, retry_by_progress
 from haulier.fetchers.tries import count_try
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def attempt(site: Site, make_fetcher: Callable[..., HttpFetcher]) -> Iterator[Ca
     engine = haulier.DownloadEngine()
 
     def attempt(route: Callable[[Exchange], None], retries: int) -> dict[str, Any]:
-        stop = without_progress(tenacity.stop_after_attempt(retries + 1))
-        policy = SourcePolicy(retry=RetryPolicy(stop=stop, wait=tenacity.wait_none()))
+        retry = RetryPolicy(stop=tenacity.stop_after_attempt(retries + 1), wait=tenacity.wait_none())
+        policy = SourcePolicy(retry=retry_by_progress(retry))
         engine.register_source("s", policy)
         download = engine.worker.dispatch("s", site.on("/a", route), "A", "", make_fetcher())
         return dict(engine.wait(download, GUARD_S))
@@ -130,7 +130,7 @@ def state_of(error: Exception, attempt: int) -> tenacity.RetryCallState:
 
 
 def test_waits_start_from_the_shortest_after_progress() -> None:
-    wait = without_progress(tenacity.wait_exponential(max=60))
+    wait = retry_by_progress(RetryPolicy(wait=tenacity.wait_exponential(max=60))).wait
     failure = FetchError("x")
     failure.tries = 0
     state = state_of(failure, 7)
@@ -141,5 +141,16 @@ def test_waits_start_from_the_shortest_after_progress() -> None:
 
 @pytest.mark.parametrize("error", [FetchError("not counted"), ValueError("of another impl")])
 def test_other_failures_count_as_always(error: Exception) -> None:
-    stop = without_progress(tenacity.stop_after_attempt(3))
+    stop = retry_by_progress(RetryPolicy(stop=tenacity.stop_after_attempt(3))).stop
     assert [stop(state_of(error, attempt)) for attempt in (1, 2, 3)] == [False, False, True]
+
+
+def test_a_busy_host_is_waited_for_and_costs_no_try(transfer: Transfer) -> None:
+    policy = retry_by_progress(RetryPolicy(stop=tenacity.stop_after_attempt(1), wait=tenacity.wait_fixed(9)))
+    busy = HostBusy(2.5, "full")
+    count_try(transfer, busy, 0, 0)
+    state = state_of(busy, 50)
+    assert (policy.stop(state), policy.wait(state), busy.tries) == (False, 2.5, None)
+    failure = FetchError("x")
+    count_try(transfer, failure, 0, 0)
+    assert failure.tries == 1

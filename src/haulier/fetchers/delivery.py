@@ -19,6 +19,7 @@ from haulier.fetchers.disposition import disposition_filename
 from haulier.fetchers.exchange import Exchange, Reply
 from haulier.fetchers.faults import FetchError, cut_short
 from haulier.fetchers.filenames import last_component, safe_filename, safe_path
+from haulier.fetchers.hosts import HostLimits, Route
 from haulier.fetchers.landing import Landing
 from haulier.fetchers.origin import Mark, key_of, mark_of
 from haulier.fetchers.pace import Pace
@@ -51,6 +52,7 @@ class Delivery:
         max_size: int | None,
         pace: Pace | None,
         watch: Watch,
+        host_limits: HostLimits | None,
     ) -> None:
         self._exchange = exchange
         self._dest = dest
@@ -58,6 +60,7 @@ class Delivery:
         self._max_size = max_size
         self._pace = pace
         self._watch = watch
+        self._host_limits = host_limits
         self._transfer = watch.transfer
 
     def fetch(self, request: Request, expected: Expected, filename: str) -> Path:
@@ -92,18 +95,19 @@ class Delivery:
         headers: Mapping[str, str],
         expected: Expected,
     ) -> Path:
+        route = Route(self._host_limits, asked, self._transfer)
         with landing:
             conditions = _unless(there) if there is not None else {}
             for _ in range(2):
                 more = conditions if landing.begun is None else conditions | ranges.asked_for(landing.begun)
-                reply = self._exchange.ask(asked, headers, more, self._watch)
+                reply = self._exchange.ask(asked, headers, more, self._watch, route)
                 try:
                     if reply.answer.status == 304 and there is not None:
                         landing.discard()
                         return self._already(there, expected.named(wanted))
                     path = self._received(reply, landing, wanted, asked, expected)
                 finally:
-                    reply.answer.close()
+                    reply.close()
                 if path is not None:
                     return path
                 landing.restart()
@@ -113,7 +117,8 @@ class Delivery:
         """What came of an answer: the path of the file; None where it is to be asked for again, from its start."""
         answer, headers, begun = reply.answer, reply.answer.headers, landing.begun
         if answer.status not in _FILE_FOLLOWS and (begun is None or answer.status not in (206, 416)):
-            raise refused(answer.status, headers)
+            fault = refused(answer.status, headers)
+            raise reply.turn.paused(fault) if isinstance(fault, Throttled) else fault
         means = Afresh() if begun is None else ranges.meaning(begun, answer.status, headers)
         if isinstance(means, Nonsense) and answer.status == 416:
             return None

@@ -18,6 +18,7 @@ from haulier._threads.log import Log
 from haulier.errors import PermanentError
 from haulier.fetchers.access import Cookies, Netrc, checked_proxy, proxy_for, proxy_secret
 from haulier.fetchers.faults import no_answer
+from haulier.fetchers.hosts import Route, Turn
 from haulier.fetchers.sockets import Watch, close_pools, pool_manager
 from haulier.fetchers.urls import Target, redacted
 
@@ -39,6 +40,14 @@ class Reply(NamedTuple):
 
     answer: urllib3.BaseHTTPResponse
     target: Target
+    turn: Turn
+
+    def close(self) -> None:
+        """End the request: close the answer, and let the next request go to its host."""
+        try:
+            self.answer.close()
+        finally:
+            self.turn.leave()
 
 
 class Exchange:
@@ -67,19 +76,23 @@ class Exchange:
         self._lock = Lock()
         self._managers: dict[str | None, urllib3.PoolManager] = {}
 
-    def ask(self, target: Target, headers: Mapping[str, str], more: Mapping[str, str], watch: Watch) -> Reply:
-        """The first answer that is no redirect, its body to be read and closed by the caller.
+    def ask(
+        self, target: Target, headers: Mapping[str, str], more: Mapping[str, str], watch: Watch, route: Route
+    ) -> Reply:
+        """The first answer that is not a redirect. The caller reads its body and closes the reply.
+
+        Each request waits for its turn by ``route``. No turn is held while it waits.
 
         ``headers`` go to the target's host only; ``more`` (ranges, conditions) wherever redirects lead.
         """
         sent = self._with_secrets({**self._headers, **_own(headers)}, target)
         for _ in range(self._max_redirects + 1):
             watch.transfer.raise_if_cancelled()
-            answer = self._ask_once(target, {**sent, **more, "accept-encoding": "identity"})
-            location = answer.headers.get("Location")
-            if answer.status not in _REDIRECTS or location is None:
-                return Reply(answer, target)
-            answer.close()
+            reply = self._ask_in_turn(target, {**sent, **more, "accept-encoding": "identity"}, route)
+            location = reply.answer.headers.get("Location")
+            if reply.answer.status not in _REDIRECTS or location is None:
+                return reply
+            reply.close()
             following = target.redirected(_utf8(location), allow_downgrade=self._allow_downgrade)
             log.debug("%s redirects to %s", redacted(target.url), redacted(following.url))
             if not target.trusts(following):
@@ -107,6 +120,14 @@ class Exchange:
         if self._cookies is not None:
             sent |= self._cookies.headers(target)
         return sent
+
+    def _ask_in_turn(self, target: Target, headers: Mapping[str, str], route: Route) -> Reply:
+        turn = route.turn(target)
+        try:
+            return Reply(self._ask_once(target, headers), target, turn)
+        except BaseException:
+            turn.leave()
+            raise
 
     def _ask_once(self, target: Target, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         try:

@@ -30,17 +30,28 @@ from haulier.fetchers.delivery import Delivery
 from haulier.fetchers.destination import Overwrite, checked_overwrite
 from haulier.fetchers.exchange import Exchange
 from haulier.fetchers.faults import FetchError
+from haulier.fetchers.hosts import HostBusy, HostLimits
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching
 from haulier.fetchers.sums import Expected, Sums
-from haulier.fetchers.tries import without_progress
+from haulier.fetchers.tries import retry_by_progress
 from haulier.fetchers.urls import redacted
 from haulier.policies import check_int, check_seconds
 from haulier.transfer import Transfer
 
-__all__ = ["FetchError", "HttpFetcher", "Request", "Sums", "fetch", "redacted", "without_progress"]
+__all__ = [
+    "FetchError",
+    "HostBusy",
+    "HostLimits",
+    "HttpFetcher",
+    "Request",
+    "Sums",
+    "fetch",
+    "redacted",
+    "retry_by_progress",
+]
 
 
 class HttpFetcher:
@@ -60,6 +71,8 @@ class HttpFetcher:
     - ``max_size``: refuse a file of more bytes.
     - ``limit_rate``: bytes per second, for all downloads of this fetcher together.
     - ``proxy``: the URL of an HTTP proxy. The default comes from the environment (``https_proxy``, ``no_proxy`` …).
+    - ``host_limits``: the limits of hosts that redirects lead to, shared by all fetchers that get this object. Without
+      it, a redirected request is under the limits of the download's source only.
     - ``cookies``: a cookie file in Netscape's format. ``netrc``: True for ``~/.netrc``, or the path of such a file.
     - ``checksums``: a list of checksums, in which each file is looked up by the path of its URL and by its names. See
       ``Sums``. The checksum of a ``Request`` goes before it.
@@ -95,10 +108,12 @@ class HttpFetcher:
         cookies: str | os.PathLike[str] | None = None,
         netrc: str | os.PathLike[str] | bool = False,
         checksums: Sums | None = None,
+        host_limits: HostLimits | None = None,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
         self.overwrite = checked_overwrite(overwrite)
         self._sums = checksums
+        self._host_limits = host_limits
         self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
         self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
         self._exchange = Exchange(
@@ -118,18 +133,20 @@ class HttpFetcher:
         - Raises ``PermanentError`` for a bad URL, a 404, an untrusted certificate, a wrong checksum, or a folder
           without permission to write.
         - Raises ``Throttled`` for a 429. With ``Retry-After`` also for 202, 403, 408, 413, 420, 425 and 500 or above.
-        - Raises ``FetchError`` if another attempt may succeed.
+        - Raises ``FetchError`` if another attempt may succeed. With ``host_limits`` also ``HostBusy``, a kind of it.
         - Raises ``DownloadCancelled`` after a cancel.
         """
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
         expected = Expected(request, self._sums, transfer.cell)
         with watching(transfer) as watch:
-            delivery = Delivery(self._exchange, self.dest, self.overwrite, self._max_size, self._pace, watch)
+            delivery = Delivery(
+                self._exchange, self.dest, self.overwrite, self._max_size, self._pace, watch, self._host_limits
+            )
             try:
                 path = delivery.fetch(request, expected, transfer.filename)
-            except Throttled as throttled:
-                failure = pause_or_no(transfer, throttled)
+            except (Throttled, HostBusy) as refusal:
+                failure = pause_or_no(transfer, refusal)
             except BaseException:
                 forget_pauses(transfer)
                 raise

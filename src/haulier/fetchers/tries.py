@@ -7,15 +7,17 @@ that has to start from the beginning each time makes none, so it ends.
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from typing import Any, Final
 
 import tenacity
 
 from haulier.fetchers.faults import FetchError
-from haulier.policies import TenacityRule
+from haulier.fetchers.hosts import HostBusy
+from haulier.policies import RetryPolicy
 from haulier.transfer import Transfer
 
-__all__ = ["count_try", "without_progress"]
+__all__ = ["count_try", "retry_by_progress"]
 
 TRIES: Final = "tries"
 """The record's key for the number of attempts in a row without progress."""
@@ -27,31 +29,45 @@ MOST_KEPT: Final = "most_kept"
 def count_try(transfer: Transfer, failure: BaseException, found: int, kept: int) -> None:
     """Count a failed attempt that found ``found`` bytes of an earlier one and left ``kept`` bytes for the next one.
 
-    If ``failure`` is a ``FetchError``, its ``tries`` becomes the count.
+    If ``failure`` is a ``FetchError``, its ``tries`` becomes the count. ``Throttled`` and ``HostBusy`` are not counted.
     """
     cell = transfer.cell
+    counts = isinstance(failure, FetchError) and not isinstance(failure, HostBusy)
     most = max(cell.get(MOST_KEPT, 0), found)
     if kept > most:
         cell[MOST_KEPT], cell[TRIES] = kept, 0
-    elif isinstance(failure, FetchError):
+    elif counts:
         cell[MOST_KEPT], cell[TRIES] = most, cell.get(TRIES, 0) + 1
-    if isinstance(failure, FetchError):
+    if isinstance(failure, FetchError) and counts:
         failure.tries = cell[TRIES]
 
 
-def without_progress(rule: TenacityRule) -> TenacityRule:
-    """Let a ``stop`` or ``wait`` of ``RetryPolicy`` count only attempts without progress.
+def retry_by_progress(policy: RetryPolicy) -> RetryPolicy:
+    """Let ``policy`` count only attempts without progress, so that a download that gets further is not given up on.
 
-    The rule sees the number of attempts in a row without progress, 0 after progress. For example,
-    ``without_progress(tenacity.stop_after_attempt(4))`` gives up on a download after four attempts in a row that leave
-    no more of it. Only the fetchers of haulier count these. Failures of other impls count as always.
+    Its ``stop`` and ``wait`` see the number of attempts in a row without progress, 0 after progress. For example, with
+    ``stop=tenacity.stop_after_attempt(4)`` a download fails after four attempts in a row that leave no more of it.
+    After ``HostBusy`` the next attempt follows as soon as the host may have room, and ``stop`` is not asked. This is
+    for the fetchers of haulier. The failures of other impls count as always.
     """
 
-    def counted(state: tenacity.RetryCallState) -> Any:
-        error = None if state.outcome is None else state.outcome.exception()
-        if isinstance(error, FetchError) and error.tries is not None:
-            state = copy(state)
-            state.attempt_number = error.tries
-        return rule(state)
+    def stop(state: tenacity.RetryCallState) -> Any:
+        return not isinstance(_error(state), HostBusy) and policy.stop(_counted(state))
 
-    return counted
+    def wait(state: tenacity.RetryCallState) -> Any:
+        error = _error(state)
+        return error.retry_in_s if isinstance(error, HostBusy) else policy.wait(_counted(state))
+
+    return replace(policy, stop=stop, wait=wait)
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return None if state.outcome is None else state.outcome.exception()
+
+
+def _counted(state: tenacity.RetryCallState) -> tenacity.RetryCallState:
+    error = _error(state)
+    if isinstance(error, FetchError) and error.tries is not None:
+        state = copy(state)
+        state.attempt_number = error.tries
+    return state

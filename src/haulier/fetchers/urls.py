@@ -94,6 +94,11 @@ class Target:
             authorization=_basic(parts),
         )
 
+    @property
+    def place(self) -> str:
+        """The host, with its port if that is not the default one."""
+        return urlsplit(self.url).netloc
+
     def redirected(self, location: str, *, allow_downgrade: bool = False) -> Target:
         """The target that a ``Location`` header of this one's answer names.
 

@@ -33,7 +33,7 @@ from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched
 from haulier.errors import HaulierError
 from haulier.fetchers.checksums import Checksum, read_sums
-from haulier.fetchers.http import HttpFetcher, Sums
+from haulier.fetchers.http import HostLimits, HttpFetcher, Sums
 from haulier.fetchers.texts import read_text
 from haulier.policies import Retention
 
@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
             kept = kept_in(engine)
             settings |= {each.source: settings_of(each.source, args, config) for each in kept}
         kinds = {(each.source, each.is_medium) for each in planned} | {(each.source, each.is_medium) for each in kept}
-        impls = _impls(args, place, sums, kinds, settings, exits)
+        limits = HostLimits(lambda host: settings_of(host, args, config).policy)
+        impls = _impls(args, place, sums, kinds, settings, limits, exits)
         _check_folder(place.folder)
         raise_file_limit()
         if engine is None:
@@ -146,6 +147,7 @@ def _impls(
     sums: Sums | None,
     kinds: Iterable[tuple[str, bool]],
     settings: Mapping[str, SourceSettings],
+    limits: HostLimits,
     exits: ExitStack,
 ) -> dict[tuple[str, bool], Impl]:
     """The fetcher for each pair in ``kinds``: a source, and whether yt-dlp fetches.
@@ -158,14 +160,20 @@ def _impls(
         options = settings[source].fetching
         key = is_medium, *options.items()
         if key not in shared:
-            make = partial(_fetcher, args, place, sums, options, is_medium=is_medium)
+            make = partial(_fetcher, args, place, sums, options, limits, is_medium=is_medium)
             shared[key] = exits.enter_context(_checked(make))
         impls[source, is_medium] = shared[key]
     return impls
 
 
 def _fetcher(
-    args: argparse.Namespace, place: Place, sums: Sums | None, options: Mapping[str, Any], *, is_medium: bool
+    args: argparse.Namespace,
+    place: Place,
+    sums: Sums | None,
+    options: Mapping[str, Any],
+    limits: HostLimits,
+    *,
+    is_medium: bool,
 ) -> Any:
     common = {
         "checksums": sums,
@@ -179,7 +187,14 @@ def _fetcher(
         from haulier.fetchers.ytdlp import YtDlpFetcher  # needs haulier[ytdlp]
 
         return YtDlpFetcher(place.folder, **common, **options)
-    return HttpFetcher(place.folder, ca_certs=args.ca_certs, allow_downgrade=args.allow_downgrade, **common, **options)
+    return HttpFetcher(
+        place.folder,
+        ca_certs=args.ca_certs,
+        allow_downgrade=args.allow_downgrade,
+        host_limits=limits,
+        **common,
+        **options,
+    )
 
 
 def _checked(make: Callable[[], _T]) -> _T:

@@ -15,8 +15,9 @@ import tenacity
 
 from haulier import presets
 from haulier._cli import values
+from haulier.fetchers.hosts import HostBusy
 from haulier.fetchers.texts import read_text
-from haulier.fetchers.tries import without_progress
+from haulier.fetchers.tries import retry_by_progress
 from haulier.policies import RetryPolicy, SourcePolicy
 
 __all__ = ["Config", "ConfigError", "SourceSettings", "read_config", "settings_of"]
@@ -122,15 +123,16 @@ class SourceSettings:
     @property
     def policy(self) -> SourcePolicy:
         """The settings that the engine enforces."""
-        stop = tenacity.stop_after_attempt(self.retries + 1)
+        retry = RetryPolicy(
+            stop=tenacity.stop_after_attempt(self.retries + 1), wait=tenacity.wait_exponential_jitter(max=60)
+        )
+        if not self.retries:
+            retry = replace(retry, retry=tenacity.retry_if_exception_type(HostBusy))
         return SourcePolicy(
             concurrency=self.concurrency,
             delay=self.delay,
             jitter=self.jitter,
-            retry=RetryPolicy(
-                stop=without_progress(stop) if self.retries else stop,
-                wait=without_progress(tenacity.wait_exponential_jitter(max=60)),
-            ),
+            retry=retry_by_progress(retry),
         )
 
     @property
