@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from haulier import DownloadEngine
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Haulier, Site, Start
+    from tests.cli.conftest import Haulier, Site, Start, WaitUntil
 
 
 def ended_by(process: subprocess.Popen[str], signum: int) -> str:
@@ -51,6 +52,49 @@ def test_it_goes_on_where_it_was_interrupted(
     nothing = run("get", "--store", "my list.db", "--dest", "into")
     assert nothing.stdout.startswith("0 downloads: 0 done"), nothing.stderr
     assert nothing.returncode == 0
+
+
+@pytest.mark.parametrize("store", [(), ("--store", "q.db")])
+def test_the_progress_of_a_stopped_download_is_shown(
+    store: tuple[str, ...], start: Start, site: Site, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    partial, waits = site.hold("/a.bin", b"1" * 1_000_000), site.serve("/b.bin")
+    process = start("get", *store, partial, waits)
+    part = tmp_path / "a.bin.part"
+    wait_until(lambda: part.exists() and part.stat().st_size >= 400_000, "a part with most of what was sent")
+    lines = ended_by(process, signal.SIGINT).splitlines()
+    assert process.returncode == 130
+    assert re.fullmatch(rf"  {partial} \(at (4|5)\d %\)", lines[1])
+    assert lines[2] == f"  {waits}"
+
+
+def test_the_progress_is_that_of_this_command(
+    start: Start, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
+) -> None:
+    """The file that waits was begun by an earlier command; this one has not asked for it."""
+    second = site.hold("/b.bin")
+    process = start("get", "--store", "q.db", site.hold("/a.bin"), second)
+    wait_begun("a.bin")
+    (line,) = [each for each in ended_by(process, signal.SIGTERM).splitlines() if second in each]
+    assert line == f"  {second}"
+
+
+@pytest.mark.parametrize("more", [(), ("-i", "empty")])
+def test_a_store_that_does_not_exist_has_nothing_to_resume(more: tuple[str, ...], run: Haulier, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("# none\n")
+    done = run("get", "--store", "typo.db", *more)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "haulier get: cannot resume from 'typo.db': there is no such file; give URLs to create it\n"
+    assert not list(tmp_path.glob("typo*"))
+
+
+def test_a_folder_is_no_store(run: Haulier, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for urls in ((), (site.serve("/a"),)):
+        done = run("get", "--store", "folder", *urls)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "haulier get: cannot use 'folder' as --store: it is a folder; give the name of a file\n"
+    assert site.starts == []
 
 
 def test_what_waits_already_is_not_added_twice(

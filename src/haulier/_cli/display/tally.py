@@ -49,6 +49,8 @@ class Tally:
         self.failed: list[Unsuccessful] = []
         self.unfinished: list[Unsuccessful] = []
         """Downloads that had not ended when the engine was closed."""
+        self.stopped_at: dict[str, tuple[int, float]] = {}
+        """By id: attempt and progress (percent) of each download that ran when a signal stopped the command."""
         self.retries: Counter[str] = Counter()
         """By source: failed attempts that are retried."""
         self.pauses: Counter[str] = Counter()

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         args.urls, args.input, place, sums or Sums({}), args.via, may_be_none=args.store is not None
     )
     planned = _with_checksum(planned, args.checksum)
+    _check_store(args.store, may_be_new=bool(planned))
     config = _checked(lambda: read_config(args.config))
     settings = {source: settings_of(source, args, config) for source in {each.source for each in planned}}
     outlet = Outlet(sys.stdout)
@@ -233,6 +234,16 @@ def _with_checksum(planned: list[PlannedDownload], checksum: str | None) -> list
         )
     text = str(_checked(lambda: Checksum.parse(checksum)))
     return [planned[0]._replace(request=replace(planned[0].request, checksum=text))]
+
+
+def _check_store(store: str | None, *, may_be_new: bool) -> None:
+    """Raise ``UsageError`` if the file cannot be a store. ``may_be_new``: whether there is anything to put into it."""
+    if store is None or "://" in store:
+        return
+    if os.path.isdir(store):
+        raise UsageError(f"cannot use {store!r} as --store: it is a folder; give the name of a file")
+    if not may_be_new and not os.path.lexists(store):
+        raise UsageError(f"cannot resume from {store!r}: there is no such file; give URLs to create it")
 
 
 def _check_folder(dest: str) -> None:

@@ -127,6 +127,10 @@ class Follower:
         if self._stop.signum is not None:
             self._view.show(Notice("stops", "stopping running downloads; interrupt again to end at once"))
             self._view.frame(self._camera.take)  # the last frame: the downloads may take up to CLOSE_S to stop
+            for download_id, source in self.tally.now_running():
+                record = self._engine.get_record(source, download_id)
+                if record is not None:
+                    self.tally.stopped_at[download_id] = record["attempt"], record["progress"]
 
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, Changed):

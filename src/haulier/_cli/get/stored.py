@@ -70,4 +70,6 @@ def leave_kept(engine: DownloadEngine, tally: Tally) -> None:
     """After the engine was closed, count the downloads that are still unfinished in the store."""
     for record in engine.get_all_downloads():
         if record["phase"] in WAITING_PHASES:
-            tally.add_unfinished(record["source"], record["shown"], record.get("attempt", 0), record["progress"])
+            # A download that is queued for the next command has lost the progress of its last attempt.
+            begun = tally.stopped_at.get(record["id"], (record.get("attempt", 0), record["progress"]))
+            tally.add_unfinished(record["source"], record["shown"], *begun)
