@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +71,24 @@ def test_nothing_is_said_where_there_is_nothing_to_wait_for(
     with pytest.raises(error), DownloadEngine():
         raise error
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+@pytest.mark.expect_errors("Failed")
+def test_more_downloads_than_retention_keeps_are_each_reported_once(tmp_path: Path, is_durable: bool) -> None:
+    def fetch(download_id: str, target_id: int, display_name: str) -> str:
+        if target_id % 100 == 99:
+            raise haulier.PermanentError("every hundredth")
+        return f"{target_id}.bin"
+
+    store = tmp_path / "haulier.db" if is_durable else None
+    with DownloadEngine(retention=haulier.Retention(max_terminal=10), store=store) as engine:
+        engine.register_source("s", impl=fetch)
+        ids = [dispatch(engine, target=number, source="s") for number in range(300)]
+        engine.wait(ids[-1], GUARD_S)
+        records = {each["id"]: each for each in engine.as_completed(ids, GUARD_S)}
+        assert next(engine.as_completed(ids[:1], GUARD_S))["id"] == ids[0], "a second time, too"
+    assert len(engine.get_all_downloads()) == 10
+    assert [records[each].get("file_path") for each in ids[:3]] == ["0.bin", "1.bin", "2.bin"]
+    assert Counter(each["phase"] for each in records.values()) == {"succeeded": 297, "failed": 3}
+    assert records[ids[99]]["error"] == "every hundredth"

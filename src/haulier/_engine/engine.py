@@ -159,13 +159,18 @@ class DownloadEngine(RecordKeeper):
     def wait(self, download_id: str, timeout: float | None = None) -> Record:
         """Wait until a download has ended, and return its record. A download that is removed has ended, too.
 
-        Raises ``UnknownDownload`` if there is no record, ``TimeoutError`` after ``timeout`` seconds (None: never), and
-        ``RuntimeError`` if it is called in the download's own impl.
+        Raises ``UnknownDownload`` if there is no record, ``TimeoutError`` after ``timeout`` seconds (None: never),
+        ``EngineClosed`` if the engine closes and keeps the download for the next start, and ``RuntimeError`` if it is
+        called in the download's own impl.
         """
         return next(self.as_completed((download_id,), timeout))
 
     def as_completed(self, download_ids: Iterable[str], timeout: float | None = None) -> Iterator[Record]:
-        """Yield the record of each download as soon as it has ended; ``timeout`` is for all. Raises like ``wait``."""
+        """Yield the record of each download as soon as it has ended, each once; ``timeout`` is for all.
+
+        A download whose record has left memory (see ``Retention``) is reported with a short one: id, source, state,
+        phase, path, error and the time of its end. The last 50,000 of these are known. Raises like ``wait``.
+        """
         ids = list(dict.fromkeys(download_ids))
         deadline = None if timeout is None else monotonic() + check_seconds("timeout", timeout)
         if not behind_own(self._system).isdisjoint(ids):

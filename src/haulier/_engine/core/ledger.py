@@ -293,7 +293,10 @@ class Ledger:
         ended, unknown = [], []
         for download_id in message.download_ids:
             found = self.table.find(None, download_id)
-            if found is None:
+            departed = None if found is not None else self.table.departed.record(download_id)
+            if departed is not None:
+                ended.append(departed)
+            elif found is None:
                 unknown.append(download_id)
             elif not self.table.watches.watch(download_id, found[1], message.callback):
                 ended.append(view(found[1]))

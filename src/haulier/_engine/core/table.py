@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from haulier._engine.core.departed import Departed
 from haulier._engine.core.entry import Entry, Stored, entry_of, is_terminal, view
 from haulier._engine.core.journal import Journal
 from haulier._engine.core.retention import Buckets, End, Retained
@@ -30,8 +31,8 @@ FEW_SOURCES: Final = 32
 class Table:
     """Every record of an engine.
 
-    Its parts are ``retained`` (which terminal records leave memory), ``watches`` (callbacks that wait for an end) and,
-    for a durable store, ``journal`` (what has changed since the last write).
+    Its parts are ``retained`` (which terminal records leave memory), ``departed`` (how those ended), ``watches``
+    (callbacks that wait for an end) and, for a durable store, ``journal`` (what has changed since the last write).
     """
 
     def __init__(self, retention: Retention, journal: Journal | None) -> None:
@@ -39,6 +40,7 @@ class Table:
         self._sources: dict[str, str] | None = None
         """By download id: its source. None while there are few sources, where looking at each is cheap enough."""
         self.retained = Retained(retention, self.buckets)
+        self.departed = Departed()
         self.watches = Watches()
         self.journal = journal
         self.now = 0.0
@@ -132,6 +134,7 @@ class Table:
     def expire(self) -> None:
         """Let surplus or old terminal records leave memory, oldest first."""
         while (evicted := self.retained.next_to_evict(self.now)) is not None:
+            self.departed.add(*evicted)
             self._leave(*evicted)
 
     def drop(self, source: str, download_id: str) -> Record:
