@@ -222,6 +222,60 @@ def test_a_file_that_is_removed_or_replaced_is_not_written_to(
     assert stored_ids(storage) == ["a", "b"]
 
 
+@pytest.mark.parametrize("beside", ["-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_a_log_that_is_removed_is_noticed_and_nothing_is_lost(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path, beside: str, replaced: bool
+) -> None:
+    """SQLite would go on writing to a file without a name, which the next process does not find."""
+    path = tmp_path / "haulier.db"
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    log = Path(f"{path}{beside}")
+    content = log.read_bytes()
+    log.unlink()
+    if replaced:
+        log.write_bytes(content)
+    with pytest.raises(StoreUnavailable, match=rf"haulier\.db{beside} was removed or replaced .* Nothing is lost"):
+        storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    storage.write(Batch(added=[make.row("tidal", "c", 3)]))
+    assert stored_ids(storage) == ["a", "c"]
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        shutil.copy(tmp_path / name, killed / name)
+    assert stored_ids(opened(killed / path.name)) == ["a", "c"]
+
+
+def test_a_reader_notices_a_log_that_is_removed_too(opened: Callable[..., Storage], make: Any, tmp_path: Path) -> None:
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    (tmp_path / "haulier.db-wal").unlink()
+    with pytest.raises(StoreUnavailable, match="Nothing is lost"):
+        stored_ids(storage)
+    assert stored_ids(storage) == ["a"]
+
+
+def test_a_log_without_a_name_is_kept_until_it_can_be_saved(
+    opened: Callable[..., Storage], make: Any, tmp_path: Path
+) -> None:
+    """A program that reads an older state keeps the log from being copied."""
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    reader = sqlite3.connect(tmp_path / "haulier.db", isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM downloads").fetchone() == (1,)
+    storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    (tmp_path / "haulier.db-wal").unlink()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="cannot be saved while another program reads"):
+            storage.write(Batch(added=[make.row("tidal", "c", 3)]))
+    reader.close()
+    with pytest.raises(StoreUnavailable, match="Nothing is lost"):
+        stored_ids(storage)
+    assert stored_ids(storage) == ["a", "b"]
+
+
 # ---- others at the same file -----------------------------------------------------------------------------------------
 
 

@@ -240,6 +240,36 @@ def test_no_such_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("below", ["", "haulier.db"], ids=["the file", "its folder"])
+def test_links_that_form_a_loop_are_refused(tmp_path: Path, below: str) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    with pytest.raises(StoreUnavailable, match=r"one.* leads to no file, because its symbolic links form a loop"):
+        open_storage(tmp_path / "one" / below)
+    assert {each.name for each in tmp_path.iterdir()} == {"one", "other"}
+
+
+def test_a_link_to_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "haulier.db").symlink_to("haulier.db")
+    with pytest.raises(StoreUnavailable, match=rf"^{tmp_path}/haulier.db leads to no file"):
+        open_storage("haulier.db")
+    assert [each.name for each in tmp_path.iterdir()] == ["haulier.db"]
+
+
+def test_a_link_to_nothing_becomes_a_database_where_it_leads(tmp_path: Path, make: Any) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "haulier.db")
+    written(tmp_path / "link.db", make, 1)
+    assert (tmp_path / "link.db").is_symlink()
+    assert (tmp_path / "haulier.db").stat().st_size > 0
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be used: File name too long"):
+        open_storage(tmp_path / ("x" * 300))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "haulier.db").mkdir()
     with pytest.raises(StoreUnavailable, match="is not a regular file"):

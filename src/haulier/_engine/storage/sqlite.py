@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import stat
 from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
-from haulier._engine.storage import sql
+from haulier._engine.storage import files, sql
 from haulier._engine.storage.database import Database, DatabaseCursor
 from haulier._engine.storage.lock import FileLock
 from haulier.errors import StoreUnavailable
@@ -77,58 +76,37 @@ class SqliteStorage(Database):
     """
 
     def __init__(self, path: str, synchronous: Literal["full", "normal"] = "full") -> None:
-        self._path = os.path.realpath(path)
+        self._path = files.resolved(path)
         super().__init__(self._path, DIALECT)
         self._synchronous = synchronous
-        folder = os.path.dirname(self._path)
-        if not os.path.isdir(folder):
-            raise StoreUnavailable(f"{self._path} cannot be created: there is no folder {folder}")
         self._lock = FileLock(self._path)
         self._connection: sqlite3.Connection | None = None
         try:
-            if self._look() > 0:
+            size = files.look(self._path)
+            if 0 < size < SMALLEST_BYTES:
+                raise StoreUnavailable(f"{self._path}: {_WAYS[sqlite3.SQLITE_NOTADB]}: it was left as it is")
+            if size > 0:
                 self._inspect()
             self._connection = self._connect("rwc")
             self._make_shrinkable(self._connection)
-            self._file = self._identity()
+            self._file, self._logs = files.identity(self._path), files.log_identities(self._path)
         except BaseException:
             self._lock.release()
             raise
 
     # ---- before a byte is written ------------------------------------------------------------------------------------
 
-    def _look(self) -> int:
-        """Return the size of the file in bytes, 0 if there is none.
-
-        Raises ``StoreUnavailable`` if the path cannot be a database.
-        """
-        try:
-            there = os.stat(self._path)
-        except FileNotFoundError:
-            return 0
-        if not stat.S_ISREG(there.st_mode):
-            raise StoreUnavailable(f"{self._path} is not a regular file")
-        if there.st_nlink > 1:  # the log and our lock are named after the path: use by another name would break both
-            raise StoreUnavailable(f"{self._path} has another name (a hard link): remove that name, or copy the file")
-        if not os.access(self._path, os.R_OK | os.W_OK):
-            raise StoreUnavailable(
-                f"{self._path} cannot be read and written: it is read-only, or belongs to another user"
-            )
-        if 0 < there.st_size < SMALLEST_BYTES:
-            raise StoreUnavailable(f"{self._path}: {_WAYS[sqlite3.SQLITE_NOTADB]}: it was left as it is")
-        return there.st_size
-
     def _inspect(self) -> None:
         """Raise ``StoreUnavailable`` if the file is damaged, another program's or newer. Writes nothing to it."""
         if os.path.exists(self._path + "-journal"):
             return  # its creation was interrupted; SQLite undoes that when it opens the file to write
-        if _size(self._path + "-wal") == 0:
+        if files.size_of(self._path + "-wal") == 0:
             connection = self._open("ro&immutable=1")  # creates no file beside it
         else:
             connection = self._open("ro")
         try:
             self._check(connection)
-            if _size(self._path) <= CHECKED_BYTES:
+            if files.size_of(self._path) <= CHECKED_BYTES:
                 [(verdict,), *_] = connection.execute("PRAGMA quick_check(1)").fetchall()
                 if verdict != "ok":
                     why = " ".join(verdict.split())  # it has several lines
@@ -223,23 +201,40 @@ class SqliteStorage(Database):
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            there = os.stat(self._path)
-        except OSError:
-            return None
-        return there.st_dev, there.st_ino
-
     def _connected(self) -> sqlite3.Connection:
         self._check_open()
         self._lock.hold()
         # SQLite would continue to write to a file that was deleted.
-        if self._identity() != self._file:
+        if files.identity(self._path) != self._file:
             self._disconnect()
             raise StoreUnavailable(f"{self._path} was removed or replaced while it was in use: put it back")
         if self._connection is None:
             self._connection = self._connect("rw")
+            self._logs = files.log_identities(self._path)
+        elif (logs := files.log_identities(self._path)) != self._logs:
+            self._save_log(self._connection)
+            gone = next(path for path in logs if logs[path] != self._logs[path])
+            raise StoreUnavailable(
+                f"{gone} was removed or replaced while it was in use. Nothing is lost: what it held is in {self._path} "
+                "now, and the next call makes a new one. Leave the files beside a database alone while an engine has it"
+            )
         return self._connection
+
+    def _save_log(self, connection: sqlite3.Connection) -> None:
+        """Copy a log that has lost its name into the database, and disconnect.
+
+        Only this connection still has the log, so it stays open if that fails. Then ``StoreUnavailable`` is raised.
+        """
+        try:
+            [(busy, frames, copied)] = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        if busy or frames != copied:
+            raise StoreUnavailable(
+                f"{self._path}-wal was removed or replaced while it was in use, and what it holds cannot be saved "
+                "while another program reads the database: end that program"
+            )
+        self._disconnect()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -325,13 +320,6 @@ class SqliteStorage(Database):
 def _number(connection: sqlite3.Connection, statement: str) -> int:
     [(number,)] = connection.execute(statement).fetchall()
     return int(number)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
 
 
 def _kind(error: sqlite3.Error) -> int:
