@@ -65,6 +65,16 @@ def test_files_of_one_name_are_numbered_in_order_and_found_again(run: Haulier, s
     [
         ("{url} nam=x", "line 2: unknown option 'nam'; did you mean name=…?"),
         ("{url} frobnicate=x", "line 2: unknown option 'frobnicate'; use one of name, checksum, source"),
+        ("{url} file.iso", "line 2: unknown option 'file.iso'; if it is a part of the URL, write the blank before"),
+        ("{url} (2)/b.iso name=b", "line 2: unknown option '(2)/b.iso'; if it is a part of the URL, write the blank"),
+        ("{url} name", "line 2: unknown option 'name'; did you mean name=…?"),
+        ("<{url}>", "line 2: remove the < before the URL and the > after it"),
+        ("<{url}> name=a", "line 2: remove the < before the URL and the > after it"),
+        ('"{url}', 'line 2: remove the " before the URL'),
+        (
+            "example.org/a.iso",
+            "line 2: unsupported URL 'example.org/a.iso': only http and https; did you mean https://",
+        ),
         ("{url} {url}", "line 2: two URLs in one line; write one URL per line"),
         ("{url} name='x", "line 2: a quotation mark is missing"),
         ("{url} checksum=sha256:abc", "line 2: a sha256 checksum has 64 hex digits, not 'abc'"),

@@ -148,6 +148,13 @@ def test_the_longest_pattern_that_matches_counts_and_an_option_more_than_any(run
         ('["*"]\ndelay = true', "policies.toml, line 2: delay must be a number or a string"),
         ("delay = 1", "policies.toml, line 1: 'delay' is outside a table"),
         ("[", "policies.toml is not valid TOML"),
+        ("[example.org]\ndelay = 1", 'policies.toml, line 1: write ["example.org"] with quotation marks'),
+        ('["*"]\ndelay = 1\n[ www.example.org ]  # a\ndelay = 1', 'line 3: write ["www.example.org"] with quotation'),
+        ("[example]\norg.delay = 1", 'policies.toml, line 1: write ["example.org"] with quotation marks'),
+        ("[*.example.org]\ndelay = 1", '; write ["*.example.org"] with quotation marks'),
+        ("[127.0.0.1:8080]\ndelay = 1", '; write ["127.0.0.1:8080"] with quotation marks'),
+        ('["*"]\ndelay = {a = 1}', "policies.toml, line 2: delay must be a number or a string"),
+        ('["*"]\ndelay = 1 s', "(at line 2, column 11)\n"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named_with_its_line(

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
         (["-"], "no URL"),
         (["not-a-url"], "'not-a-url': only http and https"),
         (["ftp://example.org/a"], "only http and https"),
+        (["example.org/a.iso"], "'example.org/a.iso': only http and https; did you mean https://example.org/a.iso?\n"),
+        (["example.org:8080"], "; did you mean https://example.org:8080?\n"),
+        (["localhost/a?b=geheim"], "; did you mean https://localhost/a?b=***?\n"),
+        (["joe:geheim@example.org/a"], "; did you mean https://example.org/a?\n"),
+        (["192.0.2.1/a"], "; did you mean https://192.0.2.1/a?\n"),
+        (["notes/a.iso"], "unsupported URL 'notes/a.iso': only http and https\n"),
+        (["bad.txt"], "; to read URLs from that file, write -i bad.txt\n"),
+        (["<https://example.org/a>"], "remove the < before the URL and the > after it\n"),
+        (["'https://example.org/a"], "remove the ' before the URL\n"),
         (["http://"], "malformed URL"),
         (["http://example.org:99999/a"], "malformed URL"),
         (["-i", "missing.txt"], "cannot read missing.txt: no such file"),
@@ -41,7 +50,9 @@ if TYPE_CHECKING:
         (["--dest", "empty.txt"], "cannot use 'empty.txt' as --dest"),
         (["--no-such-option"], "unknown option --no-such-option; see haulier get --help"),
         (["--concurency", "2"], "unknown option --concurency; did you mean --concurrency?"),
+        (["--concurency=2"], "haulier get: unknown option --concurency; did you mean --concurrency?\n"),
         (["-q", "-v"], "not allowed with"),
+        (["--overwrite", "maybe"], "haulier get: argument --overwrite: invalid choice: 'maybe'"),
     ],
 )  # fmt: skip
 def test_a_wrong_call_is_told_before_anything_starts(
@@ -63,7 +74,19 @@ def test_a_wrong_call_is_told_before_anything_starts(
     out, err = capfd.readouterr()
     assert out == ""
     assert complaint in err
+    assert len(err.splitlines()) == 1, "without a page of usage"
+    assert "geheim" not in err
     assert site.starts == []
+
+
+def test_an_unknown_option_of_another_command_is_explained_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    for args, complaint in (
+        (["demo", "--secnods", "1"], "haulier demo: unknown option --secnods; did you mean --seconds?\n"),
+        (["bench", "--downlaods=1"], "haulier bench: unknown option --downlaods; did you mean --downloads?\n"),
+        (["verify", "a", "b"], "haulier verify: unexpected argument 'b'; see haulier verify --help\n"),
+    ):
+        assert status(args) == 2
+        assert capfd.readouterr() == ("", complaint)
 
 
 def status(args: list[str]) -> int:

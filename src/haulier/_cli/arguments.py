@@ -79,7 +79,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser that hides secrets: argparse quotes unknown arguments, and a URL in them may contain a password."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(_without_secrets(message))
+        """Print ``message`` alone, without the usage, which is a page long for ``haulier get``."""
+        self.exit(2, f"{self.prog}: {_without_secrets(message)}\n")
 
 
 def _without_secrets(text: str) -> str:
@@ -98,13 +99,15 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     top = parser()
     argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        top.print_usage(sys.stderr)
     if argv and "://" in argv[0]:
         top.error(f"the command is missing; did you mean: haulier get {redacted(argv[0])} …?")
     args, rest = top.parse_known_args(argv)
     # argparse does not parse 'URL --option URL': it returns the URLs after the option in `rest`.
     unknown = [each for each in rest if each.startswith("-") and each != "-"]
     if unknown or (rest and args.command != "get"):
-        top.error(_unknown(top, args.command, (unknown or rest)[0]))
+        _command(top, args.command).error(_unknown(top, args.command, (unknown or rest)[0]))
     if rest:
         args.urls += rest
     return args
@@ -114,11 +117,16 @@ def _unknown(top: _Parser, command: str, word: str) -> str:
     """Say that ``word`` is not an argument of ``command``, and suggest the option that is spelt most like it."""
     if not word.startswith("-"):
         return f"unexpected argument {word!r}; see haulier {command} --help"
-    (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
-    options = [name for action in commands.choices[command]._actions for name in action.option_strings]
+    options = [name for action in _command(top, command)._actions for name in action.option_strings]
     name = word.partition("=")[0]
     near = get_close_matches(name, options, 1, 0.7)
     return f"unknown option {name}; {f'did you mean {near[0]}?' if near else f'see haulier {command} --help'}"
+
+
+def _command(top: _Parser, name: str) -> _Parser:
+    (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
+    found: _Parser = commands.choices[name]
+    return found
 
 
 def parser() -> _Parser:

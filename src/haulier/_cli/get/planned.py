@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -65,11 +67,20 @@ def _line(where: str, text: str) -> Line:
         if "://" in key:
             return Line(where, url, {}, "two URLs in one line; write one URL per line")
         if not equals or key not in _OPTIONS:
-            near = get_close_matches(key, _OPTIONS, 1, 0.5)
-            hint = f"did you mean {near[0]}=…?" if near else f"use one of {', '.join(_OPTIONS)}"
-            return Line(where, url, {}, f"unknown option {redacted(key)!r}; {hint}")
+            return Line(where, url, {}, _unknown_option(key, is_bare=not equals))
         options[key] = value
     return Line(where, url, options, None)
+
+
+def _unknown_option(key: str, *, is_bare: bool) -> str:
+    near = get_close_matches(key, _OPTIONS, 1, 0.5)
+    if near:
+        hint = f"did you mean {near[0]}=…?"
+    elif is_bare:
+        hint = f"if it is a part of the URL, write the blank before it as %20, else use one of {', '.join(_OPTIONS)}"
+    else:
+        hint = f"use one of {', '.join(_OPTIONS)}"
+    return f"unknown option {redacted(key)!r}; {hint}"
 
 
 def _text_of(file: str, name: str) -> str:
@@ -130,7 +141,7 @@ def read_downloads(
         try:
             if line.wrong is not None:
                 raise PermanentError(line.wrong)
-            Target.parse(line.url)
+            _check_url(line)
             before = seen.setdefault(key_of(line.url), line)
             if before is line:
                 planned.append(_planned(line, place, sums, names, fetcher))
@@ -147,6 +158,38 @@ def read_downloads(
     if not planned and not may_be_none:
         raise UsageError("no URL; give a URL, -i FILE for a list, or '-' for standard input")
     return planned
+
+
+_QUOTES: Final = {
+    "<": ">",
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "(": ")",
+    "\N{LEFT DOUBLE QUOTATION MARK}": "\N{RIGHT DOUBLE QUOTATION MARK}",
+}
+_HOST = re.compile(r"(localhost|([\w-]+\.)+[^\W\d][\w-]*|(\d{1,3}\.){3}\d{1,3}|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?#].*)?")
+
+
+def _check_url(line: Line) -> None:
+    """Raise ``PermanentError`` if the URL of ``line`` is invalid. The error says what the user may have meant."""
+    url = line.url
+    end = _QUOTES.get(url[:1])
+    if end is not None and "://" in url:
+        raise PermanentError(
+            f"remove the {url[0]} before the URL" + (f" and the {end} after it" if end in url[1:] else "")
+        )
+    hint = ""
+    try:
+        Target.parse(url)
+        return
+    except PermanentError as error:
+        complaint = str(error)
+    if not line.where and os.path.isfile(url):
+        hint = f"; to read URLs from that file, write -i {url}"
+    elif "://" not in url and _HOST.fullmatch(url.rpartition("@")[2]):
+        hint = f"; did you mean {redacted(f'https://{url}')}?"
+    raise PermanentError(complaint + hint)
 
 
 def _lines(arguments: Iterable[str], files: Iterable[str]) -> Iterator[Line]:

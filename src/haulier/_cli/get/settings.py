@@ -69,7 +69,7 @@ def read_config(path: str | None) -> Config:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}{_unquoted(text, str(error))}") from None
     lines = text.splitlines()
     return Config({pattern: _settings(path, lines, pattern, table) for pattern, table in tables.items()})
 
@@ -81,6 +81,12 @@ def _settings(path: str, lines: list[str], pattern: str, table: Any) -> dict[str
         )
     settings = {}
     for key, value in table.items():
+        if isinstance(value, dict) and key.replace("_", "-") not in _KEYS:
+            name = _dotted(pattern, table)
+            raise ConfigError(
+                f'{path}, line {_line_of(lines, None, name)}: write ["{name}"] with quotation marks; '
+                f"without them a dot makes a table in a table"
+            )
         where = f"{path}, line {_line_of(lines, pattern, key)}"
         meaning = _KEYS.get(key.replace("_", "-"))
         if meaning is None:
@@ -96,12 +102,28 @@ def _settings(path: str, lines: list[str], pattern: str, table: Any) -> dict[str
     return settings
 
 
+def _dotted(pattern: str, table: dict[str, Any]) -> str:
+    """The name that ``[example.org]`` was meant to be, of the nested tables that TOML makes of it."""
+    inner = next(((key, value) for key, value in table.items() if isinstance(value, dict)), None)
+    return pattern if inner is None else f"{pattern}.{_dotted(*inner)}"
+
+
+def _unquoted(text: str, error: str) -> str:
+    """A hint, if TOML stumbles over a pattern without quotation marks, such as ``[*.example.org]``."""
+    at = re.search(r"at line (\d+)", error)
+    line = text.split("\n")[int(at[1]) - 1] if at else ""
+    found = re.match(r"""\s*\[\s*([^\["'\]]+?)\s*\]""", line)
+    return f'; write ["{found[1]}"] with quotation marks' if found else ""
+
+
 def _line_of(lines: list[str], table: str | None, key: str) -> int:
     """The number of the line that sets ``key`` in ``table``: tomllib does not report it."""
     inside = table is None
     for number, line in enumerate(lines, 1):
         header = re.match(r"\s*\[\s*(.*?)\s*\]\s*(#.*)?$", line)
         if header is not None:
+            if table is None and re.sub(r"""[\s"']""", "", header[1]) == key:
+                return number  # a table in a table
             inside = table is not None and header[1].strip("\"'") == table
         elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
             return number
