@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from tests.storage.stored import stored_ids
 
 from haulier import StoreUnavailable
-from haulier._engine.storage import Batch, Storage, open_storage, sql
+from haulier._engine.storage import Attempt, Batch, GateRow, Storage, open_storage, sql
 
 # ---- the schema ------------------------------------------------------------------------------------------------------
 
@@ -126,6 +127,62 @@ def test_the_disk_is_waited_for_whatever_the_role_says(
         admin.execute("ALTER ROLE haulier RESET synchronous_commit")
     assert setting(opened(name=f"{database_name}b", synchronous="normal"), "synchronous_commit") == "off"
     assert setting(opened(name=f"{database_name}c"), "synchronous_commit") == "on"
+
+
+ODD: dict[str, str] = {
+    "extra_float_digits": "-15",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Asia/Kathmandu",
+    "default_transaction_isolation": "serializable",
+    "standard_conforming_strings": "off",
+    "search_path": "pg_catalog",
+    "client_encoding": "LATIN1",
+    "client_min_messages": "debug1",
+}
+"""Settings that a role or a database may have, and that must not change anything."""
+
+
+@pytest.fixture(params=["role", "database", "url"])
+def odd_url(request: pytest.FixtureRequest, postgres: Any, admin: psycopg.Connection[Any]) -> Iterator[str]:
+    """The URL of a server whose sessions begin with odd settings."""
+    whose = {"role": "ROLE haulier", "database": "DATABASE postgres", "url": ""}[request.param]
+    if not whose:
+        options = " ".join(f"-c {name}={value.replace(' ', '')}" for name, value in ODD.items())
+        yield f"{postgres.url()}&options={quote(options)}"
+        return
+    for name, value in ODD.items():
+        listed = value if name == "DateStyle" else f"'{value}'"
+        admin.execute(f"ALTER {whose} SET {name} = {listed}")
+    try:
+        yield postgres.url()
+    finally:
+        admin.execute(f"ALTER {whose} RESET ALL")
+
+
+def test_settings_of_a_session_change_nothing(
+    opened: Callable[..., Any], odd_url: str, admin: psycopg.Connection[Any], make: Any
+) -> None:
+    storage = opened(odd_url)
+    moments = [1_795_792_638.8331442 + n * 2.4e-7 for n in range(30)]
+    rows = [make.ended("größe", f"d{n}", n, on) for n, on in enumerate(moments)]
+    gate = GateRow("größe", 1_795_792_638.123456, 0.1 + 0.2, True)
+    tried = Attempt("größe", "d1", 1, moments[0], moments[1], "fail", "naïve \\n 'quoted'", "OSError")
+    storage.write(Batch(added=rows, attempts=[tried], gates=[gate]))
+    for _ in range(2):
+        assert list(storage.load().rows) == rows
+        assert storage.load().gates == [gate]
+        assert storage.attempts("größe", "d1") == [tried]
+        seen: list[Any] = []
+        while len(seen) < 99 and (page := storage.history(before=seen[-1].cursor if seen else None, limit=7)):
+            seen += page
+        assert seen == rows[::-1]
+        # Once more, with the connection that follows a failure.
+        admin.execute("SELECT pg_terminate_backend(%s)", (storage._connection.info.backend_pid,))
+    assert storage.prune(20, None) == 0
+    storage.write(Batch(unlisted=[(row.source, row.id) for row in rows]))
+    assert storage.prune(20, moments[12]) == 12
+    assert storage.history(limit=99) == rows[:11:-1]
 
 
 def test_what_the_url_says_goes_before_what_haulier_says(opened: Callable[..., Any], postgres: Any) -> None:

@@ -49,7 +49,14 @@ _SESSION: Final = {
     # An idle engine keeps its lock, and loading may take long.
     "idle_session_timeout": "0",
     "statement_timeout": "0",
+    "transaction_timeout": "0",
+    # A role or a database may have settings of its own. With these, a float comes back with all its digits, also from a
+    # server older than PostgreSQL 12, and a transaction sees what others have committed.
+    "extra_float_digits": "3",
+    "DateStyle": "ISO, MDY",
+    "default_transaction_isolation": "read committed",
 }
+"""Settings of a session that would change what haulier reads, writes or waits for."""
 
 _ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})
 """The encodings in which a database can store every name."""
@@ -73,8 +80,8 @@ class PostgresStorage(Database):
         super().__init__(_shown(self._options, name), DIALECT)
         self._synchronous = synchronous
         self._token = uuid4().hex
-        self._former: tuple[int, Any] | None = None
-        """The server process of our last connection, and the time it started."""
+        self._former: tuple[int, int] | None = None
+        """The server process of our last connection, and the time it started in microseconds."""
         self._connection: Connection | None = self._connect(again=False)
 
     # ---- the connection ----------------------------------------------------------------------------------------------
@@ -119,10 +126,7 @@ class PostgresStorage(Database):
     def _lock(self, connection: Connection, cursor: DatabaseCursor) -> None:
         if self._former is not None:
             # After a network failure the server may still hold our last connection open, and with it the lock.
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
-                self._former,
-            )
+            cursor.execute(_END_FORMER, self._former)
         key = int.from_bytes(sha256(self._schema.encode()).digest()[:8], "big", signed=True)
         try:
             with connection.transaction():
@@ -132,7 +136,7 @@ class PostgresStorage(Database):
             raise StoreLocked(
                 f"{self._shown} is in use by another engine{_holder(cursor, key)}: close that one first"
             ) from None
-        [self._former] = _query(cursor, "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        [self._former] = _query(cursor, _OWN_PROCESS)
 
     def _migrate(self, cursor: DatabaseCursor) -> None:
         """Create the tables or upgrade them to this version, and store our token."""
@@ -236,6 +240,17 @@ def _exchange(connection: Connection, work: Callable[[DatabaseCursor], T]) -> T:
 
 
 _TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = $1"
+
+# In microseconds, which are exact whatever the time zone and the style of dates.
+_OWN_PROCESS: Final = """
+    SELECT pid, CAST(extract(epoch FROM backend_start) * 1000000 AS BIGINT)
+    FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""
+
+_END_FORMER: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = $1 AND CAST(extract(epoch FROM backend_start) * 1000000 AS BIGINT) = $2
+"""
 
 _HOLDER: Final = """
     SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
