@@ -58,6 +58,7 @@ class Explanation(TypedDict):
       until a download has succeeded.
     - ``restart``: the source rests after a crash, and no other slot is free.
     - ``delay``: the delay since the last download, or those that downloads before it will cause.
+    - ``engine``: as many downloads run as ``max_running`` allows, and other sources are before this one.
     """
     position: int | None
     """The position in the queue of its source; 0 is next. None if it is not in the queue."""

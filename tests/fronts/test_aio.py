@@ -193,7 +193,7 @@ def test_leaving_the_events_early(engine: haulier.DownloadEngine, face: aio.Down
                 async with asyncio.timeout(0):
                     await asyncio.sleep(1)
             assert isinstance(await anext(events), haulier.Changed)
-        subscribed = engine._system._subscriptions
+        subscribed = engine._system.subscriptions
         assert subscribed == ()
         await face.close()
         with pytest.raises(haulier.EngineClosed):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import weakref
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal
 from haulier._engine import messages as m
 from haulier._engine.core.entry import is_terminal, phase_of
 from haulier._engine.core.status import explanation_of, status_of
+from haulier._engine.process_end import open_engines
 from haulier._engine.records_api import LOOKS, RecordKeeper
 from haulier._engine.shells.draining import behind_own, drain_queues
 from haulier._engine.shells.mailbox import Mailbox
@@ -24,7 +24,7 @@ from haulier._engine.storage import open_storage
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker, check_impl
 from haulier._threads.subscription import Subscription
-from haulier.errors import UnknownDownload, forked
+from haulier.errors import UnknownDownload
 from haulier.events import Event
 from haulier.policies import Retention, SourcePolicy, check_int, check_seconds
 from haulier.records import WAITING_PHASES, Record
@@ -36,15 +36,13 @@ __all__ = ["DownloadEngine"]
 CLOSE_S: Final = 10.0
 """How long ``close()`` waits for running impls by default, in seconds."""
 
-EXIT_S: Final = 0.2
-"""How long the interpreter's exit waits for each actor of an engine that was not closed, in seconds."""
-
 
 class DownloadEngine(RecordKeeper):
     """A background download engine. Every method may be called from any thread, also from an impl.
 
     - ``retention``: how many terminal records stay in memory, and for how long.
     - ``policy``: the policy of sources that are not registered. The default is ``SourcePolicy()``.
+    - ``max_running``: how many impls run at once, over all sources, which then take turns. The default is no limit.
     - ``idle_timeout``: seconds after which a source without work gives its threads back.
     - ``store``: where records survive the process. Either the path of an SQLite file, or the URL of a PostgreSQL
       database (``postgresql://…``; needs ``haulier[postgres]``). When ``dispatch`` returns, the download is on disk.
@@ -62,6 +60,7 @@ class DownloadEngine(RecordKeeper):
         *,
         retention: Retention | None = None,
         policy: SourcePolicy | None = None,
+        max_running: int | None = None,
         idle_timeout: float = 30.0,
         store: str | os.PathLike[str] | None = None,
         name: str = "default",
@@ -76,6 +75,8 @@ class DownloadEngine(RecordKeeper):
             raise TypeError(f"retention must be a Retention, e.g. Retention(max_terminal=100), not {retention!r}")
         if policy is not None and not isinstance(policy, SourcePolicy):
             raise TypeError(f"policy must be a SourcePolicy, not {policy!r}")
+        if max_running is not None:
+            check_int("max_running", max_running, 1)
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
         storage = None if store is None else open_storage(store, name, synchronous)
         traced: Trace | None = None
@@ -89,8 +90,9 @@ class DownloadEngine(RecordKeeper):
             if traced is not None:
                 traced.close()
             raise
+        self._system.limit_running(max_running)
         self.worker = BackgroundDownloadWorker(self)
-        _engines.add(self)
+        open_engines.add(self)
         self._finalizer = weakref.finalize(self, self._system.supervisor.tell, m.Abandon(0.0))
         self._finalizer.atexit = False
 
@@ -191,6 +193,20 @@ class DownloadEngine(RecordKeeper):
         subscription = Subscription(callback, check_int("capacity", capacity, 1), system.unsubscribe)
         system.subscribe(subscription)
         return subscription
+
+    @property
+    def max_running(self) -> int | None:
+        """How many impls run at once, over all sources; None for no limit. It may be changed while the engine runs.
+
+        Under a lower limit running impls finish. Setting it raises ``TypeError`` if it is not an int, ``ValueError`` if
+        it is below 1.
+        """
+        turns = self._system.turns
+        return None if turns is None else turns.limit
+
+    @max_running.setter
+    def max_running(self, limit: int | None) -> None:
+        self._system.limit_running(None if limit is None else check_int("max_running", limit, 1))
 
     # ---- sources -----------------------------------------------------------------------------------------------------
 
@@ -307,33 +323,3 @@ class DownloadEngine(RecordKeeper):
 
     def __reduce__(self) -> Any:
         raise TypeError("a DownloadEngine lives in the process that made it: make one in each process")
-
-
-class _Forked:
-    """Takes the place of the parent's actors in a forked child: every use raises ``ForkedEngine``."""
-
-    def __getattr__(self, _: str) -> Any:
-        raise forked()
-
-
-def _at_exit() -> None:
-    """Close every engine that is still open, without waiting: a frozen thread never releases a lock."""
-    for engine in list(_engines):
-        if not isinstance(engine._system, _Forked):
-            engine._system.close(monotonic(), EXIT_S)
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        if isinstance(engine._system, _Forked):
-            continue  # already replaced: this child's parent is a forked child itself
-        engine._system.store.forked = True
-        for mailbox in engine._system.sources():
-            mailbox.forsake()
-        engine._system = _Forked()  # type: ignore[assignment]
-
-
-_engines: weakref.WeakSet[DownloadEngine] = weakref.WeakSet()
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -54,6 +54,15 @@ class DownloadEngine:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def max_running(self) -> int | None:
+        """How many impls run at once, over all sources; None for no limit. It may be changed while the engine runs."""
+        return self._engine.max_running
+
+    @max_running.setter
+    def max_running(self, limit: int | None) -> None:
+        self._engine.max_running = limit
+
     # ---- records -----------------------------------------------------------------------------------------------------
 
     async def add_record(self, source_name: str, download_id: str, record: Mapping[str, Any]) -> None:
@@ -243,7 +252,7 @@ class DownloadEngine:
         If the awaiting task is cancelled, it stops waiting, but the engine still closes.
         """
         close = partial(self._engine.close, drain, timeout)
-        if self._engine._system._is_ours(threading.current_thread()):
+        if self._engine._system.is_ours(threading.current_thread()):
             close()  # a loop inside an impl: only on the impl's thread does the engine know not to wait for that impl
         else:
             await on_a_thread(close)

@@ -44,14 +44,18 @@ class Attempts:
         ids = queue.ids
         limit = 1 if gate.probing else self._slots.limit
         if not ids or source.refusal is not None or len(self.in_flight) >= limit:
-            return inf
+            return self._pass_on(inf)
         if not gate.is_free:
             opens_at = gate.opens_at()
             if now < opens_at:
-                return opens_at
+                return self._pass_on(opens_at)
+        if source.turns is not None and not source.turns.take(source.owner):
+            return inf
         ticket = None
         while ticket is None:
             if not ids:
+                if source.turns is not None:
+                    source.turns.give_back(source.owner)
                 return inf
             download_id = ids.popleft()
             if not (queue.tried and queue.backs_off(download_id)):
@@ -70,6 +74,18 @@ class Attempts:
             timeouts.begin(transfer, source.policy, now)
             self.guard(transfer, now)
         return transfer
+
+    def _pass_on(self, at: float) -> float:
+        """Return ``at``. A place that the engine keeps for this source goes to another one."""
+        if self._source.turns is not None:
+            self._source.turns.pass_on(self._source.owner)
+        return at
+
+    def _remove(self, transfer: Transfer) -> None:
+        """Take an attempt out of those in flight, and count its end for the limit of the engine."""
+        del self.in_flight[transfer.ticket[ID]]
+        if self._source.turns is not None:
+            self._source.turns.give_back(self._source.owner)
 
     def confirm(self, transfer: Transfer, now: float) -> None:
         """Count the start of a taken download from ``now``, when its impl is called or is certain never to be."""
@@ -150,7 +166,7 @@ class Attempts:
             return None
         if len(in_flight) > self._slots.limit or queue.tried or self.are_guarded or source.refusal is not None:
             return None
-        if source.writes_starts:
+        if source.writes_starts or source.turns is not None:
             return None
         download_id = ids.popleft()
         ticket = queue.pending.pop(download_id, None)
@@ -173,7 +189,7 @@ class Attempts:
         if transfer.given_up:
             self._slots.bury_zombie()
             return False
-        del self.in_flight[download_id]
+        self._remove(transfer)
         if transfer.claimed:
             self.confirm(transfer, now)
         gate, source = self._gate, self._source
@@ -205,7 +221,7 @@ class Attempts:
         """Fail the download that a dead slot had in hand, unless its record has ended already."""
         if self.in_flight.get(transfer.ticket[ID]) is not transfer:
             return
-        del self.in_flight[transfer.ticket[ID]]
+        self._remove(transfer)
         if transfer.fenced:
             self.report_late_end(now, on)
         else:
@@ -216,7 +232,7 @@ class Attempts:
         """Stop waiting for the impl of an attempt: its record fails, and its late report is fenced."""
         transfer.given_up = True  # first: if this step is interrupted here, ``Source.repair`` lets go of it
         is_called = not (transfer.claimed and self._source.writes_starts)
-        del self.in_flight[transfer.ticket[ID]]
+        self._remove(transfer)
         source = self._source
         source.trace("gave_up", transfer.ticket[ID], stamped=now)
         self.confirm(transfer, now)
@@ -247,7 +263,7 @@ class Attempts:
     def forget(self, transfer: Transfer, now: float, on: float) -> None:
         """Let go of an attempt that no slot has in hand, after an interrupted step."""
         self.slot_died(transfer, now)
-        del self.in_flight[transfer.ticket[ID]]
+        self._remove(transfer)
         if transfer.fenced:
             self.report_late_end(now, on)
         transfer.fenced = transfer.cancelled = True

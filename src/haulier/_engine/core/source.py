@@ -22,6 +22,7 @@ from haulier._engine.core.outcome import text_of
 from haulier._engine.core.queue import Queue
 from haulier._engine.core.refusal import Refusal
 from haulier._engine.core.slots import Slots
+from haulier._engine.core.turns import EngineLimit
 from haulier._engine.ticket import ID, Ticket
 from haulier.errors import HaulierError, QueueFull
 from haulier.policies import SourcePolicy
@@ -60,6 +61,8 @@ class Source:
         """Whether each start must be on disk before its impl is called: ``SourcePolicy.at_most_once``."""
         self.note: Callable[..., None] | None = None
         """Writes one line of the trace; None where nothing is traced."""
+        self.turns: EngineLimit | None = None
+        """The limit of the whole engine; None if it has none."""
         self.queue = Queue(name, tell_store)
         self.gate = Gate(policy, draw)
         self.slots = Slots(policy)
@@ -221,6 +224,8 @@ class Source:
         in_flight = self.attempts.in_flight
         for transfer in [each for each in in_flight.values() if each.given_up or each not in in_hand]:
             self.attempts.forget(transfer, now, on)
+        if self.turns is not None:
+            self.turns.recount(self.owner, len(in_flight))
         self.gate.claims = sum(each.claimed for each in in_flight.values())
         self.slots.live, self.slots.zombies = live, zombies
         self.queue.requeue_stranded(unfinished)
@@ -261,7 +266,9 @@ class Source:
         """Whether there is work for one more slot than there are."""
         if self.refusal is not None or self.gate.is_closed:
             return False
-        return self.slots.has_place_for(len(self.attempts.in_flight) + len(self.queue.ids))
+        if not self.slots.has_place_for(len(self.attempts.in_flight) + len(self.queue.ids)):
+            return False
+        return self.turns is None or self.turns.admits(self.owner)
 
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
         """Decide whether a slot that found nothing to start until ``opens_at`` may leave. Then it is counted off.

@@ -53,14 +53,20 @@ class Outlook:
             return "slot"
         if ahead >= self._served:
             return "restart"
-        return "delay" if self._closed_by or (ahead and source.gate.is_spaced) else None
+        if self._closed_by or (ahead and source.gate.is_spaced):
+            return "delay"
+        return "engine" if self._waits_for_engine else None
+
+    @property
+    def _waits_for_engine(self) -> bool:
+        return self._source.turns is not None and self._source.turns.waits(self._source.owner)
 
     @property
     def next_start(self) -> float | None:
         """The monotonic second at which a download could start next; None if that depends on more than time."""
         source = self._source
         opens_at = source.gate.opens_at() if self._closed_by else self._now
-        if source.refusal is not None or self._places <= 0 or opens_at == inf:
+        if source.refusal is not None or self._places <= 0 or opens_at == inf or self._waits_for_engine:
             return None
         if self._served <= 0:
             opens_at = max(opens_at, source.slots.resting_until)

@@ -17,6 +17,7 @@ from haulier._engine.core.restarts import Restarts
 from haulier._engine.shells.actor import Inbox, Mail
 from haulier._engine.shells.slot import SlotCrashed, SourceActor
 from haulier._engine.shells.succession import NO_THREAD_S, Permanent
+from haulier._engine.shells.turns import SharedTurns
 from haulier._engine.ticket import ID
 from haulier._threads.bell import Bell
 from haulier._threads.frames import clear_frames
@@ -58,6 +59,10 @@ class Engine(Protocol):
     @property
     def is_unwell(self) -> bool:
         """Whether the store cannot write at present."""
+
+    @property
+    def turns(self) -> SharedTurns | None:
+        """The limit of the whole engine; None if it has none."""
 
     def abandoned(self) -> bool:
         """End an engine that the program dropped, if it has nothing left to do. Returns whether it was ended."""
@@ -271,6 +276,8 @@ class SupervisorActor(Permanent):
                 mailbox.changed()  # last: only now may the source need another slot
             if mailbox.slots:
                 self._audit_in(AUDIT_S)
+        if self._engine.turns is not None:
+            self._engine.turns.look()
 
     def _repair(self, mailbox: Any) -> None:
         """Repair a source after an interrupted step, and fail the downloads that it lost."""

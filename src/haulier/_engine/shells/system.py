@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from time import monotonic, sleep, time
+from time import time
 from typing import Any, Final
 
 from haulier._engine import messages as m
 from haulier._engine.core.journal import Journal
 from haulier._engine.core.ledger import Ledger
-from haulier._engine.shells.actor import Inbox
+from haulier._engine.shells.closing import end, left
 from haulier._engine.shells.durable import DurableStore
 from haulier._engine.shells.idle import IdleSlots
 from haulier._engine.shells.mailbox import Mailbox
 from haulier._engine.shells.recovery import Recovery
 from haulier._engine.shells.store import Store, StoreActor
 from haulier._engine.shells.supervisor import SupervisorActor, SupervisorInbox
+from haulier._engine.shells.turns import SharedTurns
 from haulier._engine.storage.codec import check_name
 from haulier._engine.storage.protocol import Storage
 from haulier._threads.subscription import Subscription
@@ -67,10 +68,12 @@ class System:
         self._closing = threading.RLock()
         self._patience_s = patience_s
         self._idle = IdleSlots()
-        self._subscriptions: tuple[Subscription, ...] = ()
+        self.turns: SharedTurns | None = None
+        """The limit of the whole engine; None until ``limit_running`` sets one."""
+        self.subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.RLock()
         self._closed = False
-        self._trace = trace
+        self.trace = trace
         self.store.publish = self._publish
         self.store.ended = self._store_ended
         self.store.damaged = self._store_damaged
@@ -111,9 +114,10 @@ class System:
             if name not in self.mailboxes:
                 tell = (self.store.tell, self.supervisor.tell)
                 ask = self.store.ask if self.is_durable else None
-                mailbox = Mailbox(name, self._policy, *tell, self._patience_s, self._trace, ask)
+                mailbox = Mailbox(name, self._policy, *tell, self._patience_s, self.trace, ask)
                 mailbox.give_way = self.store.give_way
                 mailbox.idle = self._idle
+                mailbox.source.turns = self.turns
                 if self._recovery is not None:
                     self._recovery.pace(mailbox)
                 self.mailboxes[name] = mailbox
@@ -131,6 +135,19 @@ class System:
             hint = f"; did you mean {close[0]!r}?" if close else ": register it first"
             raise UnknownSource(f"there is no source {name!r}{hint}")
         return mailbox
+
+    def limit_running(self, limit: int | None) -> None:
+        """Let at most ``limit`` downloads of all sources run at once, from now on. None: no limit."""
+        with self._lock:
+            if self.turns is None:
+                if limit is None:
+                    return
+                self.turns = SharedTurns()
+                for mailbox in self.sources():
+                    with mailbox.lock:
+                        mailbox.source.turns = self.turns
+                        self.turns.recount(mailbox, len(mailbox.source.attempts.in_flight))
+        self.turns.set_limit(limit)
 
     def alias(self, name: str, aliases: tuple[str, ...]) -> None:
         """Let each of ``aliases`` name the source ``name``. Raises ``ValueError`` if one is taken."""
@@ -193,22 +210,22 @@ class System:
     def subscribe(self, subscription: Subscription) -> None:
         """Start sending events to ``subscription``."""
         with self._lock:
-            self._subscriptions += (subscription,)
+            self.subscriptions += (subscription,)
         self.store.ask(m.Listen(active=True))
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop sending events to ``subscription`` once those sent so far are delivered."""
         self.store.ask(m.Sync())
         with self._lock:
-            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
-            if not self._subscriptions and self._trace is None:
+            self.subscriptions = tuple(s for s in self.subscriptions if s is not subscription)
+            if not self.subscriptions and self.trace is None:
                 # Told, not asked: waiting for the store with this lock held could deadlock with a finalizer there.
                 self.store.tell(m.Listen(active=False))
 
     def _publish(self, event: Event) -> None:
-        if self._trace is not None:
-            _traced(self._trace, event)
-        for subscription in self._subscriptions:
+        if self.trace is not None:
+            _traced(self.trace, event)
+        for subscription in self.subscriptions:
             subscription.offer(event)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
@@ -220,71 +237,21 @@ class System:
         """
         self.refuse()
         mine = threading.current_thread()
-        if self._is_ours(mine):
+        if self.is_ours(mine):
             if not self._closing.acquire(blocking=False):
                 return  # another thread closes the engine, and may wait for this one
-        elif not self._closing.acquire(timeout=-1 if deadline is None else _left(deadline)):
+        elif not self._closing.acquire(timeout=-1 if deadline is None else left(deadline)):
             return
         try:
             if not self._closed:
-                self._end(deadline, mine, join_s)
+                end(self, deadline, mine, join_s)
                 self._closed = True
         finally:
             self._closing.release()
 
-    def _end(self, deadline: float | None, mine: threading.Thread, join_s: float) -> None:
-        mailboxes = list(self.mailboxes.values())
-        for mailbox in mailboxes:
-            with mailbox.lock:
-                mailbox.source.close(time())
-            mailbox.changed()
-        try:
-            for mailbox in mailboxes:
-                for slot in mailbox.slots.copy():
-                    if slot.thread is not mine and slot.thread.ident is not None and not slot.is_zombie:
-                        slot.thread.join(None if deadline is None else _left(deadline))
-        finally:  # even if the wait was interrupted
-            for mailbox in mailboxes:
-                self._give_up(mailbox, mine)
-            self._stop_actors(mine, join_s)
-            if self._trace is not None:
-                self._trace.close(self.store.is_whole)
-
-    def _account_for(self, mailbox: Mailbox) -> None:
-        """Fail downloads that an interrupted call lost: no slot has them, and no audit will find them any more."""
-        unfinished = self.store.ask(m.Unfinished(mailbox.source.name))
-        with mailbox.lock:
-            lost = mailbox.source.missing(unfinished)
-        if lost:
-            self.store.ask(m.Lost(mailbox.source.name, lost, "engine closed", "EngineClosed", time()))
-
-    def _give_up(self, mailbox: Mailbox, mine: threading.Thread) -> None:
-        """Fail what still runs, except a download whose impl closes the engine: it is about to end."""
-        own = [slot.in_hand for slot in mailbox.slots.copy() if slot.thread is mine]
-        with mailbox.lock:
-            for transfer in list(mailbox.source.attempts.in_flight.values()):
-                if transfer in own:
-                    if mailbox.is_durable:
-                        self.store.awaited = (transfer.source, transfer.download_id)
-                else:
-                    mailbox.source.give_up(transfer, "engine closed", "EngineClosed", monotonic(), time())
-
-    def _stop_actors(self, mine: threading.Thread, join_s: float) -> None:
-        until = monotonic() + (0.0 if self._is_ours(mine) else join_s)
-        self.supervisor.stop()
-        _join(self.supervisor, mine, join_s)
-        for mailbox in self.sources():
-            self._account_for(mailbox)
-        if self.is_durable:
-            self.store.ask(m.Closed())
-        for subscription in self._subscriptions:
-            subscription.close(_left(until))
-        self.store.stop()
-        _join(self.store, mine, join_s)
-
-    def _is_ours(self, thread: threading.Thread) -> bool:
+    def is_ours(self, thread: threading.Thread) -> bool:
         """Whether ``thread`` is one of the engine's own, which must not wait for itself."""
-        if any(subscription.thread is thread for subscription in self._subscriptions):
+        if any(subscription.thread is thread for subscription in self.subscriptions):
             return True
         return any(slot.thread is thread for mailbox in self.sources() for slot in mailbox.slots.copy())
 
@@ -295,8 +262,8 @@ class System:
         Then the caller is a signal handler or a finalizer, and must not wait for the locks of that step.
         """
         locks = [self._lock, *(mailbox.lock for mailbox in self.sources())]
-        if self._trace is not None:
-            locks.append(self._trace.lock)
+        if self.trace is not None:
+            locks.append(self.trace.lock)
         return self.store.is_applying or any(lock._is_owned() for lock in locks)  # type: ignore[attr-defined]
 
     def abandoned(self) -> bool:
@@ -313,15 +280,15 @@ class System:
             with mailbox.lock:
                 mailbox.source.close(time())
             mailbox.changed()
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             subscription.close(0.0)
         self.supervisor.stop()
         self.store.stop()
         self._closed = True
-        if self._trace is not None:
+        if self.trace is not None:
             if self.store.thread is not None:
                 self.store.thread.join(JOIN_S)  # its last events belong in the trace
-            self._trace.close(self.store.is_whole)
+            self.trace.close(self.store.is_whole)
         return True
 
 
@@ -330,19 +297,3 @@ def _traced(trace: Trace, event: Event) -> None:
         trace.note("over", source=event.source, id=event.download_id, phase=event.phase)
     elif isinstance(event, Removed):
         trace.note("removed", source=event.source, id=event.download_id)
-
-
-def _join(inbox: Inbox, mine: threading.Thread, seconds: float) -> None:
-    """Wait up to ``seconds`` until the actor of ``inbox`` has ended, and a successor if it dies meanwhile."""
-    until = monotonic() + seconds
-    waited_for = None
-    while (thread := inbox.thread) is not waited_for and thread is not None and thread is not mine:
-        while thread.ident is None and monotonic() < until:
-            sleep(0.001)  # a successor that is about to start
-        if thread.ident is not None:
-            thread.join(_left(until))
-        waited_for = thread
-
-
-def _left(deadline: float) -> float:
-    return min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX)
