@@ -65,9 +65,10 @@ class Trace:
             line = f'{{"run": "{self._run}", "event": "{event}", "at": {monotonic()!r}, {rest}\n'
             try:
                 os.write(self._fd, line.encode())
-            except OSError:
+            except OSError as error:
                 self._fd = -1
-                logger.exception("the trace ends here: its file cannot be written to")
+                why = (error.strerror or "unknown error").lower()
+                logger.exception("the trace ends here, because its file cannot be written to: %s", why)
 
     def close(self, whole: bool = True) -> None:
         """End the trace. ``whole``: every event has been noted, so also note that the engine closed."""

@@ -231,8 +231,81 @@ def test_a_full_disk_under_its_output_stops_no_download(site: Site, env: dict[st
     command = [sys.executable, "-m", "haulier", "get", site.serve("/a.bin")]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, timeout=30)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (1, b"")
     assert files(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["get", "--help"], ["get", "--json"]])
+def test_what_cannot_be_written_is_no_success(args: list[str], site: Site, env: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "haulier", *args, *([site.serve("/a.bin")] if "--json" in args else [])]
+    for buffered in ("", "1"):
+        with open("/dev/full", "w") as full:
+            more_env = {**env, "PYTHONUNBUFFERED": buffered}
+            done = subprocess.run(command, cwd=tmp_path, env=more_env, stdout=full, stderr=subprocess.PIPE, timeout=30)
+        assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_quiet_writes_nothing_that_could_be_lost(site: Site, env: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "haulier", "get", "-q", site.serve("/a.bin")]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, cwd=tmp_path, env=env, stdout=full, timeout=30).returncode == 0
+
+
+def test_the_path_of_a_file_is_shown_below_the_folder(run: Haulier, site: Site, tmp_path: Path) -> None:
+    url = site.serve("/x/a.txt", b"1")
+    named = site.serve("/b.txt", b"2")
+    (tmp_path / "list").write_text(f"{named} name=sub/c.txt\n")
+    for _ in range(2):
+        done = run("get", url, "--dest", "into/{host}/{path}")
+        assert f"{url} -> 127.0.0.1/x/a.txt, " in done.stdout
+        done = run("get", "-i", "list", "--dest", str(tmp_path / "into"))
+        assert f"{named} -> sub/c.txt, " in done.stdout
+    assert "already there" in done.stdout
+
+
+def test_a_trace_that_cannot_be_written_is_a_usage_error(run: Haulier, site: Site, tmp_path: Path) -> None:
+    url = site.serve("/a.bin")
+    for path, why in (
+        ("missing/trace", "its folder does not exist"),
+        (str(tmp_path), "is a directory"),
+    ):
+        for store in ((), ("--store", "q.db")):
+            done = run("get", url, "--trace", path, *store)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr == f"haulier get: cannot write {path!r} for --trace: {why}\n"
+    assert site.starts == []
+    assert run("get", url, "--store", "q.db").returncode == 0, "the store is not locked"
+
+
+def test_a_trace_that_ends_because_the_disk_is_full_is_said(site: Site, env: dict[str, str], tmp_path: Path) -> None:
+    urls = " ".join(site.serve(f"/{number}.txt") for number in range(9))
+    command = f'ulimit -f 1; exec "{sys.executable}" -m haulier get {urls} --trace trace'
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=env, timeout=30, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "warning: the trace ends here, because its file cannot be written to: file too large\n"
+    assert len(list(tmp_path.glob("*.txt"))) == 9
+
+
+def test_a_trace_on_a_full_disk_is_said(run: Haulier, site: Site) -> None:
+    done = run("get", site.serve("/a.bin"), "--trace", "/dev/full")
+    assert done.returncode == 1
+    assert (
+        done.stderr == "warning: the trace ends here, because its file cannot be written to: no space left on device\n"
+    )
+
+
+@pytest.mark.parametrize("proxy", ["ftp://proxy:21", "http://:3128", "socks5://127.0.0.1:1080", "http://proxy:port"])
+def test_a_bad_proxy_in_the_environment_is_a_usage_error(proxy: str, run: Haulier, site: Site) -> None:
+    done = run("get", site.serve("/a.bin"), http_proxy=proxy, no_proxy="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("haulier get: http_proxy: proxy must be the URL of an HTTP proxy")
+    assert site.starts == []
+
+
+def test_a_bad_proxy_that_is_not_used_does_no_harm(run: Haulier, site: Site) -> None:
+    url = site.serve("/a.bin")
+    assert run("get", url, https_proxy="nonsense://x").returncode == 0
+    assert run("get", url, http_proxy="nonsense://x", no_proxy="127.0.0.1").returncode == 0
 
 
 def test_names_that_are_markup_or_no_ascii_are_shown_as_they_are(run: Haulier, site: Site, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import socket
+import subprocess
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -414,3 +415,21 @@ def test_lists_of_checksums_are_read_in_both_forms() -> None:
     assert found == dict.fromkeys(("a b.iso", "c.iso", "d.iso"), ("sha256", HEX)) | {"e": ("md5", "ab" * 16)}
     with pytest.raises(ValueError, match="line 2 is no checksum and file name"):
         read_sums(f"{HEX}  a\nnonsense\n")
+
+
+def test_a_folder_of_certificates_needs_hashed_names(
+    tls_site: Site,
+    certificate: tuple[Path, Path],
+    make_fetcher: Callable[..., HttpFetcher],
+    fetch_by: Callable[[HttpFetcher], Fetch],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "my certs"
+    folder.mkdir()
+    for each in ("cert.pem", "5ed36f99", "5ed36f99.r0"):
+        (folder / each).write_bytes(certificate[0].read_bytes())
+        with pytest.raises(ValueError, match=r"ca_certs: the folder .* run: openssl rehash '.*my certs'"):
+            make_fetcher(ca_certs=folder)
+    subprocess.run(["openssl", "rehash", str(folder)], check=True, capture_output=True)
+    tls_site.serve("/a", b"x")
+    assert fetch_by(make_fetcher(ca_certs=folder))(tls_site.url("/a", host="localhost")).name == "a"

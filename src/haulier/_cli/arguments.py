@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn
+from typing import Any
 
 from haulier._cli import values
 from haulier._cli.bench import options as bench_options
+from haulier._cli.complaints import Parser, UsageError, usage_error
 from haulier._cli.get.chooser import FETCHERS, checked_fetcher
 from haulier._cli.values import MOST_HOSTS
 from haulier.fetchers.urls import redacted
@@ -33,7 +33,7 @@ are complete are not downloaded twice. An unfinished file is called NAME.part; N
 
 exit status:
   0    every file was downloaded, or was already there
-  1    some files failed
+  1    some files failed, or the output could not be written
   2    wrong usage; nothing was downloaded
   130  stopped by Ctrl-C
 """
@@ -71,27 +71,6 @@ Prints a shell script that completes haulier's commands and options. To install 
 """
 
 
-class UsageError(Exception):
-    """The command line is wrong. Nothing was downloaded. ``main`` prints the message and returns 2."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that hides secrets: argparse quotes unknown arguments, and a URL in them may contain a password."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print ``message`` alone, without the usage, which is a page long for ``haulier get``."""
-        self.exit(2, f"{self.prog}: {_without_secrets(message)}\n")
-
-
-def _without_secrets(text: str) -> str:
-    return re.sub(r"[\w+.-]+://[^\s'\"]+", lambda found: redacted(found[0]), text)
-
-
-def usage_error(command: str, message: str) -> None:
-    """Print ``message`` on stderr, after the name of the command. It may have several lines."""
-    print(f"haulier {command}: {message}", file=sys.stderr)
-
-
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse ``argv``, by default the arguments of this process.
 
@@ -113,7 +92,7 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def _unknown(top: _Parser, command: str, word: str) -> str:
+def _unknown(top: Parser, command: str, word: str) -> str:
     """Say that ``word`` is not an argument of ``command``, and suggest the option that is spelt most like it."""
     if not word.startswith("-"):
         return f"unexpected argument {word!r}; see haulier {command} --help"
@@ -123,15 +102,15 @@ def _unknown(top: _Parser, command: str, word: str) -> str:
     return f"unknown option {name}; {f'did you mean {near[0]}?' if near else f'see haulier {command} --help'}"
 
 
-def _command(top: _Parser, name: str) -> _Parser:
+def _command(top: Parser, name: str) -> Parser:
     (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
-    found: _Parser = commands.choices[name]
+    found: Parser = commands.choices[name]
     return found
 
 
-def parser() -> _Parser:
+def parser() -> Parser:
     """Build the parser of all commands."""
-    top = _Parser(prog="haulier", description="Downloads files in the background, within limits for each host.")
+    top = Parser(prog="haulier", description="Downloads files in the background, within limits for each host.")
     top.add_argument("--version", action="version", version=f"haulier {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_get(commands)
@@ -142,7 +121,7 @@ def parser() -> _Parser:
     return top
 
 
-def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_get(commands: argparse._SubParsersAction[Parser]) -> None:
     get = commands.add_parser(
         "get",
         help="download files",
@@ -266,7 +245,7 @@ def _add_access(access: argparse._ArgumentGroup) -> None:
     access.add_argument("--allow-downgrade", action="store_true", help="follow redirects from https to http")
 
 
-def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="watch the engine work and recover from faults; needs no network",
@@ -281,7 +260,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_verbosity(demo)
 
 
-def _add_verify(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_verify(commands: argparse._SubParsersAction[Parser]) -> None:
     verify = commands.add_parser(
         "verify",
         help="check the trace of an engine against its promises",
@@ -293,7 +272,7 @@ def _add_verify(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
     bench = commands.add_parser(
         "bench",
         help="measure or simulate limits, delays and retries",
@@ -304,7 +283,7 @@ def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
     bench_options.add(bench, _typed)
 
 
-def _add_completion(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_completion(commands: argparse._SubParsersAction[Parser]) -> None:
     completion = commands.add_parser(
         "completion",
         help="print a shell script that completes haulier's commands and options",

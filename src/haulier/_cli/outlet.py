@@ -5,14 +5,18 @@ Downloads are more important than their progress report: they continue when nobo
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
-__all__ = ["Outlet", "stderr_line", "warn_on_stderr"]
+__all__ = ["Outlet", "Warnings", "stderr_line"]
+
+_READER_HAS_GONE: Final = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO})
+"""Errors of a pipe without a reader, and of a terminal that was closed."""
 
 
 class Outlet:
@@ -21,6 +25,7 @@ class Outlet:
     def __init__(self, stream: TextIO | None) -> None:
         self._stream: TextIO = io.StringIO() if stream is None else stream
         self._broken = stream is None  # the shell closed it: '>&-'
+        self._has_lost_text = False
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
@@ -29,8 +34,8 @@ class Outlet:
         if not self._broken:
             try:
                 return self._stream.write(text)
-            except (OSError, ValueError):
-                self._give_up()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
         return len(text)
 
     def flush(self) -> None:
@@ -38,13 +43,18 @@ class Outlet:
         if not self._broken:
             try:
                 self._stream.flush()
-            except (OSError, ValueError):
-                self._give_up()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
 
     @property
     def is_broken(self) -> bool:
         """Whether a write failed, so that text was lost."""
         return self._broken
+
+    @property
+    def has_lost_text(self) -> bool:
+        """Whether text was lost that somebody may still want to read: not if the reader has gone, as ``head`` does."""
+        return self._has_lost_text
 
     def line(self, text: str) -> None:
         """Write ``text`` as a line and flush it."""
@@ -54,12 +64,13 @@ class Outlet:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError | ValueError) -> None:
         """Redirect the stream to the null device.
 
         Otherwise the interpreter's flush at exit would fail and change the exit status.
         """
         self._broken = True
+        self._has_lost_text = isinstance(error, OSError) and error.errno not in _READER_HAS_GONE
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -73,16 +84,20 @@ def stderr_line(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
-class _Warnings(logging.Handler):
-    """Shows what is logged as a line on standard error."""
+class Warnings(logging.Handler):
+    """Shows the warnings and errors of the logger ``name`` as lines on standard error, and counts them.
+
+    ``quiet``: only count them, because the whole log is shown.
+    """
+
+    def __init__(self, name: str, *, quiet: bool) -> None:
+        super().__init__(logging.WARNING)
+        self.count = 0
+        self._quiet = quiet
+        logging.getLogger(name).addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the message of ``record``."""
-        stderr_line(f"warning: {record.getMessage()}")
-
-
-def warn_on_stderr(name: str) -> None:
-    """Show the warnings of the logger ``name`` on standard error, from now on."""
-    logger = logging.getLogger(name)
-    if not any(isinstance(each, _Warnings) for each in logger.handlers):
-        logger.addHandler(_Warnings(logging.WARNING))
+        self.count += 1
+        if not self._quiet:
+            stderr_line(f"warning: {record.getMessage()}")

@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +33,8 @@ _OURS: Final = frozenset(
     {"accept-encoding", "connection", "content-length", "host", "if-range", "range", "te", "transfer-encoding"}
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+"""How OpenSSL finds certificates in a folder: by a hash of their subject."""
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -202,6 +205,11 @@ def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
     path.stat()  # says what is missing: OpenSSL does not
     try:
         if path.is_dir():
+            if not any(_HASHED_NAME.fullmatch(each.name) for each in path.iterdir()):
+                raise ValueError(
+                    f"ca_certs: the folder {str(path)!r} has no certificate under a hashed name, such as 5ed36f99.0; "
+                    f"run: openssl rehash {quote(str(path))}"
+                )
             context.load_verify_locations(capath=path)
         else:
             _load(context, path)

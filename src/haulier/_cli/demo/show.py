@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if picture is not None:
         _save(photographer, picture)
     _print_report(found, outlet, quiet=args.quiet)
-    return 0 if kept else 1
+    return 0 if kept and not outlet.has_lost_text else 1
 
 
 def _play(

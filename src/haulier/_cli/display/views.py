@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import PurePath
@@ -35,10 +36,11 @@ class Notice(NamedTuple):
         return f"{self.kind:<7} {self.text}"
 
 
-def notice_of(event: Changed, *, put_back: bool) -> Notice | None:
+def notice_of(event: Changed, *, put_back: bool, folder: str | None = None) -> Notice | None:
     """The line for an event, or None if the event is not shown.
 
-    ``put_back``: whether the source asked for a pause, and the download went back to its queue.
+    ``put_back``: whether the source asked for a pause, and the download went back to its queue. ``folder``: the path
+    of a file is shown from here; None for its name alone.
     """
     record, shown = event.record, event.record["shown"]
     if put_back:
@@ -49,8 +51,8 @@ def notice_of(event: Changed, *, put_back: bool) -> Notice | None:
         return Notice("start", f"{shown}{again}")
     if event.phase == Phase.SUCCEEDED:
         if record.get("already_there"):
-            return Notice("here", f"{shown} -> {PurePath(record['file_path']).name}, already there")
-        return Notice("done", f"{shown} -> {_succeeded(record)}")
+            return Notice("here", f"{shown} -> {_path(record, folder)}, already there")
+        return Notice("done", f"{shown} -> {_path(record, folder)}, {_effort(record)}")
     if event.phase == Phase.BACKING_OFF:
         in_s = record.get("next_attempt_at", 0.0) - time()
         return Notice("again", f"{shown}: {record.get('error')}; next attempt in {span_text(in_s)}")
@@ -59,9 +61,18 @@ def notice_of(event: Changed, *, put_back: bool) -> Notice | None:
     return None
 
 
-def _succeeded(record: Record) -> str:
+def _path(record: Record, folder: str | None) -> str:
+    path = PurePath(record["file_path"])
+    if folder is not None:
+        below = os.path.relpath(path, folder)
+        if PurePath(below).parts[0] != os.pardir:
+            return below
+    return path.name
+
+
+def _effort(record: Record) -> str:
     took_s = record["finished_at"] - record["started_at"]
-    return f"{PurePath(record['file_path']).name}, {bytes_text(record['transferred'])} in {span_text(took_s)}"
+    return f"{bytes_text(record['transferred'])} in {span_text(took_s)}"
 
 
 _STYLES: Final = {"failed": "red", "again": "yellow", "waits": "yellow", "stops": "bold"}

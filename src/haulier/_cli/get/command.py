@@ -26,15 +26,17 @@ from haulier._cli.get.plan import dry_run, raise_file_limit
 from haulier._cli.get.planned import PlannedDownload, read_downloads
 from haulier._cli.get.settings import ConfigError, SourceSettings, read_config, settings_of
 from haulier._cli.get.stored import Kept, impl_of, kept_in, leave_kept, to_store
-from haulier._cli.outlet import Outlet, stderr_line, warn_on_stderr
+from haulier._cli.outlet import Outlet, Warnings, stderr_line
 from haulier._cli.signals import Stop
 from haulier._engine.engine import DownloadEngine
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import Wanted as Dispatched
 from haulier.errors import HaulierError
+from haulier.fetchers.access import proxy_for
 from haulier.fetchers.checksums import Checksum, read_sums
 from haulier.fetchers.http import HostLimits, HttpFetcher, Sums
 from haulier.fetchers.texts import read_text
+from haulier.fetchers.urls import Target
 from haulier.policies import Retention
 
 __all__ = ["run"]
@@ -50,8 +52,8 @@ MOST_UNFINISHED: Final = 20
 
 def run(args: argparse.Namespace) -> int:
     """Download, and return the exit status."""
-    if not args.verbose:  # else the whole log is shown
-        warn_on_stderr("haulier.fetchers.filenames")
+    Warnings("haulier.fetchers.filenames", quiet=bool(args.verbose))
+    lost_trace = Warnings("haulier.trace", quiet=bool(args.verbose))
     place = place_of(args.dest)
     sums = _sums(args)
     planned = read_downloads(
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     )
     planned = _with_checksum(planned, args.checksum)
     _check_store(args.store, may_be_new=bool(planned))
+    if args.proxy is None:
+        _checked(lambda: [proxy_for(target, None) for target in _hosts(planned)])
     config = _checked(lambda: read_config(args.config))
     settings = {source: settings_of(source, args, config) for source in {each.source for each in planned}}
     outlet = Outlet(sys.stdout)
@@ -81,12 +85,27 @@ def run(args: argparse.Namespace) -> int:
         raise_file_limit()
         if engine is None:
             engine = exits.enter_context(_checked(lambda: _engine(args, len(planned))))
-        return _download(args, engine, planned, kept, settings, impls, place, outlet, stop)
+        status = _download(args, engine, planned, kept, settings, impls, place, outlet, stop)
+        return status or int(lost_trace.count > 0)
+
+
+def _hosts(planned: Iterable[PlannedDownload]) -> Iterable[Target]:
+    """One target for each scheme and host: which proxy leads to it depends on nothing else."""
+    targets = (Target.parse(each.request.url) for each in planned)
+    return {(each.scheme, each.host, each.port): each for each in targets}.values()
 
 
 def _engine(args: argparse.Namespace, count: int) -> DownloadEngine:
     retention = Retention(max_terminal=max(10_000, count), max_history=MOST_KEPT)
-    return DownloadEngine(retention=retention, trace=args.trace, store=args.store)
+    try:
+        return DownloadEngine(retention=retention, trace=args.trace, store=args.store)
+    except OSError as error:
+        if args.trace is None:
+            raise
+        why = (error.strerror or "unknown error").lower()
+        if not os.path.isdir(os.path.dirname(args.trace) or "."):
+            why = "its folder does not exist"
+        raise UsageError(f"cannot write {args.trace!r} for --trace: {why}") from None
 
 
 def _download(
@@ -109,7 +128,7 @@ def _download(
     view = lines if args.json else quiet
     subscription = engine.subscribe(lines.on_event, capacity=sys.maxsize) if args.json else nullcontext()
     turns = Turns(engine, Counter(sources), args.hosts)
-    with subscription, Follower(engine, tally, view, stop, turns.ended) as follower:
+    with subscription, Follower(engine, tally, view, stop, turns.ended, place.folder) as follower:
         for source, each in settings.items():  # the stored downloads of a source resume when it is registered
             impl = None if stored is None else impl_of(source, impls)
             policy = replace(each.policy, resume_interrupted=True)
@@ -139,7 +158,7 @@ def _download(
         stderr_line(plain(line))
     if tally.unfinished:
         return stop.exit_status or 1
-    return 1 if tally.failed else 0
+    return 1 if tally.failed or outlet.has_lost_text else 0
 
 
 def _impls(

@@ -83,10 +83,13 @@ class Follower:
         view: View,
         stop: Stop,
         ended: Callable[[str], object] = lambda source: None,
+        folder: str | None = None,
     ) -> None:
         self.tally = tally
         self.ended = ended
         """Called with the name of the source for each download that ended."""
+        self._folder = folder
+        """Where the paths of finished files are shown from."""
         self._engine = engine
         self._view = view
         self._stop = stop
@@ -135,7 +138,7 @@ class Follower:
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, Changed):
             return
-        notice = notice_of(event, put_back=self.tally.count(event))
+        notice = notice_of(event, put_back=self.tally.count(event), folder=self._folder)
         if event.phase in TERMINAL_PHASES:
             self.ended(event.source)
         if notice is not None:
