@@ -33,8 +33,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def landing_of(dest: Path, name: str, overwrite: Overwrite = "never") -> Iterator[Landing]:
-    with Landing(dest, name, f"the key of {name}", overwrite=overwrite) as landing:
+def landing_of(dest: Path, name: str, overwrite: Overwrite = "never", key: str = "") -> Iterator[Landing]:
+    with Landing(dest, name, key or f"the key of {name}", overwrite=overwrite) as landing:
         landing.note(None, None, None, resumable=False)
         yield landing
 
@@ -116,7 +116,9 @@ def test_many_threads_want_one_name_and_each_gets_its_own(dest: Path, in_backgro
 
     def one(content: bytes) -> Path:
         start.wait(GUARD_S)
-        return land(dest, "a.bin", content)
+        with landing_of(dest, "a.bin", key=f"the key of {content!r}") as landing:
+            landing.write(content)
+            return landing.land()
 
     running = {content: in_background(partial(one, content)) for content in (b"%d" % n for n in range(12))}
     paths = {content: download.wait() for content, download in running.items()}
@@ -326,4 +328,4 @@ def test_a_folder_that_vanishes_meanwhile_is_made_again_by_the_next_attempt(dest
 def test_a_folder_in_the_place_of_the_file_is_never_replaced(dest: Path) -> None:
     (dest / "a").mkdir(parents=True)
     assert land(dest, "a", overwrite="always") == dest / "a (1)"
-    assert land(dest, "a") == dest / "a (2)"
+    assert land(dest, "a", b"another") == dest / "a (2)"

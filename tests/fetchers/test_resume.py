@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import tempfile
@@ -226,16 +225,6 @@ def test_a_part_of_somebody_else_is_not_touched(sidecar: str | None, site: Site,
     before = tree(dest)
     assert fetch(url) == dest / "a (1).bin"
     assert tree(dest) == {**before, "a (1).bin": BODY}
-
-
-def test_a_part_that_is_being_written_is_left_to_its_writer(site: Site, fetch: Fetch, dest: Path) -> None:
-    url = begin(site, fetch)
-    site.serve("/a.bin", BODY, ETag='"v1"')
-    with (dest / "a.bin.part").open("r+b") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        fetch(url)
-    assert (dest / "a (1).bin").read_bytes() == BODY
-    assert (dest / "a.bin.part").read_bytes() == BODY[:HALF]
 
 
 @pytest.mark.parametrize("moment", ["linked and not unlinked", "unlinked, and the sidecar is still there"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Final
 
 import urllib3
@@ -23,6 +24,7 @@ from haulier.fetchers.hosts import HostLimits, Route
 from haulier.fetchers.landing import Landing
 from haulier.fetchers.origin import Mark, key_of, mark_of
 from haulier.fetchers.pace import Pace
+from haulier.fetchers.parts import FileBusy
 from haulier.fetchers.ranges import Afresh, GoOn, Nonsense, Whole
 from haulier.fetchers.refusals import refused, utc_of
 from haulier.fetchers.request import Request
@@ -34,6 +36,8 @@ from haulier.fetchers.urls import Target, redacted
 __all__ = ["Delivery"]
 
 CHUNK_BYTES: Final = 256 * 1024
+PATIENCE_S: Final = 30.0
+"""Seconds to wait for another process that fetches the same file, before the next download of the source starts."""
 ALREADY_THERE: Final = "already_there"
 """The record's key that says that nothing had to be fetched."""
 
@@ -64,7 +68,21 @@ class Delivery:
         self._transfer = watch.transfer
 
     def fetch(self, request: Request, expected: Expected, filename: str) -> Path:
-        """Fetch it; the path of the file."""
+        """Fetch the file, and return its path.
+
+        If another attempt or process fetches the same URL into the same folder, waits for its end, to find the file or
+        to resume it. Raises ``FileBusy`` if that takes longer than ``PATIENCE_S``.
+        """
+        until = monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._attempt(request, expected, filename)
+            except FileBusy:
+                if monotonic() >= until:
+                    raise
+            self._rest(SLICE_S)
+
+    def _attempt(self, request: Request, expected: Expected, filename: str) -> Path:
         asked = Target.parse(request.url)
         self._key = key_of(request.url)
         self._shown = redacted(request.url)
@@ -145,7 +163,10 @@ class Delivery:
         if begun is not None and not isinstance(means, Afresh):
             etag, modified = begun.etag or etag, begun.last_modified or modified
         mark = Mark(self._key, etag, self._shown)
-        return landing.land(name.rpartition("/")[2], mtime=utc_of(modified), mark=mark)
+        path = landing.land(name.rpartition("/")[2], mtime=utc_of(modified), mark=mark)
+        if landing.found_twin and checksum is not None:
+            checksum.verify(path, "is there already, with")
+        return path
 
     def _within(self, name: str) -> str:
         """``name`` in the folder that was asked for; '' for none."""

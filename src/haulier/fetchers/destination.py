@@ -18,11 +18,13 @@ from haulier.fetchers.parts import OPEN_FLAGS, part_path, tidy
 __all__ = [
     "MOST_LOOKED_AT",
     "Overwrite",
+    "find_twin",
     "give_name",
     "is_plain_file",
     "make_folder",
     "numbers",
     "present",
+    "sync",
     "sync_folder",
 ]
 
@@ -31,7 +33,13 @@ Overwrite: TypeAlias = Literal["never", "changed", "always"]
 MOST_LOOKED_AT: Final = 100
 """Files of one name that are looked at for a mark: beyond it, a file is fetched once more rather than searched for."""
 
-_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_NOT_FOR_WANT_OF_LINKS: Final = frozenset(
+    {errno.EEXIST, errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+)
+"""Why a hard link fails where the file system has them. Without them, file systems report errors of many kinds."""
+
+_NO_FSYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EPERM})
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
 def checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
@@ -55,6 +63,41 @@ def present(dest: Path, name: str, key: str) -> Path | None:
         if not os.path.lexists(path) or number >= MOST_LOOKED_AT:
             return None
         number += 1
+
+
+def find_twin(part: Path, path: Path, key: str, overwrite: Overwrite) -> Path | None:
+    """The file that makes ``part`` superfluous: ``path``, or a numbered one next to it. None if there is none.
+
+    - A file without a mark that has the same content: an earlier run may have left it, where no mark can be written.
+    - With ``overwrite='never'``, a file that carries the mark of this download: another process was faster.
+    """
+    number = 0
+    while overwrite != "always" and number <= MOST_LOOKED_AT:
+        twin = path.with_name(numbered(path.name, number))
+        if is_plain_file(twin):
+            mark = mark_of(twin)
+            if mark is None and _same_content(part, twin):
+                return twin
+            if mark is not None and mark.key == key and overwrite == "never":
+                return twin
+        elif not os.path.lexists(twin) and not os.path.lexists(part_path(path.parent, twin.name)):
+            return None
+        number += 1
+    return None
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Whether two files have the same bytes. A file that cannot be read counts as another one."""
+    try:
+        if one.stat().st_size != other.stat().st_size:
+            return False
+        with one.open("rb") as first, other.open("rb") as second:
+            while chunk := first.read(_CHUNK_BYTES):
+                if chunk != second.read(_CHUNK_BYTES):
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def give_name(part: Path, path: Path, key: str, overwrite: Overwrite, number: int = 0) -> Path:
@@ -106,6 +149,12 @@ class _Numbers:
             with self._lock:
                 self._next[dest, name] = max(self._next.get((dest, name), 0), number + 1)
 
+    def give_back(self, dest: Path, name: str, number: int) -> None:
+        """Make a number free again, unless a higher one is used by now."""
+        with self._lock:
+            if self._next.get((dest, name)) == number + 1:
+                self._next[dest, name] = number
+
     def keep(self, dest: Path, name: str, key: str, number: int) -> None:
         """Keep the number of a partial file for another attempt."""
         with self._lock:
@@ -147,8 +196,8 @@ def _move_if_free(part: Path, final: Path) -> None:
         return
     try:
         os.link(part, final)
-    except OSError as exc:
-        if exc.errno not in _NO_HARD_LINKS:
+    except (OSError, AttributeError) as exc:  # some builds of Python have no link
+        if isinstance(exc, OSError) and exc.errno in _NOT_FOR_WANT_OF_LINKS:
             raise
     else:
         with suppress(OSError):
@@ -163,8 +212,17 @@ def _move_if_free(part: Path, final: Path) -> None:
         raise
 
 
+def sync(fd: int) -> None:
+    """Put the content of an open file on disk. Does nothing on a file system without fsync."""
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno not in _NO_FSYNC:
+            raise
+
+
 def sync_folder(folder: Path) -> None:
-    """Put the new name itself on disk; a file system that cannot is left alone."""
+    """Put the names in ``folder`` on disk. Does nothing on a file system that cannot do this."""
     if os.name == "nt":
         return
     with suppress(OSError):

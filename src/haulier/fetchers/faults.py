@@ -16,8 +16,9 @@ from urllib3 import exceptions as u3
 
 from haulier.errors import HaulierError, PermanentError
 
-__all__ = ["FetchError", "cut_short", "explained", "no_answer", "not_written"]
+__all__ = ["FetchError", "NotYet", "cut_short", "explained", "no_answer", "not_written"]
 
+_SHORTEST_REST_S: Final = 1.0
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DISK_MAY_RECOVER: Final = frozenset(
     {*_DISK_FULL, errno.EIO, errno.ENOENT, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN}
@@ -32,6 +33,15 @@ class FetchError(HaulierError):
 
     tries: int | None = None
     """The number of attempts in a row without progress; None if they were not counted."""
+
+
+class NotYet(FetchError):
+    """What the attempt needs is in use by another download. ``retry_by_progress`` does not count such an attempt."""
+
+    def __init__(self, retry_in_s: float, message: str) -> None:
+        super().__init__(message)
+        self.retry_in_s = max(_SHORTEST_REST_S, retry_in_s)
+        """Seconds until the next attempt: at least 1, so that others of the source get their turn."""
 
 
 def _dropped(exc: u3.HTTPError) -> bool:

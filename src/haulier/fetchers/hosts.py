@@ -20,7 +20,7 @@ from time import monotonic
 
 from haulier._engine.core.gate import Gate
 from haulier.errors import Throttled
-from haulier.fetchers.faults import FetchError
+from haulier.fetchers.faults import NotYet
 from haulier.fetchers.urls import Target
 from haulier.policies import SourcePolicy, check_seconds
 from haulier.transfer import Transfer
@@ -33,19 +33,15 @@ _SLICE_S = 0.25
 _MOST_IDLE = 1000
 """When so many gates exist, those that are not used and hold no delay are forgotten."""
 
-_SHORTEST_REST_S = 1.0
-"""A download that waited in vain backs off at least this long, so that others of its source get their turn."""
 
+class HostBusy(NotYet):
+    """A redirect led to a host that is at its limit, or that asks for a pause.
 
-class HostBusy(FetchError):
-    """A redirect led to a host that is at its limit, or that asks for a pause. The attempt does not count.
-
-    Raised by fetchers with ``HostLimits``. ``retry_by_progress`` waits ``retry_in_s`` seconds and never gives up on it.
+    Raised by fetchers with ``HostLimits``.
     """
 
     def __init__(self, retry_in_s: float, message: str, *, is_refusal: bool = False) -> None:
-        super().__init__(message)
-        self.retry_in_s = max(_SHORTEST_REST_S, retry_in_s)
+        super().__init__(retry_in_s, message)
         self.is_refusal = is_refusal
         """Whether the host itself refused this download and asked for a pause."""
 

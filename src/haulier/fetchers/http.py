@@ -32,6 +32,7 @@ from haulier.fetchers.exchange import Exchange
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.hosts import HostBusy, HostLimits
 from haulier.fetchers.pace import Pace
+from haulier.fetchers.parts import FileBusy
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching
@@ -43,6 +44,7 @@ from haulier.transfer import Transfer
 
 __all__ = [
     "FetchError",
+    "FileBusy",
     "HostBusy",
     "HostLimits",
     "HttpFetcher",

@@ -11,9 +11,11 @@ from typing import BinaryIO, Final
 from haulier.fetchers.destination import (
     MOST_LOOKED_AT,
     Overwrite,
+    find_twin,
     give_name,
     make_folder,
     numbers,
+    sync,
     sync_folder,
 )
 from haulier.fetchers.faults import explained
@@ -52,6 +54,8 @@ class Landing:
         """What the partial file holds already; None if it cannot be resumed."""
         self.length = 0
         """Bytes in the part."""
+        self.found_twin = False
+        """Whether ``land`` found the file in place, and dropped its own copy."""
         self.found = self.kept = 0
         """Bytes of an earlier attempt that can be resumed, and bytes that stay for the next one."""
 
@@ -124,9 +128,10 @@ class Landing:
         return found.hexdigest()
 
     def land(self, name: str | None = None, *, mtime: float | None = None, mark: Mark | None = None) -> Path:
-        """Make it durable, give it its name (by default the one it began with), and say where it is.
+        """Make the file durable, give it its name (by default the one it began with), and return its path.
 
-        ``mtime``: its modification time, UTC seconds.
+        If the same file is there already (see ``find_twin``), returns its path, and this one is removed.
+        ``mtime``: the modification time, UTC seconds.
         """
         part, file = self._part, self._file
         assert part is not None
@@ -140,10 +145,16 @@ class Landing:
                     os.utime(part.fd if os.utime in os.supports_fd else part.path, (mtime, mtime))
             if mark is not None:
                 write_mark(part.fd, mark)
-            os.fsync(part.fd)
+            sync(part.fd)
             if os.name == "nt":
                 file.close()  # an open file cannot be renamed there
-            final = give_name(part.path, self._dest / self._name, self._key, self._overwrite, self._number)
+            place = self._dest / self._name
+            twin = find_twin(part.path, place, self._key, self._overwrite)
+            self.found_twin = twin is not None
+            if twin is not None:
+                part.path.unlink()
+                numbers.give_back(self._dest, self._begun_as, self._number)
+            final = twin or give_name(part.path, place, self._key, self._overwrite, self._number)
             self._part = None
             with suppress(OSError):
                 part.sidecar.unlink()

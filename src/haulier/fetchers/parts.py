@@ -13,8 +13,10 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, NamedTuple
 
+from haulier.fetchers.faults import NotYet
 from haulier.fetchers.filenames import PART_SUFFIX, SIDECAR_SUFFIX
 
 try:
@@ -24,13 +26,27 @@ try:
 except ImportError:  # Windows: a part that is there is never taken over
     _LOCKS = False
 
-__all__ = ["OPEN_FLAGS", "Begun", "Part", "part_path", "take_part", "tidy"]
+__all__ = ["OPEN_FLAGS", "Begun", "FileBusy", "Part", "part_path", "take_part", "tidy"]
 
 OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _VERSION: Final = 1
 _NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 """What is at the part's place is a link, a folder or a device."""
 _LONGEST_SIDECAR: Final = 64 * 1024
+
+
+_MOST_LOOKS: Final = 20
+_LOOK_S: Final = 0.01
+"""A locked part without a sidecar was created just now. So often, and so many seconds apart, its sidecar is awaited."""
+_NEVER: Final = Event()
+
+
+class FileBusy(NotYet):
+    """Another attempt, most likely in another process, fetches the same URL into the same folder."""
+
+
+class _Locked(Exception):
+    """Somebody else holds the lock of a part."""
 
 
 class Begun(NamedTuple):
@@ -71,11 +87,11 @@ class Part(NamedTuple):
 
 
 def take_part(path: Path, key: str, *, create: bool) -> Part | None:
-    """The part at ``path``, if it is of the download ``key``, or new; None where it is anybody else's.
+    """The part at ``path``, if it is of the download ``key``, or new; None if it belongs to another download.
 
-    ``create``: whether to make it where there is none.
+    ``create``: whether to make it if there is none. Raises ``FileBusy`` if somebody works on a part of this download.
     """
-    for _ in range(10):
+    for _ in range(_MOST_LOOKS):
         existed = True
         try:
             fd = os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | OPEN_FLAGS)
@@ -100,6 +116,13 @@ def take_part(path: Path, key: str, *, create: bool) -> Part | None:
             if part is not None or (existed and path.exists()):
                 return part
             # Between the creation and the lock somebody took it, or it is gone by now: look again.
+        except _Locked:
+            told = _told(_sidecar(path))
+            if told is not None and told.get("key") != key:
+                return None
+            if told is not None:
+                raise FileBusy(0.0, f"another download of the same URL writes {path.name!r}") from None
+            _NEVER.wait(_LOOK_S)
         finally:
             if part is None:
                 os.close(fd)
@@ -118,7 +141,10 @@ def _begin(part: Part, key: str) -> None:
 
 def tidy(path: Path, key: str) -> None:
     """Remove what a process that was killed while it landed may have left at ``path`` of the download ``key``."""
-    part = take_part(path, key, create=False)
+    try:
+        part = take_part(path, key, create=False)
+    except FileBusy:
+        return
     if part is not None:
         part.remove()
         os.close(part.fd)
@@ -130,13 +156,13 @@ def tidy(path: Path, key: str) -> None:
 
 
 def _is_ours(fd: int, path: Path, *, existed: bool) -> bool:
-    """Lock the open part, and see that its name still means it, and that it has no other name."""
+    """Lock the open part, and check that it still has its name. Raises ``_Locked`` if somebody else holds the lock."""
     if not _LOCKS:
         return not existed
     try:
         flock(fd, LOCK_EX | LOCK_NB)
     except BlockingIOError:
-        return False
+        raise _Locked from None
     except OSError:
         return not existed  # a file system without locks
     try:

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import tenacity
 
-from haulier.fetchers.faults import FetchError
-from haulier.fetchers.hosts import HostBusy
+from haulier.fetchers.faults import FetchError, NotYet
 from haulier.policies import RetryPolicy
 from haulier.transfer import Transfer
 
@@ -29,10 +28,10 @@ MOST_KEPT: Final = "most_kept"
 def count_try(transfer: Transfer, failure: BaseException, found: int, kept: int) -> None:
     """Count a failed attempt that found ``found`` bytes of an earlier one and left ``kept`` bytes for the next one.
 
-    If ``failure`` is a ``FetchError``, its ``tries`` becomes the count. ``Throttled`` and ``HostBusy`` are not counted.
+    If ``failure`` is a ``FetchError``, its ``tries`` becomes the count. ``Throttled`` and ``NotYet`` are not counted.
     """
     cell = transfer.cell
-    counts = isinstance(failure, FetchError) and not isinstance(failure, HostBusy)
+    counts = isinstance(failure, FetchError) and not isinstance(failure, NotYet)
     most = max(cell.get(MOST_KEPT, 0), found)
     if kept > most:
         cell[MOST_KEPT], cell[TRIES] = kept, 0
@@ -47,16 +46,16 @@ def retry_by_progress(policy: RetryPolicy) -> RetryPolicy:
 
     Its ``stop`` and ``wait`` see the number of attempts in a row without progress, 0 after progress. For example, with
     ``stop=tenacity.stop_after_attempt(4)`` a download fails after four attempts in a row that leave no more of it.
-    After ``HostBusy`` the next attempt follows as soon as the host may have room, and ``stop`` is not asked. This is
+    After ``HostBusy`` and ``FileBusy`` the next attempt follows soon, and ``stop`` is not asked. This is
     for the fetchers of haulier. The failures of other impls count as always.
     """
 
     def stop(state: tenacity.RetryCallState) -> Any:
-        return not isinstance(_error(state), HostBusy) and policy.stop(_counted(state))
+        return not isinstance(_error(state), NotYet) and policy.stop(_counted(state))
 
     def wait(state: tenacity.RetryCallState) -> Any:
         error = _error(state)
-        return error.retry_in_s if isinstance(error, HostBusy) else policy.wait(_counted(state))
+        return error.retry_in_s if isinstance(error, NotYet) else policy.wait(_counted(state))
 
     return replace(policy, stop=stop, wait=wait)
 

@@ -15,7 +15,7 @@ import tenacity
 
 from haulier import presets
 from haulier._cli import values
-from haulier.fetchers.hosts import HostBusy
+from haulier.fetchers.faults import NotYet
 from haulier.fetchers.texts import read_text
 from haulier.fetchers.tries import retry_by_progress
 from haulier.policies import RetryPolicy, SourcePolicy
@@ -149,7 +149,7 @@ class SourceSettings:
             stop=tenacity.stop_after_attempt(self.retries + 1), wait=tenacity.wait_exponential_jitter(max=60)
         )
         if not self.retries:
-            retry = replace(retry, retry=tenacity.retry_if_exception_type(HostBusy))
+            retry = replace(retry, retry=tenacity.retry_if_exception_type(NotYet))
         return SourcePolicy(
             concurrency=self.concurrency,
             delay=self.delay,

@@ -12,7 +12,15 @@ from typing import Final
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
 from haulier.errors import PermanentError
-from haulier.fetchers.destination import MOST_LOOKED_AT, Overwrite, give_name, make_folder, sync_folder
+from haulier.fetchers.destination import (
+    MOST_LOOKED_AT,
+    Overwrite,
+    find_twin,
+    give_name,
+    make_folder,
+    sync,
+    sync_folder,
+)
 from haulier.fetchers.faults import explained
 from haulier.fetchers.filenames import MAX_NAME_BYTES, numbered, safe_filename
 from haulier.fetchers.origin import Mark, mark_of, write_mark
@@ -118,12 +126,12 @@ class Order:
         room = MAX_NAME_BYTES - _NUMBER_BYTES - max(len(suffix.encode()) for suffix in suffixes.values())
         title = safe_filename(title.encode()[:room].decode(errors="ignore")) or "media"
         _finish(made.path, mark)
-        final = give_name(made.path, folder / (title + made.path.suffix), mark.key, overwrite)
+        final = _give_name(made.path, folder / (title + made.path.suffix), mark.key, overwrite)
         for each in made.beside:
             # Not the same key: it would be taken for the medium.
             key = _key(mark.key, suffixes[each])
             _finish(each, mark._replace(key=key))
-            give_name(each, final.with_name(final.stem + suffixes[each]), key, overwrite)
+            _give_name(each, final.with_name(final.stem + suffixes[each]), key, overwrite)
         sync_folder(folder)
         return final
 
@@ -177,6 +185,15 @@ def _finish(path: Path, mark: Mark) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         write_mark(fd, mark)
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
+
+
+def _give_name(made: Path, path: Path, key: str, overwrite: Overwrite) -> Path:
+    """Move ``made`` to its name; or remove it, if the same file is there already."""
+    twin = find_twin(made, path, key, overwrite)
+    if twin is None:
+        return give_name(made, path, key, overwrite)
+    made.unlink()
+    return twin
