@@ -97,6 +97,13 @@ def test_during_the_delay_the_turn_is_for_others(make: MakeSource, limit: Limit)
     assert limit.asked == ["take", "give back", "pass on"]
 
 
+def test_a_start_that_could_not_be_written_gives_its_turn_back(it: Told, limit: Limit) -> None:
+    transfer = it.source.attempts.take(1.0, ON)
+    assert isinstance(transfer, Transfer)
+    assert it.source.attempts.take_back(transfer, 2.0, ON)
+    assert limit.asked == ["take", "give back"]
+
+
 def test_a_turn_for_what_was_withdrawn_is_given_back(it: Told, limit: Limit) -> None:
     for download_id in "ab":
         it.source.cancel(download_id, ON)

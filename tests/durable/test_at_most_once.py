@@ -212,6 +212,20 @@ def test_while_the_store_cannot_write_nothing_starts(engine: DownloadEngine, dur
 
 
 @unwell
+def test_an_outage_takes_no_place_of_the_engine(durable: Any, meddle: Any) -> None:
+    engine, impl = durable.open(max_running=1), Impl()
+    engine.register_source("s", ONCE, impl=impl)
+    engine.pause("s")
+    ids = dispatch_many(engine, 2, impl=None)
+    meddler = meddle(engine)
+    meddler.fail()
+    engine.resume("s")
+    wait_until(lambda: is_held_back(engine) and not engine.stats()["s"]["in_flight"], "the store's failure")
+    end_outage(engine, meddler)
+    assert {engine.wait(each, GUARD_S)["phase"] for each in ids} == {"succeeded"}
+
+
+@unwell
 @pytest.mark.parametrize("late", [False, True], ids=["before", "in the commit"])
 def test_killed_meanwhile_it_has_not_run_and_may_be_interrupted(
     engine: DownloadEngine, durable: Any, meddle: Any, late: bool

@@ -26,6 +26,13 @@ def test_history_is_newest_first_and_has_only_what_is_over(storage: Storage, mak
     assert storage.history()[1].cursor == Cursor(6.5, 5)
 
 
+def test_giving_up_on_what_answers_harms_no_row(place: Any, make: Any) -> None:
+    storage = place.open()
+    storage.write(Batch(added=[make.ended("tidal", "a", 1, 7.0)]))
+    storage.interrupt()
+    assert [row.id for row in place.again().history()] == ["a"]
+
+
 def test_history_of_one_source_or_phase(storage: Storage, make: Any) -> None:
     phases = ["succeeded", "failed", "cancelled"]
     added = [make.ended(f"s{n % 2}", f"d{n}", n, float(n), phases[n % 3]) for n in range(12)]

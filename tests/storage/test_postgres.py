@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -14,6 +16,7 @@ from tests.storage.wire import Wire
 
 from haulier import StoreLocked, StoreUnavailable
 from haulier._engine.storage import Batch, GateRow, Storage, open_storage
+from haulier._engine.storage.line import Line
 
 GUARD_S = 20.0
 
@@ -59,6 +62,54 @@ def test_a_restart_between_two_writes_is_not_noticed(
     postgres.start()
     storage.write(Batch(added=[make.row("tidal", "b", 2)]))
     assert stored_ids(storage) == ["a", "b"]
+
+
+def test_a_storage_that_gave_up_on_its_server_is_of_no_more_use(opened: Callable[..., Any], make: Any) -> None:
+    storage = opened()
+    storage.write(Batch(added=[make.row("tidal", "a", 1)]))
+    storage.interrupt()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="did not answer when the engine was closed: gave up on it"):
+            storage.write(Batch(added=[make.row("tidal", "b", 2)]))
+    storage.close()
+    assert stored_ids(opened()) == ["a"]
+
+
+@pytest.mark.parametrize("while_it_connects", [False, True])
+def test_giving_up_on_a_server_that_is_just_reached(
+    postgres: Any, while_it_connects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that comes too late is closed."""
+    line, came = Line(), Event()
+
+    def connect() -> Any:
+        connection = psycopg.connect(postgres.url(), autocommit=True)
+        if while_it_connects:
+            line.cut()
+        came.set()
+        return connection
+
+    if while_it_connects:
+        with pytest.raises(psycopg.OperationalError, match="gave up on a server"):
+            line.dial(connect)
+    else:
+        connection = line.dial(connect)
+        line.cut()
+        line.hold(connection)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+        connection.close()
+        line.let_go()
+    assert came.wait(GUARD_S)
+    with pytest.raises(psycopg.OperationalError, match="gave up on a server"):
+        line.dial(connect)
+    monkeypatch.setattr(threading.Thread, "start", _no_thread)
+    with pytest.raises(psycopg.OperationalError, match="cannot connect: can't start new thread"):
+        Line().dial(connect)
+
+
+def _no_thread(_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_close_without_a_server(postgres: Any, opened: Callable[..., Storage]) -> None:

@@ -18,6 +18,7 @@ class Wire:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / server.name))
         self._listener.listen()
+        self._swallows = False
         self._sockets: list[tuple[socket.socket, socket.socket]] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -36,10 +37,15 @@ class Wire:
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
             while some := one.recv(65536):
-                other.sendall(some)
+                if not self._swallows:
+                    other.sendall(some)
         if (other, one) in self._sockets:  # the server has ended it, and the client learns of that
             with suppress(OSError):
                 other.shutdown(socket.SHUT_RDWR)
+
+    def swallow(self) -> None:
+        """From now on nothing arrives, and nobody is told."""
+        self._swallows = True
 
     def cut(self) -> None:
         """To the client the connection is lost; the server goes on waiting."""

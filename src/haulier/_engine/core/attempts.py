@@ -105,7 +105,7 @@ class Attempts:
         if transfer.given_up:
             self._slots.bury_zombie()
             return False
-        del self.in_flight[transfer.ticket[ID]]
+        self._remove(transfer)
         if transfer.claimed:
             transfer.claimed = False
             self._gate.unclaim()

@@ -127,6 +127,19 @@ class Backlog(Inbox):
         else:
             sleep(0)
 
+    def answers_within(self, seconds: float) -> bool:
+        """Wait until all earlier messages are applied, for at most ``seconds``. Returns whether they are."""
+        if self.is_applying or threading.current_thread() is self.thread or not self.running:
+            return True  # the calling thread applies the messages itself
+        applied: SimpleQueue[Any] = SimpleQueue()
+        self.backlog.append(Ask(Sync(), applied.put))
+        self._bell.ring()
+        try:
+            applied.get(timeout=max(0.0, seconds))
+        except Empty:
+            return False
+        return True
+
     def wait_for_room(self) -> None:
         """Return once all earlier messages are applied, or after ``ROOM_S``.
 

@@ -34,6 +34,7 @@ def end(system: System, deadline: float | None, mine: Thread, join_s: float) -> 
     finally:  # even if the wait was interrupted
         for mailbox in mailboxes:
             _give_up(system, mailbox, mine)
+        system.store.expect_answer(deadline, join_s)
         _stop_actors(system, mine, join_s)
         if system.trace is not None:
             system.trace.close(system.store.is_whole)

@@ -26,6 +26,8 @@ def drain_queues(system: System, deadline: float | None) -> None:
     Does not wait for downloads at a source that is paused or not registered yet. If an impl calls this, it does not
     wait for its own download, or for those that wait for its slot.
     """
+    if deadline is not None and not system.store.answers_within(deadline - monotonic()):
+        return  # the storage does not answer: ``System.close`` gives up on it
     ids = _unfinished(system)
     answers: SimpleQueue[Record] = SimpleQueue()
     watched: m.Watched = system.store.ask(m.Watch(ids, answers.put))

@@ -174,6 +174,11 @@ class DurableStore(Store):
             self.health_changed()
             logger.warning("the store writes again, after %d failures", failures)
 
+    def give_up(self) -> None:
+        """Give up on a storage that does not answer, so that nobody waits for it any more."""
+        logger.critical("the storage does not answer: closing the engine without it")
+        self.storage.interrupt()
+
     @property
     def is_whole(self) -> bool:
         """Whether every change is on disk, or will be written yet."""

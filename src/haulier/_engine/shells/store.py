@@ -27,6 +27,9 @@ __all__ = ["Store", "StoreActor"]
 
 logger = Log("haulier.store")
 
+ANSWER_S: Final = 1.0
+"""How long ``close`` waits for an answer of the storage even if its time-out is over, in seconds."""
+
 _REPEATABLE: Final = (Sync, Listen, Unfinished)
 """Messages that may be applied twice."""
 
@@ -101,6 +104,18 @@ class Store(Backlog):
         self.stopping = True
         self._bell.armed = True
         self._bell.ring()
+
+    def expect_answer(self, deadline: float | None, patience_s: float) -> None:
+        """Give up on the storage if it has not answered at ``deadline`` (monotonic; None: never), as the engine closes.
+
+        Wait at least ``patience_s``, or ``ANSWER_S`` if that is less: slots may have used up the time-out.
+        """
+        if deadline is None or self.answers_within(max(deadline - monotonic(), min(patience_s, ANSWER_S))):
+            return
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Give up on a storage that does not answer. Does nothing in memory."""
 
     def vacated(self) -> None:
         """Note that the actor died. Until a successor runs, a thread that asks applies the messages itself."""

@@ -101,6 +101,9 @@ class MemoryStorage:
         self._check_open()
         return False
 
+    def interrupt(self) -> None:
+        """Do nothing: nothing here waits."""
+
     def close(self) -> None:
         """Close the storage. Every other method raises ``StoreUnavailable`` from now on."""
         self._closed = True

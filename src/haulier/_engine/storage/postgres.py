@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -18,13 +18,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from haulier._engine.storage import sql
 from haulier._engine.storage.database import Database, DatabaseCursor
+from haulier._engine.storage.line import Connection, Line
 from haulier.errors import StoreLocked, StoreUnavailable
 
 __all__ = ["PostgresStorage"]
 
 T = TypeVar("T")
-
-Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 DIALECT: Final = sql.Dialect(numbered=True, words={"seq": "BIGINT", "name": 'TEXT COLLATE "C"', "clustered": ""})
 
@@ -82,6 +81,7 @@ class PostgresStorage(Database):
         self._token = uuid4().hex
         self._former: tuple[int, int] | None = None
         """The server process of our last connection, and the time it started in microseconds."""
+        self._line = Line()
         self._connection: Connection | None = self._connect(again=False)
 
     # ---- the connection ----------------------------------------------------------------------------------------------
@@ -89,10 +89,11 @@ class PostgresStorage(Database):
     def _connect(self, *, again: bool) -> Connection:
         """Connect and take the lock. ``again``: raise ``StoreLocked`` if another engine has had the lock since."""
         try:
-            connection: Connection = psycopg.connect(**self._options, autocommit=True, cursor_factory=psycopg.RawCursor)
+            connection = self._line.dial(self._dial) if again else self._dial()
         except psycopg.Error as error:
             raise self._unavailable(error) from error
         try:
+            self._line.hold(connection)
             with connection.cursor() as cursor:
                 self._settle(cursor)
                 self._lock(connection, cursor)
@@ -102,11 +103,18 @@ class PostgresStorage(Database):
                     with connection.transaction():
                         self._migrate(cursor)
         except BaseException as error:
-            connection.close()
+            self._drop(connection)
             if isinstance(error, psycopg.Error):
                 raise self._unavailable(error) from error
             raise
         return connection
+
+    def _dial(self) -> Connection:
+        return psycopg.connect(**self._options, autocommit=True, cursor_factory=psycopg.RawCursor)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        self._line.let_go()
 
     def _settle(self, cursor: DatabaseCursor) -> None:
         [(encoding,)] = _query(cursor, "SELECT current_setting('server_encoding')")
@@ -201,6 +209,7 @@ class PostgresStorage(Database):
         except psycopg.Error:
             connection.close()
         if connection.closed:
+            self._drop(connection)
             self._connection = None
 
     def _unavailable(self, error: psycopg.Error) -> StoreUnavailable:
@@ -217,7 +226,16 @@ class PostgresStorage(Database):
             return
         self._closed = True
         if self._connection is not None:
-            self._connection.close()
+            self._drop(self._connection)
+
+    def interrupt(self) -> None:
+        """Give up on a server that does not answer: what waits for it raises, and so does every later call."""
+        self._line.cut()
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if self._line.is_cut:
+            raise StoreUnavailable(f"{self._shown} did not answer when the engine was closed: gave up on it")
 
 
 def _exchange(connection: Connection, work: Callable[[DatabaseCursor], T]) -> T:

@@ -146,5 +146,11 @@ class Storage(Protocol):
         Takes some milliseconds. A quarter of the database may stay free, because the next rows fill it again.
         """
 
+    def interrupt(self) -> None:
+        """Give up on a server that does not answer. Calls that wait for it, and later ones, raise ``StoreUnavailable``.
+
+        May be called from any thread, while another one calls the storage. A file never keeps a call waiting for ever.
+        """
+
     def close(self) -> None:
         """Close the file or connection, and release the lock. May be called twice. Raises nothing."""

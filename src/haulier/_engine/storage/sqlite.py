@@ -304,6 +304,9 @@ class SqliteStorage(Database):
             raise self._unavailable(error) from error
         return surplus > SHRINK_PAGES
 
+    def interrupt(self) -> None:
+        """Do nothing: a call waits for the disk, and for other programs no longer than ``BUSY_S``."""
+
     def close(self) -> None:
         """Copy the log into the database, so that one file remains, and release the lock. May be called twice."""
         if self._closed or self._pid != os.getpid():
