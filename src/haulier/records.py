@@ -70,7 +70,7 @@ class DownloadRecord(TypedDict, total=False):
     next_attempt_at: float | None
     """When the next attempt is due; present only between two attempts."""
     error: str | None
-    """Why it failed; absent until an attempt fails, None after a success."""
+    """Why it failed, cut to 4 KiB; absent until an attempt fails, None after a success."""
     error_type: str | None
     """The name of the exception's class; None if there is no error."""
     reason: str | None

@@ -25,6 +25,50 @@ def test_an_exception_says_something_in_any_case(error: Exception, text: str) ->
     assert text_of(error) == text
 
 
+class Spoken(Exception):
+    """Its text is a str of a class of its own, as of a lazy translation."""
+
+    class Text(str):
+        __slots__ = ()
+
+        def encode(self, *_: object) -> bytes:
+            raise RuntimeError("not yet")
+
+        def __radd__(self, _: object) -> str:
+            raise RuntimeError("not yet")
+
+    def __str__(self) -> str:
+        return self.Text("boom" * 2000)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "語", "😀", "\ud800"])
+@pytest.mark.parametrize("before", ["", "worker crash: "])
+def test_a_long_text_is_cut_and_says_so(character: str, before: str) -> None:
+    size = len(character.encode("utf-8", "surrogatepass"))
+    fits = (4096 - len(before)) // size
+    assert text_of(OSError(character * fits), before) == before + character * fits
+    count = fits + 1
+    text = text_of(OSError(character * count), before)
+    mark = f"… (cut: {count - text.count(character):,} more characters)"
+    assert text == before + character * text.count(character) + mark
+    slack = len(f"{count:,}") - len(mark.split()[2])  # there was room for the number of all characters
+    assert 4096 - size < len(text.encode("utf-8", "surrogatepass")) + slack <= 4096
+
+
+def test_the_mark_counts_what_is_missing() -> None:
+    text = text_of(ValueError("y" * 1_000_000))
+    kept = text.index("…")
+    assert text == "y" * kept + f"… (cut: {1_000_000 - kept:,} more characters)"
+    assert len(text.encode()) == 4096 - (len("1,000,000") - len(f"{1_000_000 - kept:,}"))
+
+
+def test_a_text_that_is_a_str_of_its_own_class_becomes_a_plain_one() -> None:
+    text = text_of(Spoken())
+    assert type(text) is str
+    assert text.startswith("boomboom")
+    assert len(text.encode()) <= 4096
+
+
 def test_a_failure_for_good() -> None:
     assert judge(ONCE, 1, None, OSError("reset"), 0, 0) == Failed("reset", "OSError")
     assert judge(TWICE, 2, None, OSError("reset"), 0, 0) == Failed("reset", "OSError")
@@ -56,6 +100,15 @@ def test_the_retry_policy_may_reject_a_path(wait_s: float) -> None:
     assert isinstance(judge(picky, 1, "login.html", None, 0, 0), BackOff)
     assert judge(picky, 2, "login.html", None, 0, 0) == Failed(*why)
     assert judge(picky, 1, "a.bin", None, 0, 0) is None
+
+
+def test_a_rejected_path_is_cut_as_well() -> None:
+    picky = SourcePolicy(retry=RetryPolicy(retry=tenacity.retry_if_result(lambda _: True)))
+    outcome = judge(picky, 1, "<html>" * 10_000, None, 0, 0)
+    assert isinstance(outcome, Failed)
+    assert outcome.error is not None
+    assert outcome.error.startswith("the retry policy rejects the result '<html>")
+    assert len(outcome.error.encode()) <= 4096
 
 
 def test_the_retry_policy_sees_the_result_and_the_times() -> None:

@@ -46,6 +46,24 @@ def test_what_a_record_says_of_a_failure(engine: DownloadEngine, caplog: pytest.
 
 
 @pytest.mark.expect_errors
+@pytest.mark.parametrize("kind", [OSError, haulier.PermanentError, haulier.SourceCrashed, SystemExit])
+def test_a_long_error_is_cut_in_the_record_and_whole_in_the_log(
+    engine: DownloadEngine, caplog: pytest.LogCaptureFixture, kind: type[BaseException]
+) -> None:
+    page = "<p>" * 100_000
+
+    def fails(*_: Any) -> None:
+        raise kind(page)
+
+    record = engine.wait(dispatch(engine, fails), 10)
+    assert record["error"].removeprefix("worker crash: ").startswith("<p><p>")
+    assert record["error"].endswith(" more characters)")
+    assert 4080 < len(record["error"].encode()) <= 4096
+    engine.close()
+    assert page in caplog.text
+
+
+@pytest.mark.expect_errors
 def test_one_attempt_by_default(engine: DownloadEngine) -> None:
     calls = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from haulier._engine.core import retry
 from haulier._engine.messages import Succeeded
@@ -15,6 +15,7 @@ __all__ = [
     "Outcome",
     "PutBack",
     "StoppedEarly",
+    "cut",
     "judge",
     "text_of",
 ]
@@ -48,12 +49,42 @@ class StoppedEarly(NamedTuple):
 Outcome: TypeAlias = Succeeded | Failed | BackOff | PutBack | StoppedEarly
 
 
-def text_of(error: BaseException) -> str:
-    """The text of an exception for a record; the name of its type if the text is empty or cannot be made."""
+MOST_BYTES: Final = 4096
+"""The longest error text of a record, in bytes of UTF-8. A server's whole page may be in the text of an exception."""
+
+
+def text_of(error: BaseException, before: str = "") -> str:
+    """The text of an exception for a record, after ``before``, cut to ``MOST_BYTES``.
+
+    It is the name of its type if the text is empty or cannot be made.
+    """
+    name = type(error).__name__
     try:
-        return str(error) or type(error).__name__
+        text = str.__str__(str(error)) or name
     except BaseException:  # __str__ is other people's code, and may raise anything
-        return type(error).__name__
+        text = name
+    return cut(before + text)
+
+
+def cut(text: str) -> str:
+    """Cut a text to ``MOST_BYTES`` of UTF-8. Its end then says how many characters are missing."""
+    if _size(text[: MOST_BYTES + 1]) <= MOST_BYTES:
+        return text
+    kept, left = 0, MOST_BYTES - _size(_mark(len(text)))
+    for character in text:
+        left -= _size(character)
+        if left < 0:
+            break
+        kept += 1
+    return text[:kept] + _mark(len(text) - kept)
+
+
+def _mark(missing: int) -> str:
+    return f"… (cut: {missing:,} more characters)"
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def judge(
@@ -73,7 +104,7 @@ def judge(
     if path is not None:
         if isinstance(verdict, retry.GiveUp) and not verdict.is_exhausted:
             return None
-        text, kind = f"the retry policy rejects the result {path!r}", "RetryError"
+        text, kind = cut(f"the retry policy rejects the result {path!r}"), "RetryError"
     if isinstance(verdict, retry.RetryIn):
         return BackOff(verdict.seconds, text, kind)
     return Failed(text, kind)

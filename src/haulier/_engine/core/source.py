@@ -146,7 +146,7 @@ class Source:
 
         ``attempts.slot_died`` was called for the transfer before.
         """
-        reason, error_type = f"worker crash: {text_of(cause)}", type(cause).__name__
+        reason, error_type = text_of(cause, "worker crash: "), type(cause).__name__
         if transfer is not None and transfer.given_up:
             self.slots.bury_zombie()
             return
