@@ -1,4 +1,4 @@
-"""The body of an answer: how long it should be, and what is done about a coding that nobody asked for."""
+"""The body of an answer: its declared length, and how to undo a content coding that was not asked for."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["Decoder", "Gunzip", "Plain", "declared_size", "decoder_for"]
 
 _GZIP_NAMES: Final = (".gz", ".tgz", ".gzip", ".svgz")
 _SLICE_BYTES: Final = 4096
-"""Of compressed data at once: gzip grows by up to 1,032 times, so at most 4 MiB are in memory."""
+"""Bytes of compressed data to decode at once. gzip expands up to 1,032 times, so this takes at most 4 MiB of memory."""
 
 
 class Decoder(Protocol):
-    """What turns the bytes of the body into the bytes of the file."""
+    """Turns the bytes of the body into the bytes of the file."""
 
     keeps_bytes: bool
-    """Whether the file has the very bytes of the body, so that a range of the one is a range of the other."""
+    """Whether the file has the same bytes as the body. Only then can it be resumed by a range."""
 
     def feed(self, raw: bytes) -> Iterator[bytes]:
-        """The bytes of the file that ``raw`` adds."""
+        """Yield the bytes of the file that ``raw`` adds."""
 
     def finish(self) -> None:
         """Raise ``FetchError`` if the body cannot end here."""
 
 
 class Plain:
-    """As it comes."""
+    """Leaves the body as it is."""
 
     keeps_bytes = True
 
     def feed(self, raw: bytes) -> Iterator[bytes]:
-        """Nothing but ``raw``."""
+        """Yield ``raw`` unchanged."""
         yield raw
 
     def finish(self) -> None:
@@ -43,7 +43,7 @@ class Plain:
 
 
 class Gunzip:
-    """Gzip, one member or several, with its own check of completeness."""
+    """Decodes gzip, with one member or several, and checks that the last one is complete."""
 
     keeps_bytes = False
 
@@ -51,7 +51,7 @@ class Gunzip:
         self._member = self._new_member()
 
     def feed(self, raw: bytes) -> Iterator[bytes]:
-        """The decompressed bytes, piece by piece."""
+        """Yield the decompressed bytes piece by piece."""
         for start in range(0, len(raw), _SLICE_BYTES):
             rest = raw[start : start + _SLICE_BYTES]
             while rest:

@@ -1,4 +1,4 @@
-"""One file from its URL to its place: what is there already, what is asked for, what the answer means, what lands."""
+"""Fetch one file: look whether it is there, ask for it, interpret the answer, read the body, and let it land."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ CHUNK_BYTES: Final = 256 * 1024
 PATIENCE_S: Final = 30.0
 """Seconds to wait for another process that fetches the same file, before the next download of the source starts."""
 ALREADY_THERE: Final = "already_there"
-"""The record's key that says that nothing had to be fetched."""
+"""The record's key that is True if the file was there already."""
 
 _FILE_FOLLOWS: Final = frozenset({200, 203})
 _NEVER: Final = Event()
 
 
 class Delivery:
-    """One attempt. See ``HttpFetcher`` for what it promises."""
+    """One attempt at one download. ``HttpFetcher`` describes the arguments."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Delivery:
         wanted = self._within(safe_filename(filename) or safe_filename(last))
         name = wanted or self._within(safe_filename(last_component(asked.last_segment)) or "download")
         if wanted:
-            expected.named(wanted)  # so that a file that has to be in a list and is not is never asked for
+            expected.named(wanted)  # raises for an unlisted file before it is asked for
         there = None if self._overwrite == "always" else present(self._dest, name, self._key)
         if there is not None:
             if self._overwrite == "never":
@@ -132,7 +132,7 @@ class Delivery:
         raise FetchError("the server cannot resume the download")
 
     def _received(self, reply: Reply, landing: Landing, wanted: str, asked: Target, expected: Expected) -> Path | None:
-        """What came of an answer: the path of the file; None where it is to be asked for again, from its start."""
+        """Read an answer. Returns the path of the file; None if the file must be asked for again from its start."""
         answer, headers, begun = reply.answer, reply.answer.headers, landing.begun
         if answer.status not in _FILE_FOLLOWS and (begun is None or answer.status not in (206, 416)):
             fault = refused(answer.status, headers)
@@ -169,7 +169,7 @@ class Delivery:
         return path
 
     def _within(self, name: str) -> str:
-        """``name`` in the folder that was asked for; '' for none."""
+        """The path of ``name`` in the requested folder; '' if ``name`` is empty."""
         return f"{self._folder}/{name}" if name and self._folder else name
 
     def _read(self, reply: Reply, landing: Landing, name: str, means: Afresh | GoOn) -> None:
@@ -208,7 +208,7 @@ class Delivery:
         transfer.progress(before + done, before + done)
 
     def _chunk(self, answer: urllib3.BaseHTTPResponse, done: int, declared: int | None, before: int) -> bytes:
-        """What has come, at most a chunk; b'' at the end."""
+        """Read at most one chunk. Returns b'' at the end of the body."""
         if done == declared:
             return b""
         most = CHUNK_BYTES if self._pace is None else min(CHUNK_BYTES, self._pace.most_bytes)
@@ -240,7 +240,7 @@ class Delivery:
         raise FetchError(f"{text}; all of it is fetched anew") if resumed else PermanentError(text)
 
     def _same(self, path: Path, headers: urllib3.HTTPHeaderDict) -> Path | None:
-        """``path``, if it is what the server has: by its mark, or where it has none, by its size and date."""
+        """``path`` if the server has the same file: by its mark, or without a mark by size and date. Else None."""
         mark = mark_of(path)
         if self._overwrite == "always" or (mark is not None and mark.key != self._key):
             return None
@@ -262,7 +262,7 @@ class Delivery:
 
 
 def _unless(there: Path) -> dict[str, str]:
-    """The headers that ask for a file only if it is another one than ``there``."""
+    """The headers that ask for the file only if it differs from ``there``."""
     mark = mark_of(there)
     if mark is not None and mark.etag is not None:
         return {"if-none-match": mark.etag}
@@ -270,7 +270,7 @@ def _unless(there: Path) -> dict[str, str]:
 
 
 def _name_of(reply: Reply, asked: Target) -> str:
-    """What the file is to be called, where nobody said: by its server, or its URL."""
+    """The name of a file without a requested name: from the server, the final URL or the first URL, else 'download'."""
     names = (
         disposition_filename(reply.answer.headers.get("Content-Disposition", "")),
         last_component(reply.target.last_segment),

@@ -1,4 +1,4 @@
-"""The destination: which finished files are in it, which names are free, and how a file gets one."""
+"""Find finished files and free names in the destination, and give a file its name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 Overwrite: TypeAlias = Literal["never", "changed", "always"]
 
 MOST_LOOKED_AT: Final = 100
-"""Files of one name that are looked at for a mark: beyond it, a file is fetched once more rather than searched for."""
+"""How many numbered files of one name are searched for a file that is there. Beyond that it is fetched again."""
 
 _NOT_FOR_WANT_OF_LINKS: Final = frozenset(
     {errno.EEXIST, errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
@@ -43,7 +43,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 
 def checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
-    """What it means. Raises ``ValueError`` for what means nothing."""
+    """The setting that ``overwrite`` stands for. Raises ``ValueError`` if it is invalid."""
     if isinstance(overwrite, bool):
         return "always" if overwrite else "never"
     if overwrite not in get_args(Overwrite):
@@ -52,7 +52,7 @@ def checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
 
 
 def present(dest: Path, name: str, key: str) -> Path | None:
-    """The finished file of this very download, if it carries its mark: ``name``, or a numbered one next to it."""
+    """The finished file with the mark of the download ``key``: ``name`` or a numbered one. None if there is none."""
     number = 0
     while True:
         path = dest / numbered(name, number)
@@ -101,9 +101,9 @@ def _same_content(one: Path, other: Path) -> bool:
 
 
 def give_name(part: Path, path: Path, key: str, overwrite: Overwrite, number: int = 0) -> Path:
-    """Call ``part`` ``path``: a name that is free, in one step of the file system, or one that is to be replaced.
+    """Rename ``part`` to ``path``, in one step of the file system: to a free name, or in place of a replaceable file.
 
-    With ``overwrite='never'``, ``number`` is the first that is tried. Returns the name that it became.
+    With ``overwrite='never'``, ``number`` is the first number to try. Returns the final path.
     """
     folder, name = path.parent, path.name
     if overwrite != "never":
@@ -116,7 +116,7 @@ def give_name(part: Path, path: Path, key: str, overwrite: Overwrite, number: in
         try:
             _move_if_free(part, final)
         except FileExistsError:
-            if number or not _may_replace(final, key, overwrite):  # else it has turned up just now
+            if number or not _may_replace(final, key, overwrite):  # else the file appeared just now
                 number = max(number + 1, numbers.known(folder, name, key)[1])
         else:
             numbers.took(folder, name, number)
@@ -131,7 +131,7 @@ def _may_replace(final: Path, key: str, overwrite: Overwrite) -> bool:
 
 
 class _Numbers:
-    """Which numbers of a name this process has used, so that the thousandth file of one name need not try them all."""
+    """The numbers that this process has used for each name. So the thousandth file of a name need not try them all."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -139,12 +139,12 @@ class _Numbers:
         self._kept: dict[tuple[Path, str, str], int] = {}
 
     def known(self, dest: Path, name: str, key: str) -> tuple[int | None, int]:
-        """The number of the part that was kept of this download, if any, and the first that nobody has used."""
+        """The number of the part that was kept of this download, or None, and the first unused number."""
         with self._lock:
             return self._kept.get((dest, name, key)), self._next.get((dest, name), 0)
 
     def took(self, dest: Path, name: str, number: int) -> None:
-        """A number is used."""
+        """Record that ``number`` is used."""
         if number:  # most names are used once, and need no place in memory
             with self._lock:
                 self._next[dest, name] = max(self._next.get((dest, name), 0), number + 1)
@@ -170,7 +170,7 @@ numbers: Final = _Numbers()
 
 
 def make_folder(root: Path, folder: Path) -> None:
-    """Make ``root`` and, inside it, ``folder``. Raises ``PermanentError`` where a link in between leads elsewhere."""
+    """Make ``root`` and, inside it, ``folder``. Raises ``PermanentError`` if a link or a file is in between."""
     root.mkdir(parents=True, exist_ok=True)
     below = root
     for name in folder.relative_to(root).parts:
@@ -182,7 +182,7 @@ def make_folder(root: Path, folder: Path) -> None:
 
 
 def is_plain_file(path: Path) -> bool:
-    """Whether there is a file, and no link to one."""
+    """Whether ``path`` is a regular file. A link is not."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
@@ -190,7 +190,7 @@ def is_plain_file(path: Path) -> bool:
 
 
 def _move_if_free(part: Path, final: Path) -> None:
-    """Rename, but raise ``FileExistsError`` where ``final`` exists."""
+    """Rename ``part`` to ``final``. Raises ``FileExistsError`` if ``final`` exists."""
     if os.name == "nt":
         part.rename(final)  # never replaces there
         return
@@ -203,7 +203,7 @@ def _move_if_free(part: Path, final: Path) -> None:
         with suppress(OSError):
             part.unlink()
         return
-    # No hard links here (FAT, some network shares): an empty file keeps the name until the real one replaces it.
+    # Without hard links (FAT, some network shares) an empty file reserves the name until the real one replaces it.
     os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o666))
     try:
         part.replace(final)

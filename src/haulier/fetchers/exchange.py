@@ -1,4 +1,4 @@
-"""Asking over HTTP: connections, proxies, redirects, and which header goes to whom."""
+"""Send HTTP requests: choose connection and proxy, follow redirects, and decide which host gets which header."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Reply(NamedTuple):
-    """An answer, its body unread, and where it came from."""
+    """An answer with its body unread, the URL that it came from, and the turn at its host."""
 
     answer: urllib3.BaseHTTPResponse
     target: Target
@@ -54,7 +54,7 @@ class Reply(NamedTuple):
 
 
 class Exchange:
-    """Sends requests and follows redirects; any number of threads may share one. See ``HttpFetcher``."""
+    """Sends requests and follows redirects. Threads may share one. ``HttpFetcher`` describes the arguments."""
 
     def __init__(
         self,
@@ -107,14 +107,17 @@ class Exchange:
         raise PermanentError(f"more than {self._max_redirects} redirects")
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close idle connections."""
         with self._lock:
             managers = list(self._managers.values())
         for manager in managers:
             close_pools(manager)
 
     def _with_secrets(self, headers: Mapping[str, str], target: Target) -> dict[str, str]:
-        """``headers`` and what opens ``target``: the user in its URL, else a header of the caller's, else netrc."""
+        """``headers`` with the authorization and the cookies for ``target``.
+
+        The user in its URL comes first, then a header of the caller, then netrc.
+        """
         sent = dict(headers)
         if target.authorization is not None:
             sent["authorization"] = target.authorization
@@ -145,12 +148,12 @@ class Exchange:
             )
         except urllib3.exceptions.HTTPError as exc:
             failure = no_answer(exc, target.host, self.timeout_s)
-        # Not inside the except: urllib3's exceptions show the whole URL, and must not be this one's context.
+        # Raised outside the except clause: urllib3's exceptions show the whole URL, so they must not be its context.
         raise failure
 
     def _manager(self, target: Target) -> urllib3.PoolManager:
-        """The connections by the proxy that is to be used for ``target``."""
-        proxy = proxy_for(target, self._proxy)  # each time: the environment is the program's to change
+        """The connections through the proxy for ``target``."""
+        proxy = proxy_for(target, self._proxy)  # read each time, as the program may change its environment
         with self._lock:
             manager = self._managers.get(proxy)
             if manager is None:
@@ -160,7 +163,7 @@ class Exchange:
 
 
 def _own(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """The headers of one request, checked; no further attempt can mend them."""
+    """The checked headers of one request. Raises ``PermanentError`` if they are invalid."""
     try:
         return checked_headers(headers)
     except (TypeError, ValueError) as error:
@@ -169,7 +172,10 @@ def _own(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """With lower-case names. Errors do not show a value: it may be a secret."""
+    """The headers with lower-case names.
+
+    Raises ``TypeError`` or ``ValueError``. The message shows no value, as it may be a secret.
+    """
     checked = {}
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -183,7 +189,7 @@ def checked_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def _utf8(header: str) -> str:
-    """Headers arrive decoded as Latin-1; a Location with raw UTF-8 in it means UTF-8."""
+    """Decode a header again as UTF-8 if it is valid UTF-8. urllib3 decodes headers as Latin-1."""
     try:
         return header.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -202,7 +208,7 @@ def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
     if ca_certs is None:
         return context
     path = Path(ca_certs)
-    path.stat()  # says what is missing: OpenSSL does not
+    path.stat()  # its error names the file; the error of OpenSSL does not
     try:
         if path.is_dir():
             if not any(_HASHED_NAME.fullmatch(each.name) for each in path.iterdir()):

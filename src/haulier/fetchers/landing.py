@@ -1,4 +1,4 @@
-"""How a file comes to its place: ``NAME.part`` while it grows, ``NAME`` once it is complete and on disk."""
+"""Write a file as ``NAME.part``, and name it ``NAME`` once it is complete and on disk."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _BUFFER_BYTES: Final = 64 * 1024
 class Landing:
     """One file on its way to ``name`` (relative, safe) in ``dest``; use it in a ``with`` statement.
 
-    ``key``: of the download, see ``origin.key_of``. Where the name is taken, by a file or by another download, it
-    becomes ``NAME (1).ext`` and so on. ``overwrite='always'`` replaces a file that is there; ``'changed'`` only one
+    ``key`` is that of the download, see ``origin.key_of``. If a file or another download has the name, the file is
+    named ``NAME (1).ext`` and so on. ``overwrite='always'`` replaces a file that is there; ``'changed'`` only one
     that carries this download's mark. A link or a folder is never replaced.
 
     Without a successful ``land()`` the partial file stays only if ``note`` said that it can be resumed.
@@ -88,7 +88,7 @@ class Landing:
             file.close()
 
     def restart(self) -> None:
-        """Throw away what is there."""
+        """Empty the part and start from the beginning."""
         if self._file is not None:
             with self._explained():
                 self._file.seek(0)
@@ -96,7 +96,7 @@ class Landing:
         self.begun, self.length, self._goes_on = None, 0, False
 
     def note(self, etag: str | None, last_modified: str | None, size: int | None, *, resumable: bool) -> None:
-        """Begin, before the first byte: say what the file is, and whether it can be resumed after an interruption."""
+        """Describe the file before its first byte, and say whether it can be resumed after an interruption."""
         if self._part is None:
             with self._explained():
                 make_folder(self._root, self._dest)
@@ -107,18 +107,18 @@ class Landing:
             self._part.describe(self._key, Begun(0, etag, last_modified, size) if self._goes_on else None)
 
     def discard(self) -> None:
-        """What is in the part is worth nothing: have nothing stay."""
+        """Remove the part at the end, as its content is of no use."""
         self._goes_on = False
 
     def write(self, chunk: bytes) -> None:
-        """Add ``chunk``."""
+        """Append ``chunk`` to the part."""
         assert self._file is not None
         with self._explained():
             self._file.write(chunk)
         self.length += len(chunk)
 
     def digest(self, algorithm: str) -> str:
-        """The hash of all that is in the part, in hex. ``algorithm`` as ``hashlib.new`` takes it."""
+        """The hash of the whole part in hex. ``algorithm`` is a name that ``hashlib.new`` takes."""
         assert self._file is not None
         with self._explained():
             self._file.flush()
@@ -168,7 +168,7 @@ class Landing:
             self._file = os.fdopen(part.fd, "r+b", buffering=_BUFFER_BYTES)
 
     def _left_behind(self) -> Part | None:
-        """The part of this very download that an earlier attempt or process left, if there is one."""
+        """Take the part that an earlier attempt or process left of this download. None if there is none."""
         kept, _ = numbers.known(self._dest, self._name, self._key)
         number = 0 if kept is None else kept
         while os.path.lexists(self._path(number)):
@@ -180,7 +180,7 @@ class Landing:
         return None
 
     def _taken(self) -> Part:
-        """A part whose final name, as far as can be seen, is free."""
+        """Create a part whose final name is free at this moment."""
         first, number = numbers.known(self._dest, self._name, self._key)[1], 0
         while True:
             is_free = self._overwrite != "never" or not os.path.lexists(self._dest / numbered(self._name, number))

@@ -1,6 +1,6 @@
-"""Where a finished file came from, written into its extended attributes: so that it is known again, and only then.
+"""Write into the extended attributes of a finished file where it came from, so that a later run recognizes it.
 
-Where the file system has none, nothing is written, and the file is known by its size and modification time alone.
+On a file system without them nothing is written. A later run then knows the file by size, date and content alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
 
 def key_of(url: str) -> str:
-    """What stands for ``url`` on disk: a SHA-256 of it without user, password and fragment, in hex.
+    """The key of ``url`` on disk: its SHA-256 in hex, without user, password and fragment.
 
     A hash, because the query of a URL may be a secret.
     """
@@ -43,7 +43,7 @@ def key_of(url: str) -> str:
 
 
 def write_mark(fd: int, mark: Mark) -> None:
-    """Mark an open file, where that can be done."""
+    """Mark an open file. Does nothing on a file system without extended attributes."""
     for name, value in ((_KEY, mark.key), (_ETAG, mark.etag), (_URL, mark.shown)):
         if _set is not None and value:
             with suppress(OSError):
@@ -51,7 +51,7 @@ def write_mark(fd: int, mark: Mark) -> None:
 
 
 def mark_of(path: Path) -> Mark | None:
-    """The mark of a file; None where there is no file, or no mark on it. Links are not followed."""
+    """The mark of a file; None if there is no file or no mark. Links are not followed."""
     key = _read(path, _KEY)
     return None if key is None else Mark(key, _read(path, _ETAG), _read(path, _URL) or "")
 

@@ -1,8 +1,8 @@
-"""``NAME.part``, the file while it grows, and ``NAME.part.json``, which says whose it is and whether it can go on.
+"""Own ``NAME.part``, the file while it grows, and ``NAME.part.json``, the sidecar that describes it.
 
 A partial file belongs to the process that holds its lock *and* finds it under its name. Only the owner writes,
-renames or removes it.
-One without a sidecar of the same download is not ours, and stays as it is.
+renames or removes it. A partial file without a sidecar of the same download belongs to somebody else, and stays as it
+is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ try:
     from fcntl import LOCK_EX, LOCK_NB, flock
 
     _LOCKS = True
-except ImportError:  # Windows: a part that is there is never taken over
+except ImportError:  # Windows: an existing part is never taken over
     _LOCKS = False
 
 __all__ = ["OPEN_FLAGS", "Begun", "FileBusy", "Part", "part_path", "take_part", "tidy"]
@@ -31,18 +31,18 @@ __all__ = ["OPEN_FLAGS", "Begun", "FileBusy", "Part", "part_path", "take_part", 
 OPEN_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _VERSION: Final = 1
 _NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
-"""What is at the part's place is a link, a folder or a device."""
+"""A link, a folder or a device has the name of the part."""
 _LONGEST_SIDECAR: Final = 64 * 1024
 
 
 _MOST_LOOKS: Final = 20
 _LOOK_S: Final = 0.01
-"""A locked part without a sidecar was created just now. So often, and so many seconds apart, its sidecar is awaited."""
+"""How often, and after how many seconds, a locked part without a sidecar is looked at again: it may be new."""
 _NEVER: Final = Event()
 
 
 class FileBusy(NotYet):
-    """Another attempt, most likely in another process, fetches the same URL into the same folder."""
+    """Another download, most likely of another process, fetches the same URL into the same folder right now."""
 
 
 class _Locked(Exception):
@@ -50,7 +50,7 @@ class _Locked(Exception):
 
 
 class Begun(NamedTuple):
-    """What an earlier attempt or process left: so many bytes, of a file with these validators and this size."""
+    """What an earlier attempt or process left: the bytes so far, and the validators and the size of the whole file."""
 
     length: int
     etag: str | None
@@ -59,7 +59,7 @@ class Begun(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part that is ours now: open, locked and, where ``begun`` is None, empty."""
+    """A part that this attempt owns: open and locked. It is empty if ``begun`` is None."""
 
     fd: int
     path: Path
@@ -67,7 +67,7 @@ class Part(NamedTuple):
 
     @property
     def sidecar(self) -> Path:
-        """The file beside it."""
+        """The path of the sidecar."""
         return _sidecar(self.path)
 
     def describe(self, key: str, begun: Begun | None) -> None:
@@ -77,10 +77,10 @@ class Part(NamedTuple):
             told |= {"etag": begun.etag, "last_modified": begun.last_modified, "size": begun.size}
         fd = os.open(self.sidecar, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS, 0o666)
         with os.fdopen(fd, "wb") as file:
-            file.write(json.dumps(told).encode())  # in C; 'dump' would write it bit by bit
+            file.write(json.dumps(told).encode())  # json.dump would write many small pieces
 
     def remove(self) -> None:
-        """Take both away, while the lock is held: the names may be another's right after."""
+        """Remove the part and its sidecar. Call it under the lock: later the names may belong to another attempt."""
         for path in (self.path, self.sidecar):
             with suppress(OSError):
                 path.unlink()
@@ -115,7 +115,7 @@ def take_part(path: Path, key: str, *, create: bool) -> Part | None:
                     _begin(part, key)
             if part is not None or (existed and path.exists()):
                 return part
-            # Between the creation and the lock somebody took it, or it is gone by now: look again.
+            # Somebody took the part between its creation and the lock, or it is gone by now: look again.
         except _Locked:
             told = _told(_sidecar(path))
             if told is not None and told.get("key") != key:
@@ -140,7 +140,10 @@ def _begin(part: Part, key: str) -> None:
 
 
 def tidy(path: Path, key: str) -> None:
-    """Remove what a process that was killed while it landed may have left at ``path`` of the download ``key``."""
+    """Remove the part and the sidecar at ``path`` that a process left that was killed while its file landed.
+
+    Does nothing if they belong to another download than ``key``, or if somebody works on them.
+    """
     try:
         part = take_part(path, key, create=False)
     except FileBusy:
@@ -176,12 +179,12 @@ def _known(fd: int, path: Path, key: str) -> Part | None:
     status = os.fstat(fd)
     told = _told(_sidecar(path))
     if told is None:
-        # A process that was killed between the two names; or somebody's, but then there is nothing in it to lose.
+        # Its process was killed before it wrote the sidecar; if not, nothing is lost, as the part is empty.
         return Part(fd, path, None) if status.st_size == 0 and status.st_nlink == 1 else None
     if told.get("version") != _VERSION or told.get("key") != key:
         return None
     if status.st_nlink > 1:
-        # Killed while it landed: the file has its name already, and must not be written to.
+        # Its process was killed while the file landed: the file has its name already and must not be written to.
         os.unlink(path)
         return None
     etag, modified, size = told.get("etag"), told.get("last_modified"), told.get("size")
@@ -195,7 +198,7 @@ def _sidecar(path: Path) -> Path:
 
 
 def _told(sidecar: Path) -> dict[str, Any] | None:
-    """What a sidecar says; None where there is none, or it is not one of ours."""
+    """The content of a sidecar; None if it is missing or unreadable."""
     try:
         fd = os.open(sidecar, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | OPEN_FLAGS)
         with os.fdopen(fd, "rb") as file:
@@ -206,5 +209,5 @@ def _told(sidecar: Path) -> dict[str, Any] | None:
 
 
 def part_path(dest: Path, name: str) -> Path:
-    """Where ``name`` grows."""
+    """The path of the part of ``name``."""
     return dest / (name + PART_SUFFIX)

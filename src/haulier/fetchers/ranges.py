@@ -1,7 +1,7 @@
-"""Going on where an earlier attempt ended (RFC 9110, sections 13 and 14): what to ask, and what an answer means.
+"""Resume a download with a range request (RFC 9110, sections 13 and 14): what to ask, and what an answer means.
 
-Only with a strong validator, and only what fits byte for byte: a file of two halves of two versions is worse than
-none.
+A download resumes only with a strong validator, and only if the range fits exactly. Otherwise the file could consist of
+two halves of two versions.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ __all__ = ["Afresh", "Answer", "GoOn", "Nonsense", "Whole", "asked_for", "meanin
 _RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _UNSATISFIED = re.compile(r"bytes\s+\*/(\d{1,18})", re.ASCII)
 _STRONG_AFTER_S = 60.0
-"""A file that was modified so shortly before the answer may have been so twice: its date is no strong validator."""
+"""A date is a strong validator only if it is this much older than the answer: the file may change twice in a second."""
 
 
 class GoOn(NamedTuple):
-    """What follows, ``length`` bytes, belongs right behind what is there; the whole file has ``size``."""
+    """The body continues the part with ``length`` bytes. The whole file has ``size`` bytes."""
 
     size: int
     length: int
 
 
 class Afresh(NamedTuple):
-    """The whole file follows, from its first byte."""
+    """The body is the whole file from its first byte."""
 
 
 class Whole(NamedTuple):
-    """What is there is all there is."""
+    """The part is the whole file already."""
 
 
 class Nonsense(NamedTuple):
-    """The answer does not fit what was asked. ``why`` is for people."""
+    """The answer does not fit the request. ``why`` says it for people."""
 
     why: str
 
@@ -46,7 +46,7 @@ Answer: TypeAlias = GoOn | Afresh | Whole | Nonsense
 
 
 def validators(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The strong ones among an answer's ETag and Last-Modified."""
+    """The ETag and the Last-Modified of an answer, each None unless it is a strong validator."""
     etag = headers.get("ETag", "").strip()
     modified = headers.get("Last-Modified", "").strip()
     then, now = utc_of(modified), utc_of(headers.get("Date", ""))
@@ -56,12 +56,12 @@ def validators(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 
 def asked_for(begun: Begun) -> dict[str, str]:
-    """The headers that ask for the rest."""
+    """The headers that ask for the rest of the file."""
     return {"range": f"bytes={begun.length}-", "if-range": begun.etag or begun.last_modified or ""}
 
 
 def meaning(begun: Begun, status: int, headers: Mapping[str, str]) -> Answer:
-    """What an answer with a 200, 206 or 416 to ``asked_for(begun)`` means."""
+    """What a 200, 206 or 416 means as an answer to ``asked_for(begun)``."""
     if status == 206:
         return _partial(begun, headers)
     if status != 416:
@@ -94,7 +94,7 @@ def _partial(begun: Begun, headers: Mapping[str, str]) -> Answer:
 
 
 def _is_another(begun: Begun, headers: Mapping[str, str]) -> bool:
-    """Whether the validators of an answer are not those of what is there; one that is missing says nothing."""
+    """Whether an answer has other validators than the part. A missing validator makes no difference."""
     if begun.etag is not None:
         return headers.get("ETag", "").strip() not in ("", begun.etag)
     return headers.get("Last-Modified", "").strip() not in ("", begun.last_modified)

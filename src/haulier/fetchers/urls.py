@@ -1,4 +1,4 @@
-"""The addresses of HTTP downloads: checked, and without their secrets."""
+"""Check the URLs of HTTP downloads, and show them without secrets."""
 
 from __future__ import annotations
 

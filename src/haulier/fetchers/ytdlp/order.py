@@ -181,7 +181,7 @@ def _without_suffix(name: str) -> str:
 
 
 def _finish(path: Path, mark: Mark) -> None:
-    """Mark what is complete, and have it on disk."""
+    """Mark a complete file or folder, and put it on disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         write_mark(fd, mark)
@@ -191,7 +191,7 @@ def _finish(path: Path, mark: Mark) -> None:
 
 
 def _give_name(made: Path, path: Path, key: str, overwrite: Overwrite) -> Path:
-    """Move ``made`` to its name; or remove it, if the same file is there already."""
+    """Move ``made`` to its name, or remove it if the same file is there already. Returns the path of the file."""
     twin = find_twin(made, path, key, overwrite)
     if twin is None:
         return give_name(made, path, key, overwrite)

@@ -71,7 +71,7 @@ class Workplace:
             os.close(fd)
 
     def discard(self) -> None:
-        """What is in it is not worth going on with, or has been taken out."""
+        """Remove the folder at the end: its content is of no use, or has been moved out."""
         self._keeps = False
 
     def expect(self, slot: str, fingerprint: str, *, goes_on: bool) -> None:
@@ -99,7 +99,7 @@ class Workplace:
         raise FetchError(f"{_MOST} others download the same into {str(self._dest)!r}")
 
     def _own(self, path: Path) -> None:
-        """Own a folder that was made right now."""
+        """Take a folder that was created just now."""
         self.path = Path(os.path.realpath(path))
         try:
             if _LOCKS:
@@ -132,7 +132,7 @@ class Workplace:
         return True
 
     def _size(self) -> int:
-        """The bytes of all files in it."""
+        """The bytes of all files in the folder."""
         names = (Path(folder, name) for folder, _, files in os.walk(self.path) for name in files)
         return sum(each.lstat().st_size for each in names if each.name != _ABOUT)
 
