@@ -92,3 +92,11 @@ def test_more_downloads_than_retention_keeps_are_each_reported_once(tmp_path: Pa
     assert [records[each].get("file_path") for each in ids[:3]] == ["0.bin", "1.bin", "2.bin"]
     assert Counter(each["phase"] for each in records.values()) == {"succeeded": 297, "failed": 3}
     assert records[ids[99]]["error"] == "every hundredth"
+
+
+def test_who_waits_for_a_record_of_a_callers_own_hears_of_its_removal(engine: DownloadEngine) -> None:
+    """A phase that its caller wrote does not make it a download that another engine continues."""
+    engine.add_record("s", "x", {"phase": "running", "state": "mine"})
+    arriving = engine.as_completed(["x"], GUARD_S)
+    engine.remove_record("s", "x")
+    assert next(arriving)["state"] == "mine"

@@ -18,7 +18,7 @@ from haulier._engine.shells.waiting import ended
 from haulier._engine.ticket import Impl
 from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier.aio.events import Events
-from haulier.aio.loops import next_or_timeout, on_a_thread, soon
+from haulier.aio.loops import next_or_timeout, on_a_thread, soon, without_stop_iteration
 from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
 from haulier.errors import UnknownDownload
 from haulier.policies import SourcePolicy, check_int, check_seconds
@@ -46,7 +46,7 @@ class DownloadEngine:
         self._engine = sync.DownloadEngine(**options) if engine is None else engine
         # One thread, so that calls to the store arrive in order. It ends with this object.
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="haulier-aio")
-        self.worker = BackgroundDownloadWorker(SyncWorker(self._engine, hands_over=False), self._write)
+        self.worker = BackgroundDownloadWorker(SyncWorker(self._engine, hands_over=False), self._write, self._take_back)
 
     async def __aenter__(self) -> DownloadEngine:
         return self
@@ -110,9 +110,29 @@ class DownloadEngine:
         """Call ``call`` here if the store has applied every message; else on the helper thread, which waits for it."""
         return await self._ask(call, *args) if self._engine._system.store.backlog else call(*args)
 
-    async def _write(self, call: Callable[..., T], *args: Any) -> T:
-        """Call ``call`` here if records live in memory; else on the helper thread, which waits for the disk."""
-        return await self._ask(call, *args) if self._engine._system.is_durable else call(*args)
+    async def _write(self, call: Callable[..., T], undo: Callable[[T], object], *args: Any) -> T:
+        """Call ``call`` here if records live in memory; else on the helper thread, which waits for the disk.
+
+        If the awaiting task is cancelled meanwhile, ``undo(result)`` is called once there is a result: nobody gets it.
+        """
+        if not self._engine._system.is_durable:
+            return call(*args)
+        result = self._aside(call, *args)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(result))
+        except asyncio.CancelledError:
+            if not result.cancel():
+                result.add_done_callback(lambda _: self._undo(result, undo))
+            raise
+
+    def _take_back(self, ids: Iterable[str]) -> None:
+        """Cancel and remove downloads whose ids reached nobody: the task that dispatched them was cancelled."""
+        for download_id in ids:
+            self._engine.cancel_download(download_id, remove=True)
+
+    def _undo(self, result: Future[T], undo: Callable[[T], object]) -> None:
+        if result.exception() is None:
+            self._aside(undo, result.result())
 
     async def _ask(self, call: Callable[..., T], *args: Any) -> T:
         """Call ``call`` on the helper thread, which waits for the store, and await the result."""
@@ -120,6 +140,7 @@ class DownloadEngine:
 
     def _aside(self, call: Callable[..., T], *args: Any) -> Future[T]:
         """Call ``call`` on the helper thread, after earlier calls; or here, if the store has ended."""
+        call = without_stop_iteration(call)
         if self._engine._system.store.running:
             try:
                 return self._asker.submit(call, *args)
@@ -185,7 +206,7 @@ class DownloadEngine:
                 last = record
                 while record is last:  # after an interrupted step the store may report a record twice
                     record = await next_or_timeout(answers, when)
-                yield ended(own(record))  # each waiting caller gets its own copy
+                yield ended(own(record), self._engine._system.store)  # each waiting caller gets its own copy
         finally:
             self._aside(self._unwatch, ids, arrived)  # runs after _watch, even if this task was cancelled meanwhile
 

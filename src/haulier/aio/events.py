@@ -33,6 +33,8 @@ class Events:
         self._feed: _Feed | None = None
 
     async def __aenter__(self) -> Events:
+        if self._feed is not None:
+            raise RuntimeError("this subscription was entered before: call subscribe() for another one")
         self._system.check_open()
         self._loop = asyncio.get_running_loop()
         self._feed = _Feed(self._hand_over, self._capacity, self._system.unsubscribe)
@@ -45,11 +47,13 @@ class Events:
 
     async def __aexit__(self, *_: object) -> None:
         if self._feed is not None:
-            await asyncio.wrap_future(self._leave(self._feed))
+            # Shielded: if this task is cancelled, the feed must still be closed, since it has a thread.
+            await asyncio.shield(asyncio.wrap_future(self._leave(self._feed)))
 
     def _leave(self, feed: _Feed) -> Future[None]:
         self._left = True
         self._room.release()
+        self._arrived.put_nowait(None)  # ends whoever iterates
         return self._aside(feed.close)
 
     def __aiter__(self) -> Events:

@@ -8,13 +8,20 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["next_or_timeout", "on_a_thread", "soon"]
+__all__ = ["next_or_timeout", "on_a_thread", "soon", "without_stop_iteration"]
 
 T = TypeVar("T")
 
 
 async def next_or_timeout(answers: asyncio.Queue[T], when: float | None) -> T:
-    """The next answer. Raises ``TimeoutError`` at the loop's second ``when``."""
+    """Return the next answer. Raises ``TimeoutError`` at the loop's second ``when``.
+
+    An answer that is there already is returned even if ``when`` has passed.
+    """
+    try:
+        return answers.get_nowait()
+    except asyncio.QueueEmpty:
+        pass
     try:
         async with asyncio.timeout_at(when):
             return await answers.get()
@@ -37,6 +44,18 @@ async def on_a_thread(call: Callable[[], None]) -> None:
 
     threading.Thread(target=run, name="haulier-aio-close", daemon=True).start()
     await asyncio.wrap_future(done)
+
+
+def without_stop_iteration(call: Callable[..., T]) -> Callable[..., T]:
+    """Wrap a call, so that ``StopIteration`` becomes ``RuntimeError``: a future cannot hold it, and would never end."""
+
+    def wrapped(*args: Any) -> T:
+        try:
+            return call(*args)
+        except StopIteration as stop:
+            raise RuntimeError("an argument raised StopIteration") from stop
+
+    return wrapped
 
 
 def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: Any) -> None:

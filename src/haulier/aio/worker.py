@@ -16,9 +16,12 @@ __all__ = ["BackgroundDownloadWorker", "check_blocking"]
 class BackgroundDownloadWorker:
     """Hands downloads to their sources. Every engine has one: ``engine.worker``."""
 
-    def __init__(self, worker: SyncWorker, write: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self, worker: SyncWorker, write: Callable[..., Awaitable[Any]], take_back: Callable[[Iterable[str]], None]
+    ) -> None:
         self._worker = worker
         self._write = write
+        self._take_back = take_back
 
     async def dispatch(
         self,
@@ -33,21 +36,26 @@ class BackgroundDownloadWorker:
     ) -> str:
         """Queue a download at a source, and return its id, a UUID4 string. Waits only for a durable store.
 
-        Takes the arguments of ``haulier.BackgroundDownloadWorker.dispatch``, and raises what that raises.
+        Takes the arguments of ``haulier.BackgroundDownloadWorker.dispatch``, and raises what that raises. If the
+        awaiting task is cancelled, the download is taken back: it is cancelled, and has no record.
         """
         check_blocking("impl_callable", impl_callable)
         download_id: str = await self._write(
-            self._worker.dispatch, source_name, target_id, display_name, original_filename, impl_callable,
-            extra_record_fields, username_override, thread_name,
+            self._worker.dispatch, lambda made: self._take_back((made,)), source_name, target_id, display_name,
+            original_filename, impl_callable, extra_record_fields, username_override, thread_name,
         )  # fmt: skip
         return download_id
 
     async def dispatch_many(
         self, source_name: str, wanted: Iterable[Wanted], impl_callable: Impl | None = None
     ) -> list[str]:
-        """Queue many downloads at a source, in this order, and return their ids. Either all are queued, or none."""
+        """Queue many downloads at a source, in this order, and return their ids. Either all are queued, or none.
+
+        If the awaiting task is cancelled, all are taken back, as with ``dispatch``.
+        """
         check_blocking("impl_callable", impl_callable)
-        ids: list[str] = await self._write(self._worker.dispatch_many, source_name, wanted, impl_callable)
+        many = self._worker.dispatch_many
+        ids: list[str] = await self._write(many, self._take_back, source_name, wanted, impl_callable)
         return ids
 
     async def set_concurrency(self, source_name: str, max_concurrent: int) -> None:

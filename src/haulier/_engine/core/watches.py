@@ -24,7 +24,8 @@ class Watches:
         """By the id of the download that they wait for."""
         self.due: deque[tuple[list[Callback], Record]] = deque()
         """Callbacks for the shell to call, with the record for each. The shell removes each one that it has called."""
-        self._is_closed = False
+        self.is_closed = False
+        """Whether the engine is closed, and downloads that wait are for the next one."""
 
     def watch(self, download_id: str, stored: Stored, callback: Callback) -> bool:
         """Call ``callback`` when a download has ended. Returns False if it has ended, or the next engine has it."""
@@ -54,10 +55,10 @@ class Watches:
 
     def close(self, watched: Mapping[str, Stored]) -> None:
         """Call the callbacks of downloads that are kept for the next engine, because this one closes."""
-        self._is_closed = True
+        self.is_closed = True
         for download_id, stored in watched.items():
             if self._goes_on(stored):
                 self.call(download_id, stored)
 
     def _goes_on(self, stored: Stored) -> bool:
-        return self._is_closed and phase_of(stored) in _WAITING
+        return self.is_closed and phase_of(stored) in _WAITING

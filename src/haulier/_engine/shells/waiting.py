@@ -16,9 +16,13 @@ from haulier.records import OPEN_PHASES, TERMINAL_STATES, Record
 __all__ = ["arrivals", "ended"]
 
 
-def ended(record: Record) -> Record:
-    """Return the record. Raises ``EngineClosed`` if the download has not ended, because the next engine runs it."""
-    if record.get("phase") in OPEN_PHASES and record.get("state") not in TERMINAL_STATES:
+def ended(record: Record, store: Store) -> Record:
+    """Return the record of a download that has ended or was removed.
+
+    Raises ``EngineClosed`` if it has not ended, because the engine is closed and the next one runs it.
+    """
+    is_open = record.get("phase") in OPEN_PHASES and record.get("state") not in TERMINAL_STATES
+    if is_open and store.ledger.table.watches.is_closed:
         raise EngineClosed(f"the engine is closed; download {record['id']} is kept for the next one")
     return record
 
@@ -52,7 +56,7 @@ def _arrivals(store: Store, ids: list[str], answers: SimpleQueue[Record], deadli
                     raise forked()
                 left = None if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
                 record = answers.get(timeout=left)
-            yield ended(own(record))  # so that no two callers share a record
+            yield ended(own(record), store)  # so that no two callers share a record
     except Empty:
         raise TimeoutError("not all downloads have ended yet") from None
     finally:
