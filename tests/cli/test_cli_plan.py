@@ -72,6 +72,45 @@ def test_files_land_where_the_template_says(run: Haulier, site: Site, tmp_path: 
     assert (tmp_path / "m/127.0.0.1/y/a.txt").read_bytes() == b"2"
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 3, 2), (3, 2, 1, 0)])
+@pytest.mark.parametrize("concurrency", ["1", "4"])
+def test_a_path_that_is_a_file_and_a_folder_lands_as_both(
+    order: tuple[int, ...], concurrency: str, run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    bodies = {"/docs": b"0", "/docs/index.html": b"1", "/docs/index.html/more.txt": b"2", "/docs/": b"3"}
+    urls = [site.serve(path, body) for path, body in bodies.items()]
+    found: list[dict[str, bytes]] = []
+    for _ in range(2):
+        listed = [urls[number] for number in order]
+        done = run("get", *listed, "--dest", "m/{host}/{path}", "--concurrency", concurrency)
+        assert done.returncode == 0, done.stderr
+        files = [path for path in (tmp_path / "m/127.0.0.1").rglob("*") if path.is_file()]
+        assert sorted(path.read_bytes() for path in files) == [b"0", b"1", b"2", b"3"]
+        found.append({str(path.relative_to(tmp_path)): path.read_bytes() for path in files})
+    assert found[0] == found[1]
+    assert len(site.starts) == 4, "the second command finds all of them"
+
+
+def test_a_file_of_an_earlier_command_makes_room_for_a_folder(run: Haulier, site: Site, tmp_path: Path) -> None:
+    one, two = site.serve("/docs", b"1"), site.serve("/docs/index.html", b"2")
+    for urls in ([one], [two], [two, one]):
+        assert run("get", *urls, "--dest", "m/{host}/{path}").returncode == 0
+    assert (tmp_path / "m/127.0.0.1/docs").read_bytes() == b"1"
+    assert (tmp_path / "m/127.0.0.1/docs (1)/index.html").read_bytes() == b"2"
+    assert len(site.starts) == 2
+
+
+def test_a_numbered_file_without_suffix_is_found_in_a_folder_with_a_dot(
+    run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "m/127.0.0.1").mkdir(parents=True)
+    (tmp_path / "m/127.0.0.1/README").write_text("somebody's own")
+    for _ in range(2):
+        assert run("get", site.serve("/README", b"x"), "--dest", "m/{host}").returncode == 0
+    assert (tmp_path / "m/127.0.0.1/README (1)").read_bytes() == b"x"
+    assert len(site.starts) == 1
+
+
 def test_a_link_out_of_the_folder_is_not_followed(run: Haulier, site: Site, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

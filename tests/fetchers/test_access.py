@@ -140,6 +140,26 @@ def test_a_name_with_folders_stays_inside(site: Site, fetch: Fetch, dest: Path, 
     assert not (tmp_path / "a.txt").exists()
 
 
+def test_a_part_in_a_numbered_folder_is_resumed(site: Site, fetch: Fetch, dest: Path) -> None:
+    """The file ``docs`` is there, so that ``docs/a`` is begun, resumed and found in the folder ``docs (1)``."""
+
+    def route(exchange: Exchange) -> None:
+        if "Range" in exchange.headers:
+            exchange.raw(b'HTTP/1.1 206 OK\r\nETag: "x"\r\nContent-Range: bytes 2-3/4\r\nContent-Length: 2\r\n\r\ncd')
+        else:
+            exchange.raw(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 4\r\n\r\nab')
+            exchange.hang_up()
+
+    fetch(Request(url=site.serve("/docs", b"x"), name="docs"))
+    request = Request(url=site.on("/a", route), name="docs/a")
+    with pytest.raises(FetchError):
+        fetch(request)
+    assert fetch(request) == dest / "docs (1)/a"
+    assert (dest / "docs (1)/a").read_bytes() == b"abcd"
+    assert fetch(request) == dest / "docs (1)/a"
+    assert len(site.asked) == 3
+
+
 def test_its_headers_are_for_its_host_only_and_a_bad_one_is_final(site: Site, fetch: Fetch) -> None:
     site.serve("/there", b"x")
     url = site.serve("/a", b"", 302, Location=site.url("/there", host="localhost"))

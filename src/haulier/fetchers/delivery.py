@@ -15,7 +15,7 @@ from haulier.errors import PermanentError, Throttled
 from haulier.fetchers import ranges
 from haulier.fetchers.body import declared_size, decoder_for
 from haulier.fetchers.checksums import Checksum
-from haulier.fetchers.destination import Overwrite, present
+from haulier.fetchers.destination import Overwrite, folder_for, present
 from haulier.fetchers.disposition import disposition_filename
 from haulier.fetchers.exchange import Exchange, Reply
 from haulier.fetchers.faults import FetchError, cut_short
@@ -87,7 +87,7 @@ class Delivery:
         self._key = key_of(request.url)
         self._shown = redacted(request.url)
         folder, _, last = request.name.replace("\\", "/").rpartition("/")
-        self._folder = safe_path(folder)
+        self._folder = folder_for(self._dest, safe_path(folder))
         wanted = self._within(safe_filename(filename) or safe_filename(last))
         name = wanted or self._within(safe_filename(last_component(asked.last_segment)) or "download")
         if wanted:

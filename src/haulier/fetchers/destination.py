@@ -19,6 +19,7 @@ __all__ = [
     "MOST_LOOKED_AT",
     "Overwrite",
     "find_twin",
+    "folder_for",
     "give_name",
     "is_plain_file",
     "make_folder",
@@ -54,8 +55,9 @@ def checked_overwrite(overwrite: Overwrite | bool) -> Overwrite:
 def present(dest: Path, name: str, key: str) -> Path | None:
     """The finished file with the mark of the download ``key``: ``name`` or a numbered one. None if there is none."""
     number = 0
+    place = dest / name
     while True:
-        path = dest / numbered(name, number)
+        path = place.with_name(numbered(place.name, number))  # not of the whole path: a folder may have a dot in it
         mark = mark_of(path)
         if mark is not None and mark.key == key and is_plain_file(path):
             tidy(part_path(path.parent, path.name), key)
@@ -169,16 +171,39 @@ class _Numbers:
 numbers: Final = _Numbers()
 
 
-def make_folder(root: Path, folder: Path) -> None:
-    """Make ``root`` and, inside it, ``folder``. Raises ``PermanentError`` if a link or a file is in between."""
+def make_folder(root: Path, folder: Path) -> Path:
+    """Make ``root`` and, inside it, ``folder``. Returns its path, which differs where a file has the name of a folder.
+
+    A site may have both ``/docs`` and ``/docs/index.html``: the folder of the second becomes ``docs (1)``, if the first
+    landed as the file ``docs``. Raises ``PermanentError`` if a link in between leads elsewhere.
+    """
     root.mkdir(parents=True, exist_ok=True)
     below = root
     for name in folder.relative_to(root).parts:
-        below = below / name
-        with suppress(FileExistsError):
-            below.mkdir()
-        if not stat.S_ISDIR(os.lstat(below).st_mode):
-            raise PermanentError(f"cannot write into {str(below)!r}: it is a link or a file, and no folder")
+        number = 0
+        while True:
+            path = below / numbered(name, number)
+            with suppress(FileExistsError):
+                path.mkdir()
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                raise PermanentError(f"cannot write into {str(path)!r}: it is a link or a file, and no folder")
+            if stat.S_ISDIR(mode):
+                break
+            number += 1
+        below = path
+    return below
+
+
+def folder_for(root: Path, folder: str) -> str:
+    """Where in ``root`` ``make_folder`` would make ``folder`` now. Both are relative, with '/', or ''."""
+    below = root
+    for name in filter(None, folder.split("/")):
+        number = 0
+        while is_plain_file(below / numbered(name, number)):
+            number += 1
+        below = below / numbered(name, number)
+    return "" if below == root else below.relative_to(root).as_posix()
 
 
 def is_plain_file(path: Path) -> bool:

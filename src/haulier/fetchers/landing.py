@@ -99,7 +99,7 @@ class Landing:
         """Describe the file before its first byte, and say whether it can be resumed after an interruption."""
         if self._part is None:
             with self._explained():
-                make_folder(self._root, self._dest)
+                self._dest = make_folder(self._root, self._dest)
                 self._open(self._taken())
         assert self._part is not None
         self._goes_on = resumable and bool(etag or last_modified)

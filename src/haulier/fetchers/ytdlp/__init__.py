@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from haulier.errors import HaulierError, PermanentError, Throttled
 from haulier.fetchers.access import Cookies, checked_proxy
-from haulier.fetchers.destination import Overwrite, checked_overwrite
+from haulier.fetchers.destination import Overwrite, checked_overwrite, folder_for
 from haulier.fetchers.faults import FetchError
 from haulier.fetchers.filenames import safe_filename, safe_path
 from haulier.fetchers.origin import key_of
@@ -125,7 +125,7 @@ class YtDlpFetcher:
             url=request.url,
             key=key_of(request.url),
             root=self.dest,
-            folder=self.dest / safe_path(folder),
+            folder=self.dest / folder_for(self.dest, safe_path(folder)),
             wanted=safe_filename(transfer.filename) or safe_filename(last),
             overwrite=self.overwrite,
         )

@@ -89,7 +89,7 @@ class Order:
         if list_title and expected.of_request is not None:
             raise PermanentError("a checksum is of one file, and this is a list")
         with explained(self.wanted or list_title or made[0].title, str(self.folder)):
-            make_folder(self.root, self.folder)
+            self.folder = make_folder(self.root, self.folder)
             title = _without_suffix(self.wanted) or made[0].title
             for each in made:
                 checksum = expected.named((each.title if list_title else title) + each.path.suffix)
