@@ -386,6 +386,19 @@ def test_a_folder_that_is_not_ours_stays(clip: str, fetching: Fetching, dest: Pa
     assert names_in(tmp_path) == before
 
 
+@pytest.mark.parametrize("again", [CLIP, CLIP[::-1]])
+def test_without_marks_a_second_run_leaves_one_file_per_content(
+    again: bytes, clip: str, site: Site, fetching: Fetching, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haulier.fetchers.origin._get", None)
+    monkeypatch.setattr("haulier.fetchers.origin._set", None)
+    fetching(clip)
+    site.serve("/show/clip.mp4", again, Content_Type="video/mp4", Last_Modified=DATE)
+    names = ["clip.mp4"] if again == CLIP else ["clip (1).mp4", "clip.mp4"]
+    assert [fetching(clip).name for _ in range(2)] == [names[0]] * 2
+    assert names_in(dest) == names
+
+
 # ---- it fails --------------------------------------------------------------------------------------------------------
 
 

@@ -55,6 +55,7 @@ class HostLimits:
     - ``patience``: how many seconds a redirected download waits for a host before it raises ``HostBusy``.
 
     The first request of a download, and each redirect within that host, are under the policy of the download's source.
+    A policy is looked up at the first request to its host, and again after a long time without requests.
 
     Raises ``TypeError`` or ``ValueError``, naming the argument.
     """
