@@ -240,6 +240,51 @@ def test_what_a_process_left_that_was_killed_as_it_landed_is_tidied(
     assert tree(dest) == {"a.bin": BODY}
 
 
+# ---- shorter ranges --------------------------------------------------------------------------------------------------
+
+
+def pieces(size: int, etag: str = '"v1"') -> Callable[[Exchange], None]:
+    """A route that sends at most ``size`` bytes of a range."""
+
+    def route(exchange: Exchange) -> None:
+        first = int(exchange.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        piece = BODY[first : first + size]
+        span = f"bytes {first}-{first + len(piece) - 1}/{len(BODY)}"
+        exchange.raw(head(206, len(piece), {"Content-Range": span, "ETag": etag}) + piece)
+
+    return route
+
+
+@pytest.mark.parametrize(("size", "requests"), [(HALF, 2), (HALF - 1, 3), (HALF // 4, 5), (HALF // 5, 6)])
+def test_the_rest_of_a_shorter_range_is_asked_for_at_once(
+    size: int, requests: int, site: Site, fetch: Fetch, dest: Path
+) -> None:
+    url = begin(site, fetch)
+    site.on("/a.bin", pieces(size))
+    assert fetch(url).read_bytes() == BODY
+    assert len(site.asked) == requests
+    assert [asked.headers["if-range"] for asked in site.asked[1:]] == ['"v1"'] * (requests - 1)
+
+
+def test_a_piece_of_another_version_ends_the_pieces(site: Site, fetch: Fetch, dest: Path) -> None:
+    url = begin(site, fetch)
+    routes = iter([pieces(1000), pieces(1000), pieces(1000, '"v2"')])
+    site.on("/a.bin", lambda exchange: next(routes)(exchange))
+    with pytest.raises(FetchError, match="another one now"):
+        fetch(url)
+    assert tree(dest) == {}
+
+
+def test_a_failure_between_two_pieces_keeps_them(site: Site, fetch: Fetch, dest: Path) -> None:
+    url = begin(site, fetch)
+    routes = iter([pieces(1000), then(head(500, 0, {}), b"")])
+    site.on("/a.bin", lambda exchange: next(routes)(exchange))
+    with pytest.raises(FetchError, match="500") as caught:
+        fetch(url)
+    assert caught.value.tries == 0, "it has got further"
+    assert (dest / "a.bin.part").read_bytes() == BODY[: HALF + 1000]
+
+
 # ---- checksums -------------------------------------------------------------------------------------------------------
 
 

@@ -116,7 +116,8 @@ class Delivery:
         route = Route(self._host_limits, asked, self._transfer)
         with landing:
             conditions = _unless(there) if there is not None else {}
-            for _ in range(2):
+            restarts = 0
+            while restarts < 2:
                 more = conditions if landing.begun is None else conditions | ranges.asked_for(landing.begun)
                 reply = self._exchange.ask(asked, headers, more, self._watch, route)
                 try:
@@ -128,11 +129,13 @@ class Delivery:
                     reply.close()
                 if path is not None:
                     return path
-                landing.restart()
+                if not landing.go_on():
+                    landing.restart()
+                    restarts += 1
         raise FetchError("the server cannot resume the download")
 
     def _received(self, reply: Reply, landing: Landing, wanted: str, asked: Target, expected: Expected) -> Path | None:
-        """Read an answer. Returns the path of the file; None if the file must be asked for again from its start."""
+        """Read an answer. Returns the path of the file; None if the rest, or all of it, must be asked for again."""
         answer, headers, begun = reply.answer, reply.answer.headers, landing.begun
         if answer.status not in _FILE_FOLLOWS and (begun is None or answer.status not in (206, 416)):
             fault = refused(answer.status, headers)
@@ -156,7 +159,9 @@ class Delivery:
         if isinstance(means, Whole):
             self._transfer.progress(landing.length, landing.length)
         else:
-            self._read(reply, landing, name, means)
+            is_whole = self._read(reply, landing, name, means)
+            if not is_whole:
+                return None
         self._check(landing, checksum, resumed=not isinstance(means, Afresh))
         self._transfer.raise_if_cancelled()
         etag, modified = headers.get("ETag", "").strip() or None, headers.get("Last-Modified", "")
@@ -172,8 +177,8 @@ class Delivery:
         """The path of ``name`` in the requested folder; '' if ``name`` is empty."""
         return f"{self._folder}/{name}" if name and self._folder else name
 
-    def _read(self, reply: Reply, landing: Landing, name: str, means: Afresh | GoOn) -> None:
-        """Read the body into the part."""
+    def _read(self, reply: Reply, landing: Landing, name: str, means: Afresh | GoOn) -> bool:
+        """Read the body into the part. Returns False if the server sent a shorter range than it was asked for."""
         answer, transfer = reply.answer, self._transfer
         declared = declared_size(answer.headers)
         decoder = decoder_for(answer.headers, name)
@@ -202,10 +207,13 @@ class Delivery:
                     raise PermanentError(f"it has more than max_size, {self._max_size:,} bytes")
             done += len(chunk)
             transfer.progress(before + done, size)
+        if done == declared and isinstance(means, GoOn) and before + done < means.size:
+            return False
         if (declared is not None and done != declared) or (size is not None and before + done != size):
             raise cut_short(before + done, size, None, self._exchange.timeout_s)
         decoder.finish()
         transfer.progress(before + done, before + done)
+        return True
 
     def _chunk(self, answer: urllib3.BaseHTTPResponse, done: int, declared: int | None, before: int) -> bytes:
         """Read at most one chunk. Returns b'' at the end of the body."""

@@ -95,6 +95,13 @@ class Landing:
                 self._file.truncate()
         self.begun, self.length, self._goes_on = None, 0, False
 
+    def go_on(self) -> bool:
+        """Continue behind what was written since ``begun``. Returns False if nothing was, or if nothing can resume."""
+        if self.begun is None or self.length <= self.begun.length:
+            return False
+        self.begun = self.begun._replace(length=self.length)
+        return True
+
     def note(self, etag: str | None, last_modified: str | None, size: int | None, *, resumable: bool) -> None:
         """Describe the file before its first byte, and say whether it can be resumed after an interruption."""
         if self._part is None:
