@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -245,6 +246,50 @@ def test_killed_meanwhile_it_has_not_run_and_may_be_interrupted(
     again.register_source("s", ONCE, impl=impl)
     assert again.wait(download_id, GUARD_S)["phase"] == ("failed" if late else "succeeded")
     assert impl.ran == ([] if late else [0])
+
+
+TORN: dict[str, Callable[[Any], tuple[Any, str]]] = {
+    "before the source holds back": lambda mailbox: (mailbox.intake, "hold_back"),
+    "before it is taken back": lambda mailbox: (mailbox.source.attempts, "take_back"),
+    "as the store is told": lambda mailbox: (mailbox.source, "tell_store"),
+    "before it waits": lambda mailbox: (mailbox.source.queue, "keep"),
+    "before it is in the queue": lambda mailbox: (mailbox.source.queue, "put_back"),
+    "before the supervisor hears": lambda mailbox: (mailbox, "tell_supervisor"),
+}
+
+
+@pytest.mark.expect_errors
+@pytest.mark.parametrize("where", TORN)
+def test_wherever_that_is_interrupted_each_download_ends_and_runs_once_at_most(
+    engine: DownloadEngine, durable: Any, meddle: Any, where: str
+) -> None:
+    impl = Impl()
+    engine.register_source("s", ONCE, impl=impl)
+    engine.pause("s")
+    ids = dispatch_many(engine, 3, impl=None)
+    durable.settle()
+    meddler, mailbox = meddle(engine), engine._system.mailboxes["s"]
+    meddler.fail()
+    owner, name = TORN[where](mailbox)
+    original, torn = getattr(owner, name), Event()
+
+    def tear(*about: Any, **more: Any) -> Any:
+        if meddler.tried == 0 or torn.is_set():
+            return original(*about, **more)
+        torn.set()
+        setattr(owner, name, original)
+        raise MemoryError
+
+    setattr(owner, name, tear)
+    engine.resume("s")
+    assert torn.wait(GUARD_S)
+    end_outage(engine, meddler)
+    ends = [engine.wait(each, GUARD_S) for each in ids]
+    assert all(record["phase"] == "succeeded" or record["error_type"] in CRASHED for record in ends), ends
+    assert len(impl.ran) == len(set(impl.ran)) == sum(record["phase"] == "succeeded" for record in ends) >= 2
+
+
+CRASHED = ("MemoryError", "Interrupted")
 
 
 @unwell

@@ -123,7 +123,7 @@ class Attempts:
         source, download_id, spent = self._source, transfer.ticket[ID], transfer.attempt - 1
         source.trace("taken_back", download_id)
         if source.refusal is not None and not source.keeps_queue:
-            self._tell_moved("fail", transfer, _last_words(PutBack(0.0), source.refusal), on)
+            self._tell_moved("fail", transfer, _last_words(StoppedEarly(), source.refusal), on)
             return
         standing = None
         patch: dict[str, Any] = {"attempt": spent}

@@ -68,7 +68,7 @@ def text_of(error: BaseException, before: str = "") -> str:
 
 def cut(text: str) -> str:
     """Cut a text to ``MOST_BYTES`` of UTF-8. Its end then says how many characters are missing."""
-    if _size(text[: MOST_BYTES + 1]) <= MOST_BYTES:
+    if _size(text) <= MOST_BYTES:
         return text
     kept, left = 0, MOST_BYTES - _size(_mark(len(text)))
     for character in text:
