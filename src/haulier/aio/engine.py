@@ -200,7 +200,8 @@ class DownloadEngine:
         answers: asyncio.Queue[Record] = asyncio.Queue()
         arrived = partial(soon, loop, answers.put_nowait)
         try:
-            await self._ask(self._watch, ids, arrived)
+            for ended_before in await self._ask(self._watch, ids, arrived):
+                answers.put_nowait(ended_before)
             record: Record = {}
             for _ in ids:
                 last = record
@@ -210,12 +211,11 @@ class DownloadEngine:
         finally:
             self._aside(self._unwatch, ids, arrived)  # runs after _watch, even if this task was cancelled meanwhile
 
-    def _watch(self, ids: list[str], arrived: Callable[[Record], None]) -> None:
+    def _watch(self, ids: list[str], arrived: Callable[[Record], None]) -> list[Record]:
         watched: m.Watched = self._engine._system.store.ask(m.Watch(ids, arrived))
         if watched.unknown:
             raise UnknownDownload(f"no record of download {watched.unknown[0]!r}")
-        for record in watched.ended:
-            arrived(record)
+        return watched.ended
 
     def _unwatch(self, ids: list[str], arrived: Callable[[Record], None]) -> None:
         self._engine._system.store.tell(m.Unwatch(ids, arrived))
