@@ -335,3 +335,33 @@ def test_a_checksum_is_found_for_a_name_that_is_escaped(run: Haulier, site: Site
     done = run("get", site.serve("/%C3%BC.txt", b"x"), "--checksums", "SUMS", **ascii_only)
     assert done.returncode == 1
     assert "wrong checksum" in done.stderr
+
+
+@pytest.mark.parametrize("how", [("--min-speed", "100k/0.3"), ("--max-time", "0.3"), ("--config", "policies.toml")])
+def test_a_server_that_dribbles_does_not_keep_its_hosts_turn(
+    how: tuple[str, str], run: Haulier, site: Site, tmp_path: Path
+) -> None:
+    def dribble(exchange: Exchange) -> None:
+        exchange.send_response(200)
+        exchange.send_header("Content-Length", "1000000")
+        exchange.send_header("ETag", '"x"')
+        exchange.end_headers()
+        while not site.gate.wait(0.01):
+            exchange.wfile.write(b"x")
+
+    (tmp_path / "policies.toml").write_text('["*"]\nmin-speed = "100k/0.3"\n')
+    slow, good = site.on("/slow.bin", dribble), site.serve("/good.bin")
+    done = run("get", slow, good, "--retries", "1", "--dest", "into", *how)
+    assert done.returncode == 1
+    assert (tmp_path / "into/good.bin").read_bytes() == b"a file"
+    complaint = "took longer than max_time, 0.3 s" if how[0] == "--max-time" else "and min_speed is 100,000 B/s"
+    assert complaint in done.stderr
+    assert done.stderr.endswith("(2 attempts)\n")
+
+
+def test_the_least_speed_must_be_possible(run: Haulier, site: Site) -> None:
+    done = run("get", site.serve("/a"), "--min-speed", "2k", "--limit-rate", "1k")
+    assert done.returncode == 2
+    assert "min_speed must not be above limit_rate, 1,000 bytes per second" in done.stderr
+    plan = run("get", site.serve("/a"), "--min-speed", "2k/60", "--max-time", "600", "--dry-run")
+    assert "at least 2,000 B/s over 60 s, at most 600 s" in plan.stdout

@@ -11,7 +11,7 @@ import pytest
 
 from haulier._cli.arguments import UsageError
 from haulier._cli.get.places import place_of
-from haulier._cli.values import byte_count, jitter
+from haulier._cli.values import byte_count, jitter, speed
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Haulier, Site
@@ -136,6 +136,20 @@ def test_bytes_may_have_a_unit(text: str, count: int) -> None:
 def test_an_invalid_number_of_bytes_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="byte"):
         byte_count(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [("10k", (10_000, 30.0)), ("500/2.5", (500, 2.5)), ("1MiB/60s", (1 << 20, 60.0)), ("5k/s", (5000, 30.0))],
+)
+def test_a_least_speed_may_have_a_span(text: str, least: tuple[int, float]) -> None:
+    assert speed(text) == least
+
+
+@pytest.mark.parametrize("text", ["", "/30", "10k/0", "10k/fast", "10k/-1", "fast"])
+def test_an_invalid_least_speed_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"byte|second"):
+        speed(text)
 
 
 @pytest.mark.parametrize(("text", "factors"), [("0.5-1.5", (0.5, 1.5)), ("0.5", (0.5, 1.5)), ("1-1", (1, 1))])

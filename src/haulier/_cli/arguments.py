@@ -219,6 +219,14 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         help="bytes per second, e.g. 500k, 2M; all hosts with the same settings share it",
     )  # fmt: skip
     limits.add_argument(
+        "--min-speed", type=_typed(values.speed), metavar="BYTES[/SECONDS]",
+        help="give up an attempt that receives fewer bytes per second, averaged over SECONDS (default: 30), e.g. 5k/60",
+    )  # fmt: skip
+    limits.add_argument(
+        "--max-time", type=_typed(values.seconds_above_zero), metavar="SECONDS",
+        help="give up an attempt that takes longer than this",
+    )  # fmt: skip
+    limits.add_argument(
         "--hosts", type=_typed(values.at_least(1)), default=MOST_HOSTS, metavar="N",
         help=f"download from at most N hosts at the same time (default: {MOST_HOSTS})",
     )  # fmt: skip

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["MOST_HOSTS", "at_least", "byte_count", "header", "jitter", "rate", "seconds", "seconds_above_zero"]
+__all__ = ["MOST_HOSTS", "at_least", "byte_count", "header", "jitter", "rate", "seconds", "seconds_above_zero", "speed"]
 
 MOST_HOSTS: Final = 64
 """From how many hosts ``haulier get`` downloads at once by default.
@@ -20,6 +20,9 @@ More would share the same network line, and each needs a thread.
 
 _MOST_SECONDS: Final = 1e9
 """About 30 years. A larger value is a typing error, and the system's clocks reject it."""
+
+USUAL_SPAN_S: Final = 30.0
+"""Over how many seconds ``--min-speed`` is averaged by default."""
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -73,6 +76,13 @@ def byte_count(text: str) -> int:
 def rate(text: str) -> int:
     """Parse a number of bytes per second, such as ``500k`` or ``2M/s``."""
     return byte_count(text.strip().removesuffix("/s"))
+
+
+def speed(text: str) -> tuple[int, float]:
+    """Parse a least speed such as ``10k`` or ``10k/60``: bytes per second, and over how many seconds (default 30)."""
+    count, slash, over = text.strip().partition("/")
+    over = over.strip().removesuffix("s").strip()
+    return byte_count(count), seconds_above_zero(over) if slash and over else USUAL_SPAN_S
 
 
 def jitter(text: str) -> tuple[float, float]:

@@ -114,6 +114,7 @@ class Delivery:
         expected: Expected,
     ) -> Path:
         route = Route(self._host_limits, asked, self._transfer)
+        self._watch.slowness.begin()
         with landing:
             conditions = _unless(there) if there is not None else {}
             restarts = 0
@@ -197,6 +198,7 @@ class Delivery:
             etag, modified = ranges.validators(answer.headers)
             landing.note(etag, modified, size, resumable=decoder.keeps_bytes)
         done = 0
+        self._watch.slowness.body_begins()
         transfer.progress(before, size)
         while chunk := self._chunk(answer, done, declared, before):
             for piece in decoder.feed(chunk):
@@ -206,6 +208,7 @@ class Delivery:
                     landing.discard()
                     raise PermanentError(f"it has more than max_size, {self._max_size:,} bytes")
             done += len(chunk)
+            self._watch.slowness.received(len(chunk))
             transfer.progress(before + done, size)
         if done == declared and isinstance(means, GoOn) and before + done < means.size:
             return False
@@ -220,6 +223,7 @@ class Delivery:
         if done == declared:
             return b""
         most = CHUNK_BYTES if self._pace is None else min(CHUNK_BYTES, self._pace.most_bytes)
+        self._watch.slowness.check()
         try:
             chunk = answer.read1(most, decode_content=False)
         except urllib3.exceptions.HTTPError as exc:
@@ -232,6 +236,7 @@ class Delivery:
         raise failure
 
     def _rest(self, seconds: float) -> None:
+        self._watch.slowness.rested(seconds)
         while seconds > 0:
             self._transfer.raise_if_cancelled()
             _NEVER.wait(min(seconds, SLICE_S))

@@ -36,6 +36,7 @@ from haulier.fetchers.parts import FileBusy
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
 from haulier.fetchers.sockets import watching
+from haulier.fetchers.speed import Slowness, TooSlow, checked_min_speed
 from haulier.fetchers.sums import Expected, Sums
 from haulier.fetchers.tries import retry_by_progress
 from haulier.fetchers.urls import redacted
@@ -50,6 +51,7 @@ __all__ = [
     "HttpFetcher",
     "Request",
     "Sums",
+    "TooSlow",
     "fetch",
     "redacted",
     "retry_by_progress",
@@ -72,6 +74,8 @@ class HttpFetcher:
     - ``max_redirects``: how many redirects to follow. ``allow_downgrade``: also follow them from https to http.
     - ``max_size``: refuse a file of more bytes.
     - ``limit_rate``: bytes per second, for all downloads of this fetcher together.
+    - ``min_speed``: ``(bytes per second, seconds)``. An attempt that receives less, on average over so many seconds,
+      fails with ``TooSlow``. Pauses for ``limit_rate`` do not count. ``max_time``: seconds that an attempt may take.
     - ``proxy``: the URL of an HTTP proxy. The default comes from the environment (``https_proxy``, ``no_proxy`` …).
     - ``host_limits``: the limits of hosts that redirects lead to, shared by all fetchers that get this object. Without
       it, a redirected request is under the limits of the download's source only.
@@ -110,6 +114,8 @@ class HttpFetcher:
         cookies: str | os.PathLike[str] | None = None,
         netrc: str | os.PathLike[str] | bool = False,
         checksums: Sums | None = None,
+        min_speed: tuple[float, float] | None = None,
+        max_time: float | None = None,
         host_limits: HostLimits | None = None,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
@@ -118,6 +124,8 @@ class HttpFetcher:
         self._host_limits = host_limits
         self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
         self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
+        self._min_speed = checked_min_speed(min_speed, limit_rate)
+        self._max_time = None if max_time is None else check_seconds("max_time", max_time, above_zero=True)
         self._exchange = Exchange(
             timeout_s=check_seconds("timeout", timeout, above_zero=True),
             headers=headers or {},
@@ -141,7 +149,7 @@ class HttpFetcher:
         transfer.raise_if_cancelled()
         request = Request.of(target_id)
         expected = Expected(request, self._sums, transfer.cell)
-        with watching(transfer) as watch:
+        with watching(transfer, Slowness(self._min_speed, self._max_time)) as watch:
             delivery = Delivery(
                 self._exchange, self.dest, self.overwrite, self._max_size, self._pace, watch, self._host_limits
             )

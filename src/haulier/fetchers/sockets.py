@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import urllib3
 from urllib3.connection import HTTPConnection
 
+from haulier.fetchers.speed import Slowness
 from haulier.fetchers.urls import redacted
 from haulier.transfer import Transfer
 
@@ -28,19 +29,25 @@ _T = TypeVar("_T")
 class Watch:
     """What the connections of one fetch, all on its thread, share with it."""
 
-    __slots__ = ("transfer",)
+    __slots__ = ("slowness", "transfer")
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Transfer, slowness: Slowness) -> None:
         self.transfer = transfer
+        self.slowness = slowness
+
+    def look(self) -> None:
+        """Raise ``DownloadCancelled`` after a cancel, and ``TooSlow`` if the server is too slow."""
+        self.transfer.raise_if_cancelled()
+        self.slowness.check()
 
 
 _current: ContextVar[Watch | None] = ContextVar("haulier_http_watch", default=None)
 
 
 @contextmanager
-def watching(transfer: Transfer) -> Iterator[Watch]:
-    """Within it, this thread's waits end with ``DownloadCancelled`` soon after ``transfer`` is cancelled."""
-    watch = Watch(transfer)
+def watching(transfer: Transfer, slowness: Slowness) -> Iterator[Watch]:
+    """Within it, this thread's waits end soon after ``transfer`` is cancelled, or ``slowness`` has had enough."""
+    watch = Watch(transfer, slowness)
     token = _current.set(watch)
     try:
         yield watch
@@ -72,7 +79,7 @@ class _Socket(socket.socket):
         watch = _current.get()
         while True:
             if watch is not None:
-                watch.transfer.raise_if_cancelled()  # each time: a server may dribble for ever without a silence
+                watch.look()  # each time: a server may dribble for ever without a silence
             try:
                 return step()
             except TimeoutError:

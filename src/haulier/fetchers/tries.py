@@ -13,6 +13,7 @@ from typing import Any, Final
 import tenacity
 
 from haulier.fetchers.faults import FetchError, NotYet
+from haulier.fetchers.speed import TooSlow
 from haulier.policies import RetryPolicy
 from haulier.transfer import Transfer
 
@@ -29,14 +30,15 @@ def count_try(transfer: Transfer, failure: BaseException, found: int, kept: int)
     """Count a failed attempt that found ``found`` bytes of an earlier one and left ``kept`` bytes for the next one.
 
     If ``failure`` is a ``FetchError``, its ``tries`` becomes the count. ``Throttled`` and ``NotYet`` are not counted.
+    ``TooSlow`` is always counted: a server that dribbles makes progress for ever.
     """
     cell = transfer.cell
     counts = isinstance(failure, FetchError) and not isinstance(failure, NotYet)
     most = max(cell.get(MOST_KEPT, 0), found)
-    if kept > most:
+    if kept > most and not isinstance(failure, TooSlow):
         cell[MOST_KEPT], cell[TRIES] = kept, 0
     elif counts:
-        cell[MOST_KEPT], cell[TRIES] = most, cell.get(TRIES, 0) + 1
+        cell[MOST_KEPT], cell[TRIES] = max(most, kept), cell.get(TRIES, 0) + 1
     if isinstance(failure, FetchError) and counts:
         failure.tries = cell[TRIES]
 

@@ -30,6 +30,8 @@ _KEYS: Final[dict[str, Callable[[str], Any]]] = {
     "timeout": values.seconds_above_zero,
     "limit-rate": values.rate,
     "max-size": values.byte_count,
+    "min-speed": values.speed,
+    "max-time": values.seconds_above_zero,
 }
 
 
@@ -141,6 +143,8 @@ class SourceSettings:
     timeout: float = 30.0
     limit_rate: int | None = None
     max_size: int | None = None
+    min_speed: tuple[int, float] | None = None
+    max_time: float | None = None
 
     @property
     def policy(self) -> SourcePolicy:
@@ -160,7 +164,8 @@ class SourceSettings:
     @property
     def fetching(self) -> dict[str, Any]:
         """The settings that the fetcher enforces, as its keyword arguments."""
-        return {"timeout": self.timeout, "limit_rate": self.limit_rate, "max_size": self.max_size}
+        names = ("timeout", "limit_rate", "max_size", "min_speed", "max_time")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         parts = [f"{self.concurrency} at once"]
@@ -170,6 +175,10 @@ class SourceSettings:
         parts.append(f"{self.retries} retries")
         if self.limit_rate is not None:
             parts.append(f"{self.limit_rate:,} B/s")
+        if self.min_speed is not None:
+            parts.append(f"at least {self.min_speed[0]:,} B/s over {self.min_speed[1]:g} s")
+        if self.max_time is not None:
+            parts.append(f"at most {self.max_time:g} s")
         return ", ".join(parts)
 
 

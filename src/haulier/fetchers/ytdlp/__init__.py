@@ -30,6 +30,7 @@ from haulier.fetchers.origin import key_of
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.pauses import forget_pauses, pause_or_no
 from haulier.fetchers.request import Request
+from haulier.fetchers.speed import Slowness, checked_min_speed
 from haulier.fetchers.sums import Expected, Sums
 from haulier.fetchers.texts import read_text
 from haulier.fetchers.tries import count_try
@@ -61,7 +62,8 @@ class YtDlpFetcher:
       ``{"format": "bestaudio"}`` or ``{"writesubtitles": True}``. ``outtmpl``, a str, names the file, without folder
       and suffix. Its default is ``%(title)s [%(id)s]``, and ``%(title)s`` for pages of unknown sites.
     - ``timeout``: seconds without a byte. ``proxy``, ``cookies``, ``netrc``, ``limit_rate``, ``max_size``,
-      ``checksums``: as for ``HttpFetcher``. Each medium of a list is looked up in ``checksums``.
+      ``min_speed``, ``max_time``, ``checksums``: as for ``HttpFetcher``. Each medium of a list is looked up in
+      ``checksums``.
     - ``headers``: only Accept, Accept-Language, Referer and User-Agent are sent, to every host that the site needs.
     - ``overwrite``: ``'never'`` keeps what exists of this page and counts it as fetched. ``'changed'`` downloads it
       again if the site has another version. ``'always'`` replaces it.
@@ -94,6 +96,8 @@ class YtDlpFetcher:
         cookies: str | os.PathLike[str] | None = None,
         netrc: str | os.PathLike[str] | bool = False,
         checksums: Sums | None = None,
+        min_speed: tuple[float, float] | None = None,
+        max_time: float | None = None,
     ) -> None:
         self.dest = Path(os.path.abspath(dest))
         self.overwrite = checked_overwrite(overwrite)
@@ -103,6 +107,8 @@ class YtDlpFetcher:
         self._headers = {key: value for key, value in (headers or {}).items() if key.lower() in _FOR_ANY_SITE}
         self._max_size = None if max_size is None else check_int("max_size", max_size, 1)
         self._pace = None if limit_rate is None else Pace(check_seconds("limit_rate", limit_rate, above_zero=True))
+        self._min_speed = checked_min_speed(min_speed, limit_rate)
+        self._max_time = None if max_time is None else check_seconds("max_time", max_time, above_zero=True)
         self._proxy = None if proxy is None else checked_proxy(proxy)
         self._cookies = None
         if cookies is not None:
@@ -137,6 +143,7 @@ class YtDlpFetcher:
                 secrets,
                 order.look,
                 pace=self._pace,
+                slowness=Slowness(self._min_speed, self._max_time),
                 max_size=self._max_size,
                 template=self._template,
                 site_is_known=page is not None,

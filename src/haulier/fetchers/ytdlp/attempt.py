@@ -15,6 +15,7 @@ from haulier.fetchers.faults import FetchError
 from haulier.fetchers.filenames import safe_filename
 from haulier.fetchers.pace import Pace
 from haulier.fetchers.sockets import SLICE_S
+from haulier.fetchers.speed import Slowness
 from haulier.fetchers.ytdlp.secrets import Secrets
 from haulier.fetchers.ytdlp.workplace import Workplace
 from haulier.fetchers.ytdlp.ydl import SLOT, Ydl
@@ -49,6 +50,7 @@ class Attempt:
         look: Callable[..., None],
         *,
         pace: Pace | None,
+        slowness: Slowness,
         max_size: int | None,
         template: str | None,
         site_is_known: bool,
@@ -65,6 +67,7 @@ class Attempt:
         self._secrets = secrets
         self._look = look
         self._pace = pace
+        self._slowness = slowness
         self._max_size = max_size
         self._template = template
         self._site_is_known = site_is_known
@@ -82,12 +85,14 @@ class Attempt:
             "progress_hooks": [self._progress],
             "postprocessor_hooks": [self._processing],
         }
+        self._slowness.begin()
         with Ydl({**params, **ours}, self) as ydl:
             return [self._made(each) for each in _downloads(ydl.extract_info(url))]
 
     def check(self) -> None:
-        """Raise ``DownloadCancelled`` if the result is no longer wanted."""
+        """Raise ``DownloadCancelled`` if the result is no longer wanted, ``TooSlow`` if the site is too slow."""
         self._transfer.raise_if_cancelled()
+        self._slowness.check()
 
     def begin_list(self, title: str) -> None:
         """yt-dlp has found a list, and not yet looked into it."""
@@ -132,6 +137,9 @@ class Attempt:
         count = int(status.get("downloaded_bytes") or (whole if status["status"] == "finished" else 0) or 0)
         new = count - self._here.get(name, 0)
         self._here[name] = count
+        self._slowness.received(max(0, new))
+        if status["status"] == "finished":
+            self._slowness.body_ends()
         here = sum(self._here.values())
         most = max(here, int(whole or 0))
         if self._max_size is not None and most > self._max_size:
@@ -149,6 +157,7 @@ class Attempt:
         return None if self._expected is None else max(self._expected, here)
 
     def _rest(self, seconds: float) -> None:
+        self._slowness.rested(seconds)
         while seconds > 0:
             _NEVER.wait(min(seconds, SLICE_S))
             self.check()
