@@ -180,6 +180,31 @@ def test_a_close_that_cannot_wait_for_the_store_keeps_it_as_well(
     assert phases_of(durable.open(), [download_id]) == ["queued"]
 
 
+@pytest.mark.expect_errors
+@pytest.mark.parametrize("cause", [SystemExit("gone"), MemoryError("gone")], ids=repr)
+def test_a_slot_that_dies_then_fails_its_download_without_calling_the_impl(
+    engine: DownloadEngine, durable: Any, cause: BaseException
+) -> None:
+    impl = Impl()
+    engine.register_source("s", ONCE, impl=impl)
+    engine.pause("s")
+    ids = dispatch_many(engine, 2, impl=None)
+    mailbox = engine._system.mailboxes["s"]
+    ask = mailbox.ask_store
+
+    def die(message: Any) -> Any:
+        mailbox.ask_store = ask
+        raise cause
+
+    mailbox.ask_store = die
+    engine.resume("s")
+    ends = [engine.wait(each, GUARD_S) for each in ids]
+    assert [(end["phase"], end.get("error")) for end in ends] == [("failed", "worker crash: gone"), ("succeeded", None)]
+    assert impl.ran == [1]
+    assert engine.stats()["s"]["restarts"] == 1
+    assert phases_of(durable.reopen(), ids) == ["failed", "succeeded"]
+
+
 def test_its_time_out_does_not_count_yet(engine: DownloadEngine, meddle: Any) -> None:
     impl = Impl()
     meddler, download_id = hold_start(engine, meddle, impl, SourcePolicy(at_most_once=True, timeout=0.02))

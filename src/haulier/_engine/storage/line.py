@@ -64,7 +64,8 @@ class Line:
     def hold(self, connection: Connection) -> None:
         """Watch over ``connection`` until ``let_go``. If the line was cut before, the connection breaks at once."""
         with self._lock:
-            self._socket = socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM)
+            with suppress(OSError):  # too many open files: then the wait cannot be ended
+                self._socket = socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM)
             if self.is_cut:
                 self._break()
 
