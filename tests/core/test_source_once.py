@@ -43,7 +43,7 @@ def test_only_a_durable_source_writes_starts(make: Make) -> None:
         it.source.is_durable = is_durable
         it.source.apply(SourcePolicy(at_most_once=at_most_once))
         assert it.source.writes_starts is (is_durable and at_most_once)
-    assert not make().source.writes_starts
+    assert make().source.writes_starts is False
 
 
 def test_a_start_counts_when_the_impl_is_called(once: Make) -> None:
@@ -156,9 +156,11 @@ def test_at_the_end_it_is_kept_unless_the_source_is_down(once: Make, is_down: bo
     it.source.note = lambda event, *, id, **_: notes.append((event, id))
     assert it.source.attempts.take_back(transfer, 3.0, ON)
     if is_down:
-        assert it.ends() == [("fail", "a", "source down: too many crashes")]
+        patch = {"error": "source down: too many crashes", "error_type": "SourceDown"}
+        assert it.store[-1] == m.Moved("fail", "tidal", "a", transfer, patch, ON)
         assert (it.source.queue.pending, notes) == ({}, [("taken_back", "a")])
     else:
+        assert it.store[-1].on == ON
         assert it.ends() == [("take_back", "a", None)]
         assert (list(it.source.queue.pending), waiting(it)) == (["a"], ["a"])
         assert notes == [("taken_back", "a"), ("kept", "a")]
@@ -179,6 +181,8 @@ def test_giving_up_keeps_what_was_not_called_at_the_end(once: Make, is_called: b
     is_kept = is_closed and not is_called
     assert it.ends() == [("take_back", "a", None) if is_kept else ("fail", "a", "engine closed")]
     assert list(it.source.queue.pending) == (["a"] if is_kept else [])
+    assert it.source.queue.tried == ({"a": Tried(0, None, 0.0, transfer.cell, 2.0, False)} if is_kept else {})
+    assert it.store[-1].on == ON
     assert (transfer.fenced, transfer.cancelled, it.source.slots.zombies) == (True, True, 1)
 
 

@@ -84,7 +84,7 @@ def _mark(missing: int) -> str:
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text.encode(errors="surrogatepass"))
 
 
 def judge(
