@@ -72,7 +72,11 @@ class QueueFull(HaulierError):
 
 
 class StoreUnavailable(HaulierError):
-    """The record store cannot read or write: the disk is full, say, or the database is gone. Nothing was accepted."""
+    """The record store cannot read or write: the disk is full, say, or the database is gone.
+
+    A ``dispatch`` that raises it has stored nothing. A cancel that raises it counts in this engine, and is written as
+    soon as the store can.
+    """
 
 
 class StoreLocked(StoreUnavailable):

@@ -174,7 +174,10 @@ class DownloadEngine:
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
     async def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
-        """Cancel a download that waits or runs. Returns False if it has ended or is unknown."""
+        """Cancel a download that waits or runs. Returns False if it has ended or is unknown.
+
+        With a durable store, raises ``StoreUnavailable`` if the cancel could not be written.
+        """
         return await self._ask(self._engine.cancel_download, download_id, source_hint, remove)
 
     async def wait(self, download_id: str, timeout: float | None = None) -> Record:
