@@ -1,4 +1,4 @@
-"""haulier: a background download engine that long-running programs embed.
+"""A background download engine that long-running programs embed.
 
 Each source of downloads (a site, an API, a host) gets its own limits: so many downloads at once, so many seconds
 between two. You bring a function that fetches one file. haulier queues, starts, spaces, retries and cancels::
@@ -8,7 +8,8 @@ between two. You bring a function that fetches one file. haulier queues, starts,
         download_id = engine.worker.dispatch("example.org", url, "A song", "song.opus", fetch)
         record = engine.wait(download_id)
 
-Start with ``help(haulier.DownloadEngine)``. The names below are public, and so are these modules:
+Start with ``help(haulier.DownloadEngine)``. The names below are public: import them from ``haulier``, wherever they are
+defined. So are these modules:
 
 - ``haulier.aio``: the engine for asyncio programs.
 - ``haulier.fetchers``: functions that fetch files: ``fetchers.http`` and ``fetchers.ytdlp``.

@@ -274,20 +274,20 @@ def test_a_suspension_goes_on_after_a_restart() -> None:
 
 def test_short_pauses_in_a_row_double_up_to_a_minute() -> None:
     it = gate()
-    assert [it.pause_s(0.0) for _ in range(5)] == [0.005, 0.01, 0.02, 0.04, 0.08]
-    assert [it.pause_s(0.099) for _ in range(2)] == [0.16, 0.32]
-    assert [it.pause_s(0.0) for _ in range(40)][-27:] == [60.0] * 27
+    assert [it.suspension_s(0.0) for _ in range(5)] == [0.005, 0.01, 0.02, 0.04, 0.08]
+    assert [it.suspension_s(0.099) for _ in range(2)] == [0.16, 0.32]
+    assert [it.suspension_s(0.0) for _ in range(40)][-27:] == [60.0] * 27
 
 
 def test_a_pause_that_is_asked_for_is_kept() -> None:
     it = gate()
-    assert [it.pause_s(each) for each in (0.1, 3.0, 90.0, 0.1)] == [0.1, 3.0, 90.0, 0.1]
-    assert [it.pause_s(each) for each in (0.03, 0.03, 0.03)] == [0.03, 0.03, 0.03]
+    assert [it.suspension_s(each) for each in (0.1, 3.0, 90.0, 0.1)] == [0.1, 3.0, 90.0, 0.1]
+    assert [it.suspension_s(each) for each in (0.03, 0.03, 0.03)] == [0.03, 0.03, 0.03]
 
 
 def test_an_end_without_a_pause_counts_short_ones_anew() -> None:
     it = gate()
     for _ in range(3):
-        it.suspend(it.pause_s(0.0))
+        it.suspend(it.suspension_s(0.0))
     it.end_probation()
-    assert it.pause_s(0.0) == 0.005
+    assert it.suspension_s(0.0) == 0.005

@@ -75,6 +75,10 @@ class DownloadEngine(RecordKeeper):
             raise TypeError(f"retention must be a Retention, e.g. Retention(max_terminal=100), not {retention!r}")
         if policy is not None and not isinstance(policy, SourcePolicy):
             raise TypeError(f"policy must be a SourcePolicy, not {policy!r}")
+        if store is not None and not isinstance(store, (str, os.PathLike)):
+            raise TypeError(f"store must be the path of an SQLite file or a postgresql:// URL, not {store!r}")
+        if trace is not None and not isinstance(trace, (str, os.PathLike)):
+            raise TypeError(f"trace must be the path of a file, not {trace!r}")
         if max_running is not None:
             check_int("max_running", max_running, 1)
         patience_s = check_seconds("idle_timeout", idle_timeout, above_zero=True)
@@ -114,7 +118,7 @@ class DownloadEngine(RecordKeeper):
     # ---- cancel, wait, watch -----------------------------------------------------------------------------------------
 
     def cancel_download(self, download_id: str, source_hint: str | None = None, remove: bool = False) -> bool:
-        """Cancel a download. If it waits, its impl is never called; if it runs, its result no longer counts.
+        """Cancel a download. If it waits, it does not start (again); if it runs, its result no longer counts.
 
         Returns False if the download has ended, is unknown, or is kept for the next start by an engine that is closed.
         ``source_hint`` names the source to look at first. ``remove=True`` also removes the record, even if the download
@@ -162,8 +166,8 @@ class DownloadEngine(RecordKeeper):
         """Wait until a download has ended, and return its record. A download that is removed has ended, too.
 
         Raises ``UnknownDownload`` if there is no record, ``TimeoutError`` after ``timeout`` seconds (None: never),
-        ``EngineClosed`` if the engine closes and keeps the download for the next start, and ``RuntimeError`` if it is
-        called in the download's own impl.
+        ``EngineClosed`` if a closed engine keeps the download for the next start, and ``RuntimeError`` in an impl that
+        waits for its own download, or for one that waits for its slot.
         """
         return next(self.as_completed((download_id,), timeout))
 

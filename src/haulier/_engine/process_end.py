@@ -24,7 +24,10 @@ class _Forked:
 
 
 def _at_exit() -> None:
-    """Close every engine that is still open, without waiting: a frozen thread never releases a lock."""
+    """Close every engine that is still open, and wait at most ``EXIT_S`` for each actor.
+
+    Threads freeze when the interpreter ends, and a frozen thread never releases its locks.
+    """
     for engine in list(open_engines):
         if not isinstance(engine._system, _Forked):
             engine._system.close(monotonic(), EXIT_S)

@@ -1,4 +1,4 @@
-"""The worker: dispatch, and the two settings that the first programs had."""
+"""Dispatch downloads, and change the concurrency or the delay of a source."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class Attempts:
         gate.ended(now)
         source.trace("end", download_id, stamped=now)
         if type(outcome) is PutBack:
-            outcome = PutBack(gate.pause_s(outcome.seconds))
+            outcome = PutBack(gate.suspension_s(outcome.seconds))
             gate.suspend(now + outcome.seconds)
             source.trace("suspended", download_id, until=now + outcome.seconds)
         elif gate.probing and transfer.started_at >= gate.suspended_until:

@@ -53,7 +53,7 @@ class Entry:
         """Whether the store knows that the record was written to since the last batch."""
 
     def go(self, phase: str, changes: Record) -> None:
-        """Change the phase, with ``changes`` to the record."""
+        """Change the phase, with ``changes`` to the record. Takes over the dict ``changes``."""
         changes["state"], changes["phase"] = STATE_OF_PHASE[phase], phase
         self.record.update(changes)
         self.phase = phase

@@ -14,13 +14,13 @@ Hold: TypeAlias = Literal["unregistered", "store"]
 """``unregistered``: downloads came from disk before their source was registered. ``store``: the store cannot write."""
 
 
-SHORT_PAUSE_S: Final = 0.1
-"""A pause below this counts as short: see ``Gate.pause_s``."""
+SHORT_SUSPENSION_S: Final = 0.1
+"""A suspension below this counts as short: see ``Gate.suspension_s``."""
 
-FIRST_PAUSE_S: Final = 0.005
-"""The least that the first of several short pauses lasts, in seconds."""
+FIRST_SUSPENSION_S: Final = 0.005
+"""The least that the first of several short suspensions in a row lasts, in seconds."""
 
-LONGEST_SHORT_PAUSE_S: Final = 60.0
+LONGEST_SHORT_S: Final = 60.0
 
 
 class Gate:
@@ -30,14 +30,14 @@ class Gate:
     """
 
     __slots__ = (
-        "_draw", "_floor", "_from_end", "_gap", "_jitter", "_last_end", "_last_start", "_short_pauses",
+        "_draw", "_floor", "_from_end", "_gap", "_jitter", "_last_end", "_last_start", "_short_suspensions",
         "claims", "delay", "holds", "is_free", "paused", "probing", "suspended_until",
     )  # fmt: skip
 
     def __init__(self, policy: SourcePolicy, draw: Callable[[float, float], float]) -> None:
         self._draw = draw
         self._last_end = self._last_start = -inf
-        self._short_pauses = 0
+        self._short_suspensions = 0
         self.paused = False
         self.holds: set[Hold] = set()
         """Why nothing may start, besides a pause. Only durable sources have any."""
@@ -129,16 +129,16 @@ class Gate:
         """Count an end and the next start, both at ``now``. Only for a gate that is free."""
         self._last_end = self._last_start = now
 
-    def pause_s(self, asked_s: float) -> float:
+    def suspension_s(self, asked_s: float) -> float:
         """How long a suspension lasts for which ``asked_s`` seconds were asked. Counts short ones in a row.
 
-        A source that asks for next to nothing again and again must not make its download a busy loop: each such pause
-        is at least twice as long as the one before, up to a minute.
+        A source that asks for next to nothing again and again must not make its download a busy loop. Each such
+        suspension is at least twice as long as the one before, up to a minute.
         """
-        if asked_s >= SHORT_PAUSE_S:
+        if asked_s >= SHORT_SUSPENSION_S:
             return asked_s
-        least_s = min(FIRST_PAUSE_S * 2.0**self._short_pauses, LONGEST_SHORT_PAUSE_S)
-        self._short_pauses = min(self._short_pauses + 1, 30)
+        least_s = min(FIRST_SUSPENSION_S * 2.0**self._short_suspensions, LONGEST_SHORT_S)
+        self._short_suspensions = min(self._short_suspensions + 1, 30)
         return max(asked_s, least_s)
 
     def suspend(self, until: float) -> None:
@@ -151,7 +151,7 @@ class Gate:
         """End the probation and the suspension: a download has ended without asking for another pause."""
         self.probing = False
         self.suspended_until = -inf
-        self._short_pauses = 0
+        self._short_suspensions = 0
         self._look()
 
     def resume_at(self, last_end: float, suspended_until: float = -inf) -> None:

@@ -127,13 +127,13 @@ class Source:
         """Tell the store that a download which was just withdrawn has failed. ``on``: UTC seconds."""
         self.trace("withdrawn", download_id)
         patch = {"error": error, "error_type": error_type}
-        self.tell_store(m.Moved("fail", self.name, download_id, None, patch, on))
+        self.tell_store(m.Moved("fail", self.name, download_id, transfer=None, patch=patch, on=on))
 
     def cancel(self, download_id: str, on: float) -> bool:
         """Cancel a download that waits (it never starts) or runs (its result no longer counts)."""
         if self.queue.withdraw(download_id):
             self.trace("withdrawn", download_id)
-            self.tell_store(m.Moved("cancel", self.name, download_id, None, None, on))
+            self.tell_store(m.Moved("cancel", self.name, download_id, transfer=None, patch=None, on=on))
             return True
         return self.attempts.cancel(download_id, on)
 

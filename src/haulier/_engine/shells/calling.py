@@ -115,7 +115,7 @@ def check_callable_with_download(name: str, impl: Impl) -> None:
     except TypeError as error:
         raise TypeError(
             f"{name} must take (download_id, target_id, display_name), the same and a parameter named transfer, or "
-            f"transfer alone: {impl!r} takes {form} ({error})"
+            f"transfer alone; {impl!r} takes {form}, which does not fit ({error})"
         ) from None
 
 
