@@ -365,3 +365,9 @@ def test_the_least_speed_must_be_possible(run: Haulier, site: Site) -> None:
     assert "min_speed must not be above limit_rate, 1,000 bytes per second" in done.stderr
     plan = run("get", site.serve("/a"), "--min-speed", "2k/60", "--max-time", "600", "--dry-run")
     assert "at least 2,000 B/s over 60 s, at most 600 s" in plan.stdout
+
+
+def test_a_persian_name_is_shown_as_it_is(run: Haulier, site: Site, tmp_path: Path) -> None:
+    done = run("get", site.serve("/%D9%85%DB%8C%E2%80%8C%D8%B4%D9%88%D8%AF.txt"), "--dest", "into")
+    assert files(tmp_path / "into") == ["می\u200cشود.txt"]
+    assert "-> می\u200cشود.txt, " in done.stdout

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
-from haulier._cli.display.text import bytes_text, clock_text, counted, span_text
+from haulier._cli.display.text import bytes_text, clock_text, counted, fitted, plain, span_text
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,18 @@ def test_clock(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0.0 s"), (0.44, "0.4 s"), (89.9, "89.9 s"), (90, "1:30")])
 def test_span(seconds: float, text: str) -> None:
     assert span_text(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["a", "می\u200cشود.txt", "👨\u200d👩\u200d👧.txt", "👍🏽 ❤\ufe0f"])
+def test_a_line_shows_joiners_and_modifiers_and_a_cell_does_not(text: str) -> None:
+    assert plain(text) == text
+    cell = fitted(text, 20)
+    assert cell_len(cell) == 20
+    assert not set(cell) & set("\u200c\u200d\ufe0f🏽")
+
+
+def test_a_line_has_no_control_characters() -> None:
+    assert plain("a\x1b[2J\u202eb\u2028c\ud800") == "a\ufffd[2Jb c\ufffd"
 
 
 def test_counted() -> None:

@@ -51,8 +51,11 @@ Line: TypeAlias = list[tuple[str, str]]
 _SHOWN: Final = {"Cc": "\N{REPLACEMENT CHARACTER}", "Cs": "\N{REPLACEMENT CHARACTER}", "Zl": " ", "Zp": " ", "Cf": ""}
 """By Unicode category: what replaces the characters that control the terminal or the direction of text."""
 
-_MODIFIERS: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400), *range(0xE0100, 0xE01F0))))
-"""Variation selectors and skin tones. They are removed: terminals disagree about the width that they cause."""
+_JOINERS: Final = "\u200c\u200d"
+_MODIFIERS: Final = dict.fromkeys(
+    (0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400), *range(0xE0100, 0xE01F0))
+)
+"""Joiners, variation selectors and skin tones. Cells have none: terminals disagree about the width that they cause."""
 
 _ASCII: Final = str.maketrans("●◷↻✗‖✓━╸─…·", "*~rx=.#>-.-")
 
@@ -78,22 +81,21 @@ def _style(style: str) -> Style:
 
 
 def plain(text: str) -> str:
-    """Make ``text`` one line without control characters, of the same width on every terminal."""
+    """Make ``text`` one line without control characters. The joiners that some scripts and emoji need stay."""
     return text if text.isascii() and text.isprintable() else _plain(text)
 
 
 @lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
     return "".join(
-        _SHOWN.get(unicodedata.category(each), each)
+        each if each in _JOINERS else _SHOWN.get(unicodedata.category(each), each)
         for each in unicodedata.normalize("NFC", text)
-        if each not in _MODIFIERS
     )
 
 
 def fitted(text: str, width: int, *, right: bool = False) -> str:
     """Fit ``text`` into exactly ``width`` cells: fill it with spaces, or cut it with an ellipsis."""
-    text = plain(text)
+    text = plain(text) if text.isascii() else plain(text).translate(_MODIFIERS)
     cells = cell_len(text)
     if cells > width:
         return set_cell_size(text, width - 1) + "…" if width > 0 else ""
