@@ -1,8 +1,8 @@
 # `make demo` shows haulier at work, `make test` runs every test. Both first make an environment of their own in
-# .venv; nothing outside this directory is touched. It is made once, and again when pyproject.toml changes.
+# .venv; only test-pythons touches what is outside this directory: a folder below /tmp. It is made once, and again when pyproject.toml changes.
 
 # The first Python that is new enough. Another one: make test PYTHON=/path/to/python
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
 # Handed on to what the target runs: make test ARGS="-k cancel"
@@ -13,12 +13,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test chaos lint bench soak mutants clean
+.PHONY: help demo check test test-pythons chaos lint bench soak mutants clean
 
 help:
 	@echo "make demo    a look at haulier at work"
 	@echo "make check   format, lint, types and the fast tests: while you work"
 	@echo "make test    all tests                                    make test ARGS='-k cancel'"
+	@echo "make test-pythons  all tests on every Python found; ARGS are pytest's"
 	@echo "make chaos   everything goes wrong at once, 3 minutes     make chaos ARGS='--minutes 10 --seed 7'"
 	@echo "make lint    format, lint, types and the order of imports"
 	@echo "make bench   every workload, the curves, their pictures   make bench ARGS=--quick"
@@ -31,6 +32,11 @@ demo: .venv/.demo
 
 test: .venv/.test
 	@$(BIN)/python -m pytest $(ARGS)
+
+# PYTHONS names the Pythons, or their paths. BRING=1, as root on Debian, brings the missing ones of Debian's newest release
+# into a folder below /tmp.
+test-pythons:
+	@PYTHONS="$(PYTHONS)" tools/test_pythons.sh $(if $(BRING),-b) $(ARGS)
 
 # What is worth running after each change. FAST may name other tests: make check FAST=tests/fetchers
 FAST ?= tests/core tests/suite/test_links.py tests/suite/test_behaviour_page.py tests/suite/test_commit_message.py \

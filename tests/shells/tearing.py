@@ -24,6 +24,9 @@ STRIDE: Final = int(os.environ.get("HAULIER_STRIDE", "29"))
 
 
 TORN: Final = [
+    pytest.mark.skipif(
+        sys.version_info[:2] == (3, 12), reason="tracing opcodes in several threads crashes CPython 3.12"
+    ),
     pytest.mark.timeout(1800),
     pytest.mark.expect_errors,
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),  # torn in its very last step

@@ -93,6 +93,7 @@ MESSAGES = [
 ]
 
 
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="CPython 3.12 traces no opcodes of a frame at its call")
 def test_a_supervisor_that_is_torn_at_any_bytecode_of_taking_a_message_leaves_it_to_its_successor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
