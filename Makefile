@@ -1,5 +1,6 @@
 # `make demo` shows haulier at work, `make test` runs every test. Both first make an environment of their own in
-# .venv; only test-pythons touches what is outside this directory: a folder below /tmp. It is made once, and again when pyproject.toml changes.
+# .venv. It is made once, and again when pyproject.toml changes. Only test-pythons touches what is outside this
+# directory: a folder below /tmp.
 
 # The first Python that is new enough. Another one: make test PYTHON=/path/to/python
 PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do \

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import json
 import os
-from threading import RLock
 from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
+from haulier._threads.lock import SafeLock
 from haulier._threads.log import Log
 
 __all__ = ["Trace"]
@@ -51,7 +51,7 @@ class Trace:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(path, flags, 0o644)
         self._run = uuid4().hex[:8]
-        self.lock = RLock()
+        self.lock = SafeLock()
         if _is_cut_off(path):
             os.write(self._fd, b"\n")
         self.note("opened", on=time(), pid=os.getpid())

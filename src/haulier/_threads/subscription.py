@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from haulier._threads.bell import Bell
+from haulier._threads.lock import SafeLock
 from haulier._threads.log import Log
 from haulier.events import Event, Missed
 
@@ -29,7 +30,7 @@ class Subscription:
         self._ended = ended
         self._events: deque[Event] = deque()
         self._lost = 0
-        self._lock = threading.RLock()
+        self._lock = SafeLock()
         self._bell = Bell()
         self._closed = False
         self.thread = threading.Thread(target=self._run, name="haulier-subscriber", daemon=True)

@@ -15,6 +15,7 @@ from time import monotonic, time
 from typing import Any, Final
 
 from haulier._engine.core.restarts import GoDown, RestartAt
+from haulier._threads.lock import SafeLock
 from haulier._threads.log import Log
 from haulier.errors import ForkedSupervisor, SupervisorStopped
 from haulier.supervision import messages as m
@@ -35,7 +36,7 @@ class Keeper:
     """The children of one supervisor. ``lock`` guards the table and the states, and is never held for long."""
 
     def __init__(self, publish: Callable[[SupervisionEvent], None]) -> None:
-        self.lock = threading.RLock()
+        self.lock = SafeLock()
         self.children: dict[str, Child] = {}  # those that run, rest or are down, the oldest first
         self.stopping = False
         self.stopped = threading.Event()
@@ -312,7 +313,7 @@ class Keeper:
 
     def after_fork(self) -> None:
         """Mark this copy in a forked child, which has none of the threads."""
-        self.lock = self._desk.lock = threading.RLock()
+        self.lock = self._desk.lock = SafeLock()
         self._desk.forked = True
         for child in list(self.children.values()):
             child.mailbox.forked(f"{child.ref} lives in the process that this one was forked from")

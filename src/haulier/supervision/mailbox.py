@@ -16,6 +16,7 @@ import pykka
 from pykka.messages import _ActorStop as Stop
 
 from haulier._threads.bell import Bell
+from haulier._threads.lock import SafeLock
 
 __all__ = ["ChildMailbox", "Envelope", "OwnStop", "Stop"]
 
@@ -41,7 +42,7 @@ class ChildMailbox:
         """Whether a final stop is queued or being handled."""
         self._stop_came = stop_came
         self._own_stop_is_final = own_stop_is_final
-        self._lock = threading.RLock()  # reentrant: a finalizer may run in the middle of a step and put a message
+        self._lock = SafeLock()  # reentrant: a finalizer may run in the middle of a step and put a message
         self._queue: deque[Envelope] = deque()
         self._in_hand: Envelope | None = None
         self._bell = Bell()
@@ -162,7 +163,7 @@ class ChildMailbox:
 
     def forked(self, why: str) -> None:
         """Close this copy in a forked child. No thread reads it, and the lock's holder does not exist here."""
-        self._lock = threading.RLock()
+        self._lock = SafeLock()
         self._closed = why
 
 

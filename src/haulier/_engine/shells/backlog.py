@@ -135,7 +135,7 @@ class Backlog(Inbox):
         self.backlog.append(Ask(Sync(), applied.put))
         self._bell.ring()
         try:
-            applied.get(timeout=max(0.0, seconds))
+            applied.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
         except Empty:
             return False
         return True

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from functools import partial
 from math import inf
 from random import uniform
-from threading import RLock
 from time import monotonic, sleep, time
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from haulier._engine.shells.intake import Intake
 from haulier._engine.shells.outlet import Outlet
 from haulier._engine.ticket import Impl
 from haulier._threads.bell import Bell
+from haulier._threads.lock import SafeLock
 from haulier._threads.locks import release_all
 from haulier.errors import forked
 from haulier.policies import SourcePolicy
@@ -60,7 +60,7 @@ class Mailbox:
         self.trace = trace
         if trace is not None:
             self.source.note = trace.note
-        self.lock = RLock()
+        self.lock = SafeLock()
         """Reentrant, because a signal handler or a finalizer may call in the middle of its own thread's step."""
         self.is_plain = False
         """Whether the policy adds nothing to the first record of a download."""

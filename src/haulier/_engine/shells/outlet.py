@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from math import inf
-from threading import RLock
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from haulier._engine import messages as m
 from haulier._engine.core.outcome import Outcome
+from haulier._threads.lock import SafeLock
 from haulier._threads.log import Log
 from haulier.errors import StoreUnavailable
 from haulier.events import Discarded
@@ -37,7 +37,7 @@ class Outlet:
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
-        self.leader = RLock()
+        self.leader = SafeLock()
         """Held by the one waiting slot that watches the gate and the queue."""
         self.is_dismissed = False
         """Whether the leader should leave, because the engine has too many waiting slots."""

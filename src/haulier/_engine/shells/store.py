@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import RLock, get_ident
+from threading import get_ident
 from time import monotonic, time
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from haulier._engine.shells.actor import Mail
 from haulier._engine.shells.backlog import BACKLOG, Ask, Backlog, answer_if_interrupted
 from haulier._engine.shells.succession import Permanent
 from haulier._threads.bell import Bell
+from haulier._threads.lock import SafeLock
 from haulier._threads.locks import release_all
 from haulier._threads.log import Log
 from haulier.errors import StoreUnavailable
@@ -61,8 +62,8 @@ class Store(Backlog):
         """Source and id of a download whose impl closed the engine. It ends after the engine does."""
         self.restarts = Restarts(RestartPolicy())
         self.stopping = False
-        self._writing = RLock()
-        self._saying = RLock()
+        self._writing = SafeLock()
+        self._saying = SafeLock()
         self._lines: deque[tuple[int, str, str, BaseException | None]] = deque()
         """Log lines, written once the lock is free: a log handler may call the engine."""
         self._mail = Mail(self)

@@ -20,6 +20,7 @@ from haulier._engine.shells.supervisor import SupervisorActor, SupervisorInbox
 from haulier._engine.shells.turns import SharedTurns
 from haulier._engine.storage.codec import check_name
 from haulier._engine.storage.protocol import Storage
+from haulier._threads.lock import SafeLock
 from haulier._threads.subscription import Subscription
 from haulier.errors import EngineClosed, StoreUnavailable, UnknownSource
 from haulier.events import Changed, Event, Removed
@@ -65,13 +66,13 @@ class System:
         self.is_open = True
         """Whether new downloads are accepted."""
         self.closing = False
-        self._closing = threading.RLock()
+        self._closing = SafeLock()
         self._patience_s = patience_s
         self._idle = IdleSlots()
         self.turns: SharedTurns | None = None
         """The limit of the whole engine; None until ``limit_running`` sets one."""
         self.subscriptions: tuple[Subscription, ...] = ()
-        self._lock = threading.RLock()
+        self._lock = SafeLock()
         self._closed = False
         self.trace = trace
         self.store.publish = self._publish

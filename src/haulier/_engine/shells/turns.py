@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from haulier._engine.core.turns import Turns
+from haulier._threads.lock import SafeLock
 
 if TYPE_CHECKING:
     from haulier._engine.shells.mailbox import Mailbox
@@ -23,7 +23,7 @@ class SharedTurns:
 
     def __init__(self) -> None:
         self._turns = Turns()
-        self._lock = RLock()  # reentrant for signal handlers and finalizers
+        self._lock = SafeLock()  # reentrant for signal handlers and finalizers
 
     @property
     def limit(self) -> int | None:
