@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,28 @@ def ended_by(process: subprocess.Popen[str], signum: int) -> str:
     return err
 
 
+def succeeded(store: Path) -> int:
+    """How many downloads have succeeded, as far as that is on disk."""
+    with closing(sqlite3.connect(store)) as connection:
+        [(count,)] = connection.execute("SELECT count(*) FROM downloads WHERE phase = 'succeeded'").fetchall()
+    return int(count)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_it_goes_on_where_it_was_interrupted(
-    signum: int, start: Start, run: Haulier, site: Site, tmp_path: Path, wait_begun: Callable[[str], None]
+    signum: int,
+    start: Start,
+    run: Haulier,
+    site: Site,
+    tmp_path: Path,
+    wait_begun: Callable[[str], None],
+    wait_until: WaitUntil,
 ) -> None:
     first, partial, last = site.serve("/first.bin"), site.hold("/a.bin?token=geheim"), site.serve("/b.bin")
     process = start("get", "--store", "my list.db", first, partial, last, "--dest", "into")
     wait_begun("into/a.bin")
+    # Killed before this is on disk, the first download may run again.
+    wait_until(lambda: succeeded(tmp_path / "my list.db") == 1, "the end of the first download on disk")
     err = ended_by(process, signum)
     if signum == signal.SIGINT:
         assert process.returncode == 130
