@@ -78,7 +78,7 @@ def test_files_of_one_name_are_numbered_in_order_and_found_again(run: Haulier, s
         ("{url} {url}", "line 2: two URLs in one line; write one URL per line"),
         ("{url} name='x", "line 2: a quotation mark is missing"),
         ("{url} checksum=sha256:abc", "line 2: a sha256 checksum has 64 hex digits, not 'abc'"),
-        ("{url} checksum=md6:abc", "line 2: no checksum algorithm 'md6'"),
+        ("{url} checksum=md6:abc", "line 2: unknown checksum algorithm 'md6'"),
         ("{first} name=other", "line 2: the same URL as in urls.txt, line 1, with other options"),
     ],
 )

@@ -271,7 +271,7 @@ def test_cookies_go_to_their_host_only(
     assert [asked.headers.get("cookie") for asked in site.asked] == ["session=geheim", None]
     for nonsense in ("nonsense geheim", "# Netscape HTTP Cookie File\nh\tTRUE\t/\tFALSE\t0\tname\tgeheim\n"):
         jar.write_text(nonsense)
-        with pytest.raises(ValueError, match="is no cookie file in Netscape's format"):
+        with pytest.raises(ValueError, match="is not a cookie file in Netscape's format"):
             make_fetcher(cookies=jar)
 
 
@@ -293,7 +293,7 @@ def test_netrc_is_for_the_hosts_that_it_names_and_after_what_the_caller_says(
     told = [asked.headers.get("authorization") for asked in site.asked]
     assert told == ["Basic " + b64encode(b"other:person").decode(), "Bearer x"]
     file.write_text("machine")
-    with pytest.raises(ValueError, match="is no netrc file"):
+    with pytest.raises(ValueError, match="is not a netrc file"):
         make_fetcher(netrc=file)
 
 
@@ -433,7 +433,7 @@ def test_lists_of_checksums_are_read_in_both_forms() -> None:
     text = f"# comment\n{HEX}  a b.iso\n{HEX.upper()} *./c.iso\nSHA256 (d.iso) = {HEX}\n\n{'ab' * 16}  e\n"
     found: dict[str, Any] = dict(read_sums(text))
     assert found == dict.fromkeys(("a b.iso", "c.iso", "d.iso"), ("sha256", HEX)) | {"e": ("md5", "ab" * 16)}
-    with pytest.raises(ValueError, match="line 2 is no checksum and file name"):
+    with pytest.raises(ValueError, match="line 2 is not a checksum and a file name"):
         read_sums(f"{HEX}  a\nnonsense\n")
 
 

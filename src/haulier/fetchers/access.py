@@ -54,7 +54,7 @@ def proxy_for(target: Target, explicit: str | None) -> str | None:
 
 
 def _may_name_a_proxy(scheme: str) -> bool:
-    """Whether the environment has a variable for it: two looks, where ``getproxies`` goes through all there are."""
+    """Whether the environment has a variable for ``scheme``. Cheaper than ``getproxies``, which reads all."""
     return f"{scheme}_proxy" in os.environ or f"{scheme}_proxy".upper() in os.environ
 
 
@@ -71,19 +71,19 @@ def proxy_secret(proxy: str) -> tuple[str, dict[str, str]]:
 class Cookies:
     """Cookies from a file in Netscape's format, as browsers' extensions and curl write it.
 
-    Raises ``OSError`` where it cannot be read, ``ValueError`` where it is none.
+    Raises ``OSError`` if it cannot be read, ``ValueError`` if it is not such a file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._jar = MozillaCookieJar(os.fspath(path))
         text = _text_of(path, "cookies")
         try:
-            with warnings.catch_warnings():  # it takes a bad line for a bug of its own, and warns with a traceback
+            with warnings.catch_warnings():  # at a bad line it warns with a traceback
                 warnings.simplefilter("ignore")
                 load: Any = self._jar._really_load  # type: ignore[attr-defined]  # 'load' keeps a byte order mark
                 load(StringIO(text), os.fspath(path), True, True)
         except LoadError:
-            raise ValueError(f"cookies: {str(path)!r} is no cookie file in Netscape's format") from None
+            raise ValueError(f"cookies: {str(path)!r} is not a cookie file in Netscape's format") from None
         for cookie in self._jar:
             if cookie.expires == 0:  # curl's and the browsers' way to write: until the session ends
                 cookie.expires, cookie.discard = None, True
@@ -116,7 +116,7 @@ def _text_of(path: str | os.PathLike[str], what: str) -> str:
 class Netrc:
     """Users and passwords by host from a netrc file (True: ``~/.netrc``, which may be missing).
 
-    Raises ``OSError`` where it cannot be read, ``ValueError`` where it is none.
+    Raises ``OSError`` if it cannot be read, ``ValueError`` if it is not such a file.
     """
 
     def __init__(self, path: str | os.PathLike[str] | bool) -> None:
@@ -128,12 +128,12 @@ class Netrc:
             if path is not True:
                 raise
         except netrc.NetrcParseError:
-            raise ValueError(f"netrc: {str(file)!r} is no netrc file") from None
+            raise ValueError(f"netrc: {str(file)!r} is not a netrc file") from None
         self._netrc = found
 
     def headers(self, target: Target) -> dict[str, str]:
         """The ``Authorization`` header for ``target``, if its host is in the file by name."""
-        # Not authenticators(): that falls back to the 'default' entry, which would go to whoever redirects to himself.
+        # Not authenticators(): that falls back to the 'default' entry, which any host would get by a redirect.
         entry = None if self._netrc is None else self._netrc.hosts.get(target.host)
         if entry is None or target.host == "default":
             return {}

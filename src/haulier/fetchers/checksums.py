@@ -31,7 +31,7 @@ class Checksum(NamedTuple):
             raise ValueError(f"a checksum is written as ALGORITHM:HEX, like sha256:9f86d0…, not {text!r}")
         if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
             known = ", ".join(sorted(each for each in hashlib.algorithms_guaranteed if not each.startswith("shake")))
-            raise ValueError(f"no checksum algorithm {algorithm!r}: there are {known}")
+            raise ValueError(f"unknown checksum algorithm {algorithm!r}; known are {known}")
         size = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
         if len(digest) != size or not re.fullmatch("[0-9a-f]+", digest):
             raise ValueError(f"a {algorithm} checksum has {size} hex digits, not {digest!r}")
@@ -49,7 +49,7 @@ class Checksum(NamedTuple):
         raise failure
 
     def verify(self, path: Path, verb: str = "has") -> None:
-        """Raise ``PermanentError``, with ``verb`` in it, where the file at ``path`` has another one."""
+        """Raise ``PermanentError`` if the file at ``path`` has another checksum. ``verb`` is part of its text."""
         with path.open("rb") as file:
             found = hashlib.file_digest(file, self.algorithm).hexdigest()
         if found != self.digest:
@@ -64,7 +64,7 @@ def read_sums(text: str) -> dict[str, Checksum]:
 
     If a file is listed with several algorithms, the one with the longest digest counts.
 
-    Raises ``ValueError`` that names the line which is none, or which contradicts an earlier one.
+    Raises ``ValueError``, naming the line, if a line is invalid or contradicts an earlier one.
     """
     sums: dict[str, Checksum] = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -86,7 +86,7 @@ def _entry(number: int, line: str) -> tuple[str, Checksum]:
     elif bsd is not None:
         name, checksum = bsd[2].strip(), Checksum.parse(f"{bsd[1]}:{bsd[3]}")
     else:
-        raise ValueError(f"line {number} is no checksum and file name: {line[:60]!r}")
+        raise ValueError(f"line {number} is not a checksum and a file name: {line[:60]!r}")
     if line.startswith("\\"):  # sha256sum marks so a line in which it has escaped the name
         name = re.sub(r"\\([\\nr])", lambda found: {"n": "\n", "r": "\r"}.get(found[1], "\\"), name)
     return name.removeprefix("./"), checksum

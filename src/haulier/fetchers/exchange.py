@@ -84,7 +84,7 @@ class Exchange:
     ) -> Reply:
         """The first answer that is not a redirect. The caller reads its body and closes the reply.
 
-        Each request waits for its turn by ``route``. No turn is held while it waits.
+        Each request waits for its turn by ``route``. While it waits it holds no other turn.
 
         ``headers`` go to the target's host only; ``more`` (ranges, conditions) wherever redirects lead.
         """
@@ -220,7 +220,7 @@ def _tls_context(ca_certs: str | os.PathLike[str] | None) -> ssl.SSLContext:
         else:
             _load(context, path)
     except ssl.SSLError as exc:
-        raise ValueError(f"ca_certs: {str(path)!r} is no file of PEM certificates") from exc
+        raise ValueError(f"ca_certs: {str(path)!r} is not a file of PEM certificates") from exc
     return context
 
 

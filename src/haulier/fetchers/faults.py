@@ -54,7 +54,7 @@ def no_answer(exc: u3.HTTPError, host: str, timeout_s: float) -> Exception:
     """The exception for a request that got no answer from ``host``."""
     match exc:
         case u3.LocationValueError():
-            return PermanentError(f"malformed URL: {host!r} is no host")
+            return PermanentError(f"malformed URL: {host!r} is not a host")
         case u3.ProxyError():
             return _proxy_fault(exc, host)
         case u3.NameResolutionError():
@@ -100,11 +100,11 @@ def explained(name: str, dest: str) -> Iterator[None]:
 
 
 def _proxy_fault(exc: u3.ProxyError, host: str) -> Exception:
-    told = re.search(r"Tunnel connection failed: (\d{3})", str(exc.original_error))
-    if told is None:
+    status = re.search(r"Tunnel connection failed: (\d{3})", str(exc.original_error))
+    if status is None:
         return FetchError(f"cannot reach {host}: the proxy cannot be reached or closed the connection")
-    text = f"cannot reach {host}: the proxy answered {told[1]}"
-    return PermanentError(text) if told[1] in ("401", "403", "407") else FetchError(text)
+    text = f"cannot reach {host}: the proxy answered {status[1]}"
+    return PermanentError(text) if status[1] in ("401", "403", "407") else FetchError(text)
 
 
 def _tls_fault(cause: object, host: str) -> Exception:

@@ -99,7 +99,7 @@ def _visible(char: str) -> bool:
 
 
 def _without_stray_joiners(name: str) -> str:
-    """Keep a joiner only after a letter, mark or symbol that is not ASCII: elsewhere nobody can see its effect."""
+    """Keep a joiner only after a letter, mark or symbol that is not ASCII: elsewhere it has no visible effect."""
     kept = ""
     for char in name:
         last = kept[-1:] or " "

@@ -1,4 +1,4 @@
-"""A limit of bytes per second, shared by all who take from it."""
+"""A limit of bytes per second, shared by several downloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import monotonic
 __all__ = ["Pace"]
 
 _BURST_S = 0.1
-"""So much of the rate may come at once: shorter, and the waits would be too many."""
+"""How much of the rate may arrive at once, in seconds. With less, a download would wait too often."""
 
 
 class Pace:
@@ -23,11 +23,11 @@ class Pace:
 
     @property
     def most_bytes(self) -> int:
-        """How much to take at once, at most."""
+        """The most bytes to read at once."""
         return max(1, int(self._rate * _BURST_S))
 
     def spend(self, count: int) -> float:
-        """Count ``count`` bytes; the seconds to wait from now on."""
+        """Count ``count`` bytes. Returns the seconds to wait before reading more."""
         with self._lock:
             now = self._now()
             self._paid_until = max(self._paid_until, now - _BURST_S) + count / self._rate

@@ -1,7 +1,7 @@
 """Own ``NAME.part``, the file while it grows, and ``NAME.part.json``, the sidecar that describes it.
 
 A partial file belongs to the process that holds its lock *and* finds it under its name. Only the owner writes,
-renames or removes it. A partial file without a sidecar of the same download belongs to somebody else, and stays as it
+renames or removes it. A partial file without a sidecar of the same download belongs to another program, and stays as it
 is.
 """
 
@@ -42,7 +42,7 @@ _NEVER: Final = Event()
 
 
 class FileBusy(NotYet):
-    """Another download, most likely of another process, fetches the same URL into the same folder right now."""
+    """Another download, probably in another process, fetches the same URL into the same folder at present."""
 
 
 class _Locked(Exception):
@@ -72,12 +72,12 @@ class Part(NamedTuple):
 
     def describe(self, key: str, begun: Begun | None) -> None:
         """Write the sidecar. ``begun``: None if the partial file cannot be resumed."""
-        told: dict[str, Any] = {"version": _VERSION, "key": key}
+        values: dict[str, Any] = {"version": _VERSION, "key": key}
         if begun is not None:
-            told |= {"etag": begun.etag, "last_modified": begun.last_modified, "size": begun.size}
+            values |= {"etag": begun.etag, "last_modified": begun.last_modified, "size": begun.size}
         fd = os.open(self.sidecar, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS, 0o666)
         with os.fdopen(fd, "wb") as file:
-            file.write(json.dumps(told).encode())  # json.dump would write many small pieces
+            file.write(json.dumps(values).encode())  # json.dump would write many small pieces
 
     def remove(self) -> None:
         """Remove the part and its sidecar. Call it under the lock: later the names may belong to another attempt."""
@@ -89,7 +89,7 @@ class Part(NamedTuple):
 def take_part(path: Path, key: str, *, create: bool) -> Part | None:
     """The part at ``path``, if it is of the download ``key``, or new; None if it belongs to another download.
 
-    ``create``: whether to make it if there is none. Raises ``FileBusy`` if somebody works on a part of this download.
+    ``create``: whether to make it if there is none. Raises ``FileBusy`` if another download writes the same URL.
     """
     for _ in range(_MOST_LOOKS):
         existed = True
@@ -117,10 +117,10 @@ def take_part(path: Path, key: str, *, create: bool) -> Part | None:
                 return part
             # Somebody took the part between its creation and the lock, or it is gone by now: look again.
         except _Locked:
-            told = _told(_sidecar(path))
-            if told is not None and told.get("key") != key:
+            values = _read_sidecar(_sidecar(path))
+            if values is not None and values.get("key") != key:
                 return None
-            if told is not None:
+            if values is not None:
                 raise FileBusy(0.0, f"another download of the same URL writes {path.name!r}") from None
             _NEVER.wait(_LOOK_S)
         finally:
@@ -142,7 +142,7 @@ def _begin(part: Part, key: str) -> None:
 def tidy(path: Path, key: str) -> None:
     """Remove the part and the sidecar at ``path`` that a process left that was killed while its file landed.
 
-    Does nothing if they belong to another download than ``key``, or if somebody works on them.
+    Does nothing if they belong to another download than ``key``, or if another download writes them.
     """
     try:
         part = take_part(path, key, create=False)
@@ -152,14 +152,14 @@ def tidy(path: Path, key: str) -> None:
         part.remove()
         os.close(part.fd)
         return
-    told = _told(_sidecar(path))
-    if told is not None and told.get("key") == key and not os.path.lexists(path):
+    values = _read_sidecar(_sidecar(path))
+    if values is not None and values.get("key") == key and not os.path.lexists(path):
         with suppress(OSError):
             _sidecar(path).unlink()
 
 
 def _is_ours(fd: int, path: Path, *, existed: bool) -> bool:
-    """Lock the open part, and check that it still has its name. Raises ``_Locked`` if somebody else holds the lock."""
+    """Lock the open part, and check that it still has its name. Raises ``_Locked`` if the lock is taken."""
     if not _LOCKS:
         return not existed
     try:
@@ -177,17 +177,17 @@ def _is_ours(fd: int, path: Path, *, existed: bool) -> bool:
 
 def _known(fd: int, path: Path, key: str) -> Part | None:
     status = os.fstat(fd)
-    told = _told(_sidecar(path))
-    if told is None:
+    values = _read_sidecar(_sidecar(path))
+    if values is None:
         # Its process was killed before it wrote the sidecar; if not, nothing is lost, as the part is empty.
         return Part(fd, path, None) if status.st_size == 0 and status.st_nlink == 1 else None
-    if told.get("version") != _VERSION or told.get("key") != key:
+    if values.get("version") != _VERSION or values.get("key") != key:
         return None
     if status.st_nlink > 1:
         # Its process was killed while the file landed: the file has its name already and must not be written to.
         os.unlink(path)
         return None
-    etag, modified, size = told.get("etag"), told.get("last_modified"), told.get("size")
+    etag, modified, size = values.get("etag"), values.get("last_modified"), values.get("size")
     if status.st_size == 0 or not (isinstance(etag, str) or isinstance(modified, str)):
         return Part(fd, path, None)
     return Part(fd, path, Begun(status.st_size, etag, modified, size if isinstance(size, int) else None))
@@ -197,15 +197,15 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + SIDECAR_SUFFIX)
 
 
-def _told(sidecar: Path) -> dict[str, Any] | None:
+def _read_sidecar(sidecar: Path) -> dict[str, Any] | None:
     """The content of a sidecar; None if it is missing or unreadable."""
     try:
         fd = os.open(sidecar, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | OPEN_FLAGS)
         with os.fdopen(fd, "rb") as file:
-            told = json.loads(file.read(_LONGEST_SIDECAR))
+            values = json.loads(file.read(_LONGEST_SIDECAR))
     except (OSError, ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return values if isinstance(values, dict) else None
 
 
 def part_path(dest: Path, name: str) -> Path:

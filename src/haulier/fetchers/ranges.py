@@ -66,10 +66,10 @@ def meaning(begun: Begun, status: int, headers: Mapping[str, str]) -> Answer:
         return _partial(begun, headers)
     if status != 416:
         return Afresh()
-    told = _UNSATISFIED.fullmatch(headers.get("Content-Range", "").strip())
+    found = _UNSATISFIED.fullmatch(headers.get("Content-Range", "").strip())
     if _is_another(begun, headers):
         return Nonsense("the file is another one now")
-    if told is not None and int(told[1]) == begun.length and begun.size in (None, begun.length):
+    if found is not None and int(found[1]) == begun.length and begun.size in (None, begun.length):
         return Whole()
     return Nonsense("the server has less than what is here already")
 
@@ -77,10 +77,10 @@ def meaning(begun: Begun, status: int, headers: Mapping[str, str]) -> Answer:
 def _partial(begun: Begun, headers: Mapping[str, str]) -> Answer:
     if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         return Nonsense("the server sent a compressed part")
-    told = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
-    if told is None:
+    found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    if found is None:
         return Nonsense("the server sent a part and did not say which")
-    first, last, total = int(told[1]), int(told[2]), None if told[3] == "*" else int(told[3])
+    first, last, total = int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3])
     if first != begun.length or last < first or (total is not None and last >= total):
         return Nonsense("the server sent another part than was asked for")
     if begun.size is not None and total not in (None, begun.size):

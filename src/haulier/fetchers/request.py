@@ -1,4 +1,4 @@
-"""One HTTP download, described: for those that need more than a URL."""
+"""``Request``: an HTTP download that needs more than a URL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Request:
     - ``name``: of the file; with '/' in it, in folders below ``dest``; with one at its end, only the folder. What is
       unsafe in it is replaced. '': the server's.
     - ``checksum``: ``'sha256:<hex>'`` (any algorithm of ``hashlib``), without which the file does not land.
-    - ``headers``: sent along, laid over the fetcher's; not to another host on a redirect.
+    - ``headers``: sent in addition to the fetcher's, which they override; not to another host after a redirect.
     """
 
     url: str
@@ -44,9 +44,9 @@ class Request:
         raise PermanentError(f"the target_id of an HTTP download is its URL or a Request, not {type(target).__name__}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for a durable store: what JSON can say. Its URL and headers are written down as they are."""
-        told: dict[str, Any] = {"url": self.url, "name": self.name, "checksum": self.checksum}
-        return {**told, "headers": dict(self.headers)}
+        """Return the request as a dict for a durable store, with its URL and headers, secrets included."""
+        values: dict[str, Any] = {"url": self.url, "name": self.name, "checksum": self.checksum}
+        return {**values, "headers": dict(self.headers)}
 
     def __repr__(self) -> str:
         return f"Request(url={redacted(self.url)!r}, name={self.name!r}, checksum={self.checksum!r})"

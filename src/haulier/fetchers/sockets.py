@@ -58,7 +58,7 @@ def watching(transfer: Transfer, slowness: Slowness) -> Iterator[Watch]:
 class _Socket(socket.socket):
     """A socket that waits in slices of ``SLICE_S`` and looks at the transfer between them.
 
-    Its time-out is kept beside the one that the system knows, which is the slice.
+    It keeps its time-out itself: the system knows only the slice.
     """
 
     _timeout_s: float | None = None
@@ -97,7 +97,7 @@ class _TLSSocket(_Socket, ssl.SSLSocket):
         try:
             self._in_slices(lambda: shake(block))
         except BaseException:
-            self.close()  # the ssl module closes it after an OSError only, and a cancel is none
+            self.close()  # the ssl module closes it only after an OSError, which a cancel is not
             raise
 
 
@@ -147,7 +147,7 @@ def close_pools(manager: urllib3.PoolManager) -> None:
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
-    """A filter: of what urllib3 logs for our fetches, the URLs are redacted; nobody else's records are touched."""
+    """Redact the URLs in what urllib3 logs for our fetches. Records of other callers stay as they are."""
     if _current.get() is not None and isinstance(record.args, tuple):
         record.args = tuple(
             redacted(arg) if isinstance(arg, str) and ("/" in arg or "?" in arg) else arg for arg in record.args

@@ -41,7 +41,7 @@ def redacted(url: str) -> str:
 
 
 def names_a_file(url: str) -> bool:
-    """Whether ``url`` ends like a file that is no web page: ``…/a.iso``, but not ``…/watch`` or ``….html``."""
+    """Whether ``url`` ends like a file that is not a web page: ``…/a.iso``, but not ``…/watch`` or ``….html``."""
     try:
         path = urlsplit(url.strip()).path
     except ValueError:
@@ -102,7 +102,7 @@ class Target:
     def redirected(self, location: str, *, allow_downgrade: bool = False) -> Target:
         """The target that a ``Location`` header of this one's answer names.
 
-        Raises ``PermanentError`` where it must not be followed: not http(s), malformed, or from https down to http
+        Raises ``PermanentError`` if it must not be followed: not http(s), malformed, or from https down to http
         without ``allow_downgrade``.
         """
         refusal = "malformed URL"
@@ -120,7 +120,7 @@ class Target:
         return following
 
     def trusts(self, other: Target) -> bool:
-        """Whether what was sent here may be sent to ``other``: the same host and port, or its step up to https."""
+        """Whether secrets sent here may go to ``other``: the same host and port, or its upgrade from http to https."""
         upgrade = (self.scheme, self.port, other.scheme, other.port) == ("http", 80, "https", 443)
         same = (self.scheme, self.port) == (other.scheme, other.port)
         return self.host == other.host and (same or upgrade)

@@ -220,5 +220,5 @@ def _checked_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | 
     if template is not None and not isinstance(template, str):
         raise TypeError(f"options: outtmpl must be a text, not {type(template).__name__}")
     if template is not None and YoutubeDL.validate_outtmpl(template) is not None:
-        raise ValueError(f"options: outtmpl {template!r} is no template of yt-dlp's")
+        raise ValueError(f"options: outtmpl {template!r} is not a template of yt-dlp")
     return rest, template

@@ -34,9 +34,9 @@ class Made(NamedTuple):
     path: Path
     """The file itself, in a folder of its own in the workplace."""
     beside: list[Path]
-    """What belongs to it, such as subtitles: the same stem, other suffixes."""
+    """Files that belong to the medium, such as subtitles: the same stem, other suffixes."""
     title: str
-    """What the file is to be called without its suffix. Safe."""
+    """The name of the file without its suffix, made safe."""
 
 
 class Attempt:
@@ -59,7 +59,7 @@ class Attempt:
         """Where yt-dlp may write."""
         self.is_list = False
         self.list_title = ""
-        """The title of the list, where it is one. Safe."""
+        """The title of the list, made safe; empty if it is not a list."""
         self.refusal: Any = None
         """The last answer that was a refusal: yt-dlp's ``HTTPError``."""
         self._workplace = workplace
@@ -118,7 +118,7 @@ class Attempt:
             slot = f"{base}-{len(self._titles)}"
         self._titles[slot] = title
         info[SLOT] = slot
-        # Of a page nobody knows, only its date tells whether the rest of it would be the rest of the same.
+        # For an unknown page only its date tells whether a rest would belong to the same content.
         self._workplace.expect(slot, fingerprint, goes_on=self._site_is_known or info.get("timestamp") is not None)
         sizes = [each.get("filesize") or each.get("filesize_approx") for each in formats]
         self._expected = sum(sizes) if all(sizes) else None
@@ -175,7 +175,7 @@ class Attempt:
         folder = path.parent
         title = self._titles.get(folder.name)
         if title is None or folder.parent != self.path or path.is_symlink() or not path.is_file():
-            raise FetchError("yt-dlp has left no file where it was told to")
+            raise FetchError("yt-dlp left no file in the folder that it was given")
         beside = sorted(
             each
             for each in folder.iterdir()

@@ -98,7 +98,7 @@ def _by_status(http: HTTPError, text: str, *, in_media: bool) -> Exception:
     fault = refused(http.status, http.response.headers)
     if in_media and http.status in (403, 410) and isinstance(fault, PermanentError):
         # The addresses of media are signed for a while: another attempt gets new ones.
-        return FetchError(f"{fault}: the site's own address of the media is no longer good")
+        return FetchError(f"{fault}: the address of the media has expired at the site")
     if isinstance(fault, Throttled):
         return Throttled(fault.retry_after or DEFAULT_PAUSE_S, str(fault))
     return fault if not text else type(fault)(f"{fault}: {text}" if str(http.status) not in text else text)

@@ -52,7 +52,7 @@ class AlreadyThere(Exception):
 class Order:
     """What is wanted of the page ``url``, whose ``key`` is ``origin.key_of``: in ``folder`` of ``root``.
 
-    ``wanted``: how somebody wants it to be called; '' for nobody.
+    ``wanted``: the name that was asked for; '' for none.
     """
 
     url: str
@@ -128,7 +128,7 @@ class Order:
         _finish(made.path, mark)
         final = _give_name(made.path, folder / (title + made.path.suffix), mark.key, overwrite)
         for each in made.beside:
-            # Not the same key: it would be taken for the medium.
+            # A key of its own: otherwise it would be mistaken for the medium.
             key = _key(mark.key, suffixes[each])
             _finish(each, mark._replace(key=key))
             _give_name(each, final.with_name(final.stem + suffixes[each]), key, overwrite)
@@ -141,7 +141,7 @@ class Order:
         shown = redacted(self.url)
         _finish(folder, Mark(self.key, _BEGUN, shown))
         for each in made:
-            # A key for each, or a second one of the same title would take the first one's name.
+            # A key for each: otherwise the second of two equal titles would get the name of the first.
             self._file(each, folder, each.title, Mark(_key(self.key, each.path.parent.name), None, shown), "changed")
         _finish(folder, Mark(self.key, _WHOLE, shown))
         sync_folder(self.folder)
@@ -176,7 +176,7 @@ def _is_media(name: str) -> bool:
 
 
 def _without_suffix(name: str) -> str:
-    """``name`` without what somebody took for its suffix: the medium brings its own."""
+    """Return ``name`` without a suffix: the medium brings its own."""
     return PurePosixPath(name).stem if _is_media(name) else name
 
 

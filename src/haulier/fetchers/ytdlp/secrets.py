@@ -1,4 +1,4 @@
-"""What must not be told of a URL: who asks, and the values in its query."""
+"""The secrets in a URL: user, password, and the values in its query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Secrets:
-    """Those of ``url``. ``known``: a value in its query that is none, such as a video's id."""
+    """Return the secrets in ``url``. ``known``: a value in its query that is not one, such as a video's id."""
 
     def __init__(self, url: str, known: str) -> None:
         parts = urlsplit(url)

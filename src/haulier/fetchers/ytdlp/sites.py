@@ -1,4 +1,4 @@
-"""Which URLs yt-dlp has an extractor of its own for, found out without asking anybody."""
+"""Find out, without any request, which URLs yt-dlp has an extractor of its own for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def knows(url: str) -> bool:
 
 
 def site_of(url: str) -> str | None:
-    """The site that ``url`` is a page of, as yt-dlp calls it; None where it knows none."""
+    """Return the site of the page ``url``, as yt-dlp calls it; None if it knows none."""
     page = page_of(url)
     return None if page is None else page.site
 
@@ -55,7 +55,7 @@ def page_of(url: str) -> Page | None:
 
 
 def _with_name(shown: str, query: str, name: str) -> str:
-    """``shown`` with the one value in its query that is no secret: which page it is."""
+    """Return ``shown`` with the one value in its query that is not a secret: which page it is."""
     for pair in query.split("&"):
         key, _, value = pair.partition("=")
         if name and value == name:

@@ -1,7 +1,7 @@
 """The folder that a download of yt-dlp works in, inside the destination: whatever yt-dlp writes, it writes there.
 
-It is called ``HOST KEY.part``, and stays where another attempt, or another process, can go on with what is in it. A
-folder of that name that says nothing of this very download, or that somebody has locked, is left as it is.
+It is called ``HOST KEY.part``, and stays if another attempt, or another process, can resume from what is in it. A
+folder of that name is left alone if it belongs to another download, or if another process has locked it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["Workplace"]
 _ABOUT: Final = "haulier.json"
 _VERSION: Final = 1
 _MOST: Final = 100
-"""Folders of one download that are looked at: there is one for each who downloads it at the same time."""
+"""How many folders of one download are looked at. Each process that downloads it at the same time has one."""
 
 
 class Workplace:
     """Use it in a ``with`` statement: it is taken at its beginning, and removed at its end, or kept.
 
-    Raises ``FetchError`` or ``PermanentError`` where it cannot be made.
+    Raises ``FetchError`` or ``PermanentError`` if it cannot be made.
     """
 
     def __init__(self, dest: Path, host: str, key: str) -> None:
@@ -60,7 +60,7 @@ class Workplace:
     def __exit__(self, *exc_info: object) -> None:
         fd, self._fd = self._fd, None
         worth_it = False
-        with suppress(OSError):  # such as: somebody has taken it away
+        with suppress(OSError):  # it may have been removed
             worth_it = self._keeps and _LOCKS and bool(set(os.listdir(self.path)) - {_ABOUT})
         if worth_it:
             with suppress(OSError):
@@ -77,7 +77,7 @@ class Workplace:
     def expect(self, slot: str, fingerprint: str, *, goes_on: bool) -> None:
         """Something will be worked on in the folder ``slot``; what is there of something else is removed.
 
-        ``goes_on``: whether what was begun under the same fingerprint is of the same.
+        ``goes_on``: whether files that were begun under the same fingerprint may be resumed.
         """
         if not goes_on or self._seen.get(slot) != fingerprint:
             shutil.rmtree(self.path / slot, ignore_errors=True)
@@ -96,7 +96,7 @@ class Workplace:
             else:
                 self._own(path)
             return
-        raise FetchError(f"{_MOST} others download the same into {str(self._dest)!r}")
+        raise FetchError(f"{_MOST} processes already download this into {str(self._dest)!r}")
 
     def _own(self, path: Path) -> None:
         """Take a folder that was created just now."""
@@ -111,7 +111,7 @@ class Workplace:
             raise
 
     def _go_on(self, path: Path) -> bool:
-        """Take over a folder that was there, if it is of this download and nobody works in it."""
+        """Use an existing folder, if it is of this download and no other process works in it."""
         if not _LOCKS:
             return False
         try:
@@ -120,14 +120,14 @@ class Workplace:
             return False
         try:
             flock(fd, LOCK_EX | LOCK_NB)
-            told = self._told(path) if os.path.samestat(os.fstat(fd), os.lstat(path)) else {}
+            values = self._read(path) if os.path.samestat(os.fstat(fd), os.lstat(path)) else {}
         except OSError:
-            told = {}
-        if told is not None and (told.get("version") != _VERSION or told.get("key") != self._key):
+            values = {}
+        if values is not None and (values.get("version") != _VERSION or values.get("key") != self._key):
             os.close(fd)
             return False
         self._fd, self.path, self._keeps = fd, Path(os.path.realpath(path)), True
-        seen = {} if told is None else told.get("seen")
+        seen = {} if values is None else values.get("seen")
         self._seen = {str(stem): str(each) for stem, each in seen.items()} if isinstance(seen, dict) else {}
         return True
 
@@ -137,17 +137,17 @@ class Workplace:
         return sum(each.lstat().st_size for each in names if each.name != _ABOUT)
 
     def _describe(self) -> None:
-        told = {"version": _VERSION, "key": self._key, "seen": self._seen}
+        values = {"version": _VERSION, "key": self._key, "seen": self._seen}
         begun = self.path / (_ABOUT + ".new")
-        begun.write_text(json.dumps(told), encoding="utf-8")
+        begun.write_text(json.dumps(values), encoding="utf-8")
         begun.replace(self.path / _ABOUT)
 
     @staticmethod
-    def _told(path: Path) -> dict[str, Any] | None:
-        """What a folder says of itself; None where it is one of ours whose process was killed before it said so."""
+    def _read(path: Path) -> dict[str, Any] | None:
+        """Read what a folder is for. None if its process was killed before it wrote that."""
         if not set(os.listdir(path)) - {_ABOUT + ".new"}:
             return None
         with suppress(OSError, ValueError):
-            told = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-            return told if isinstance(told, dict) else {}
+            values = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+            return values if isinstance(values, dict) else {}
         return {}

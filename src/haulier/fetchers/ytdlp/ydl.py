@@ -23,7 +23,7 @@ _BLOCK_BYTES: Final = 16 * 1024
 
 _FIXED: Final[dict[str, Any]] = {
     "outtmpl": {"default": f"%({SLOT})s/media.%(ext)s"},
-    # A failure ends the attempt and is told: the engine tries again, with its own pauses.
+    # A failure ends the attempt: the engine retries, with its own pauses.
     "ignoreerrors": False,
     "retries": 0,
     "fragment_retries": 0,
@@ -101,7 +101,7 @@ class Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         self._pools.clear()
 
 
-class _Gate(PostProcessor):  # type: ignore[misc]  # the same
+class _Gate(PostProcessor):  # type: ignore[misc]  # yt-dlp has no types
     """Where yt-dlp has chosen the formats, and written nothing."""
 
     def __init__(self, attempt: Attempt) -> None:
