@@ -147,6 +147,7 @@ def test_a_store_that_is_in_use_or_no_store_is_a_usage_error(
 def test_no_record_has_the_secrets_of_a_url(run: Haulier, site: Site, tmp_path: Path) -> None:
     url = site.serve("/a.bin?token=geheim").replace("://", "://joe:hunter2@")
     assert run("get", "--store", "q.db", url).returncode == 0
-    [(record,)] = sqlite3.connect(tmp_path / "q.db").execute("SELECT record FROM downloads").fetchall()
+    with closing(sqlite3.connect(tmp_path / "q.db")) as connection:
+        [(record,)] = connection.execute("SELECT record FROM downloads").fetchall()
     assert "geheim" not in record
     assert "hunter2" not in record

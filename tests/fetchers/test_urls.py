@@ -24,6 +24,9 @@ from haulier.fetchers.urls import Target, redacted
         ("/a?token=abc", "/a?token=***"),
         ("me:pw@example.org/a", "me:example.org/a"),
         ("https:/me:pw@example.org/a", "https:///example.org/a"),
+        ("https:/me:pw@/a", "https:///a"),
+        ("https:/example.org/a", "https:///example.org/a"),
+        ("https:me:pw@example.org/a", "https:///example.org/a"),
         ("https://[broken", "***"),
         ("https://me:p/w@example.org/", "***"),
         ("https://me:1/2@example.org/", "https://***"),
@@ -34,7 +37,7 @@ from haulier.fetchers.urls import Target, redacted
     ],
 )
 def test_what_is_shown(url: str, shown: str) -> None:
-    assert redacted(url).replace("https:///", "https:///") == shown
+    assert redacted(url) == shown
 
 
 @settings(deadline=None)

@@ -33,7 +33,11 @@ def redacted(url: str) -> str:
     netloc = parts.netloc.rpartition("@")[2]
     path = parts.path
     if not netloc and (parts.scheme or not path.startswith("/")):
-        path = path.rpartition("@")[2]
+        rest = path.rpartition("@")[2]
+        rooted = path.startswith("/") or (
+            rest and parts.scheme in _PORTS
+        )  # urlunsplit adds no slash from Python 3.15 on
+        path = f"/{rest.removeprefix('/')}" if rooted else rest
     path = re.sub(r"(;[^=/;]*=)[^/;]*", rf"\1{_HIDDEN}", path)
     query = "&".join(_without_value(pair) for pair in parts.query.split("&")) if parts.query else ""
     shown = urlunsplit((parts.scheme, netloc, path, query, ""))
