@@ -34,9 +34,8 @@ def redacted(url: str) -> str:
     path = parts.path
     if not netloc and (parts.scheme or not path.startswith("/")):
         rest = path.rpartition("@")[2]
-        rooted = path.startswith("/") or (
-            rest and parts.scheme in _PORTS
-        )  # urlunsplit adds no slash from Python 3.15 on
+        # Up to Python 3.14 urlunsplit adds the slash itself.
+        rooted = path.startswith("/") or (rest and parts.scheme in _PORTS)
         path = f"/{rest.removeprefix('/')}" if rooted else rest
     path = re.sub(r"(;[^=/;]*=)[^/;]*", rf"\1{_HIDDEN}", path)
     query = "&".join(_without_value(pair) for pair in parts.query.split("&")) if parts.query else ""
