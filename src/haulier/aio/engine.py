@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from types import EllipsisType
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from haulier._engine.worker import BackgroundDownloadWorker as SyncWorker
 from haulier.aio.events import Events
 from haulier.aio.loops import next_or_timeout, on_a_thread, soon, without_stop_iteration
 from haulier.aio.worker import BackgroundDownloadWorker, check_blocking
-from haulier.errors import UnknownDownload
+from haulier.errors import StoreUnavailable, UnknownDownload
 from haulier.policies import SourcePolicy, check_int, check_seconds
 from haulier.records import Attempt, Cursor, HistoryRow, Record
 from haulier.status import Explanation, SourceStatus
@@ -128,7 +128,8 @@ class DownloadEngine:
     def _take_back(self, ids: Iterable[str]) -> None:
         """Cancel and remove downloads whose ids reached nobody: the task that dispatched them was cancelled."""
         for download_id in ids:
-            self._engine.cancel_download(download_id, remove=True)
+            with suppress(StoreUnavailable):  # the cancel counts all the same, and is written once the store can
+                self._engine.cancel_download(download_id, remove=True)
 
     def _undo(self, result: Future[T], undo: Callable[[T], object]) -> None:
         if result.exception() is None:

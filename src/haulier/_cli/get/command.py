@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -18,8 +18,9 @@ from typing import Any, Final, TypeVar
 from haulier._cli.arguments import UsageError
 from haulier._cli.display.jsonlines import JsonLines
 from haulier._cli.display.tally import Tally
-from haulier._cli.display.text import bytes_text, counted, plain, span_text
+from haulier._cli.display.text import plain
 from haulier._cli.display.views import view_for
+from haulier._cli.get.ending import not_checked, not_done, summary
 from haulier._cli.get.follow import Explainer, Follower, Turns
 from haulier._cli.get.places import Place, place_of
 from haulier._cli.get.plan import dry_run, raise_file_limit
@@ -45,9 +46,6 @@ _T = TypeVar("_T")
 
 MOST_KEPT: Final = 100_000
 """How many ended downloads a store keeps as history."""
-
-MOST_UNFINISHED: Final = 20
-"""How many unfinished downloads are listed after Ctrl-C, and how many files without a checksum."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -152,9 +150,9 @@ def _download(
             seconds=round(took_s, 3),
         )
     elif not args.quiet:
-        outlet.line(_summary(tally, place.folder, took_s))
+        outlet.line(summary(tally, place.folder, took_s))
     again = "run the same command again" if stored is None else f"run haulier get --store {quote(args.store)}"
-    for line in (*_not_checked(tally, args.checksums), *_not_done(tally, again)):
+    for line in (*not_checked(tally, args.checksums), *not_done(tally, again)):
         stderr_line(plain(line))
     if tally.unfinished:
         return stop.exit_status or 1
@@ -317,41 +315,3 @@ def _dispatch_stored(
                 follower.tally.add_refused(source, shown, why)
                 follower.ended(source)
         follower.glance()
-
-
-def _summary(tally: Tally, dest: str, took_s: float) -> str:
-    parts = [f"{tally.done:,} done"]
-    if tally.already_there:
-        parts[0] += f" ({tally.already_there:,} already there)"
-    if tally.failed:
-        parts.append(f"{len(tally.failed):,} failed")
-    if tally.unfinished:
-        parts.append(f"{len(tally.unfinished):,} not finished")
-    amount = f"{bytes_text(tally.bytes_done)} in {span_text(took_s)}"
-    return f"{counted(tally.total, 'download')}: {', '.join(parts)}; {amount}, into {dest}"
-
-
-def _not_checked(tally: Tally, checksums: str | None) -> Iterator[str]:
-    """Yield the lines about files that the list of checksums does not name."""
-    if tally.unlisted:
-        yield f"warning: {checksums} has no checksum for {counted(len(tally.unlisted), 'file')}:"
-    for shown, name in tally.unlisted[:MOST_UNFINISHED]:
-        yield f"  {shown} -> {name}"
-    if len(tally.unlisted) > MOST_UNFINISHED:
-        yield f"  … and {len(tally.unlisted) - MOST_UNFINISHED:,} more"
-
-
-def _not_done(tally: Tally, again: str) -> Iterator[str]:
-    """Yield the lines about failed downloads, each with its error, and about unfinished ones."""
-    if tally.failed:
-        yield f"{len(tally.failed):,} failed:"
-    for each in tally.failed:
-        tries = f" ({each.attempts} attempts)" if each.attempts > 1 else ""
-        yield f"  {each.shown}: {each.reason}{tries}"
-    if tally.unfinished:
-        yield f"stopped, {len(tally.unfinished):,} not finished; to resume, {again}:"
-    begun_first = sorted(tally.unfinished, key=lambda each: each.attempts == 0)
-    for each in begun_first[:MOST_UNFINISHED]:
-        yield f"  {each.shown}" + (f" (at {each.progress:.0f} %)" if each.attempts else "")
-    if len(begun_first) > MOST_UNFINISHED:
-        yield f"  … and {len(begun_first) - MOST_UNFINISHED:,} more"

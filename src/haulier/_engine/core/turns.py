@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 __all__ = ["CALL_S", "EngineLimit", "Turns"]
 
-CALL_S: Final = 1.0
-"""How long a place is kept for a source that was called, in seconds."""
+CALL_S: Final = 5.0
+"""How many seconds a place is kept for a source that was called: longer than a loaded machine takes for a thread."""
 
 
 class EngineLimit(Protocol):
