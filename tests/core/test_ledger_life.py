@@ -162,6 +162,13 @@ def test_what_an_impl_wrote_of_its_error_is_gone_with_the_next_attempt(ledger: L
     assert (record(ledger)["error"], record(ledger)["error_type"]) == (None, None)
 
 
+def test_a_success_clears_an_error_that_its_impl_wrote(ledger: Ledger) -> None:
+    transfer = running(ledger)
+    ledger.apply(m.Patch("tidal", ID, {"error": "its own words", "error_type": "Own"}))
+    ledger.apply(m.Succeeded(transfer, "x", 50.0))
+    assert (record(ledger)["error"], record(ledger)["error_type"]) == (None, None)
+
+
 def test_a_first_attempt_adds_no_error(ledger: Ledger) -> None:
     transfer = running(ledger)
     assert "error" not in record(ledger)

@@ -23,26 +23,34 @@ class Limit:
         self.asked: list[str] = []
         self.counted: list[int] = []
         self.waiting = False
+        self.owner: Hashable = None
+        """Who must ask."""
 
     def take(self, owner: Hashable) -> bool:
+        assert owner is self.owner
         self.asked.append("take")
         self.waiting = not self.is_open
         return self.is_open
 
     def admits(self, owner: Hashable) -> bool:
+        assert owner is self.owner
         self.asked.append("admits")
         return self.is_open
 
     def waits(self, owner: Hashable) -> bool:
+        assert owner is self.owner
         return self.waiting
 
     def give_back(self, owner: Hashable) -> None:
+        assert owner is self.owner
         self.asked.append("give back")
 
     def pass_on(self, owner: Hashable) -> None:
+        assert owner is self.owner
         self.asked.append("pass on")
 
     def recount(self, owner: Hashable, running: int) -> None:
+        assert owner is self.owner
         self.counted.append(running)
 
 
@@ -56,7 +64,7 @@ def it(make: MakeSource, limit: Limit) -> Told:
     """A source with two places and two queued downloads."""
     told = make(concurrency=2)
     told.put("a", "b")
-    told.source.turns = limit
+    told.source.turns, limit.owner = limit, told.source
     told.source.slots.live = 2
     return told
 
@@ -91,7 +99,7 @@ def test_a_source_that_cannot_start_anything_passes_its_turn_on(it: Told, limit:
 def test_during_the_delay_the_turn_is_for_others(make: MakeSource, limit: Limit) -> None:
     it = make(delay=3.0)
     it.put("a", "b")
-    it.source.turns = limit
+    it.source.turns, limit.owner = limit, it.source
     it.source.attempts.settle(it.start(1.0), m.Succeeded(None, ""), 2.0, ON)  # type: ignore[arg-type]
     assert it.start(4.0) == 5.0
     assert limit.asked == ["take", "give back", "pass on"]
@@ -180,7 +188,7 @@ def test_who_waits_for_a_turn_is_told_so(it: Told, limit: Limit) -> None:
 def test_the_delay_is_named_before_the_engine(make: MakeSource, limit: Limit) -> None:
     it = make(delay=3.0)
     it.put("a", "b")
-    it.source.turns = limit
+    it.source.turns, limit.owner = limit, it.source
     it.source.attempts.settle(it.start(1.0), m.Succeeded(None, ""), 2.0, ON)  # type: ignore[arg-type]
     limit.waiting = True
     assert explanation_of("b", "queued", it.source, 2.0, ON)["reason"] == "delay"

@@ -121,6 +121,34 @@ def test_a_recount_corrects_one_source() -> None:
     assert it.running == 5
 
 
+def test_each_source_is_counted_by_itself() -> None:
+    it = full(3, "a", "a", "b")
+    it.give_back("a", 0.0)
+    it.recount("a", 1, 0.0)
+    it.recount("b", 1, 0.0)
+    assert it.running == 2, "both counts were right"
+    for _ in range(2):
+        it.recount("a", 3, 0.0)
+    assert it.running == 4
+    it.recount("b", 0, 0.0)
+    assert it.running == 3
+
+
+def test_whoever_frees_a_place_says_when() -> None:
+    """The time of a call is that of the step which made it: a second look at it, much later, takes the place away."""
+    it = full(2, "a", "b")
+    for source in "cdef":
+        it.take(source)
+    assert it.give_back("a", 1.0) == ["c"]
+    assert it.give_back("b", 2.0) == ["d"]
+    assert it.pass_on("c", 3.0) == ["e"]
+    assert it.set_limit(3, 4.0) == ["d", "e", "f"]
+    assert it.call(4.0 + CALL_S) == []
+    assert it.running == 0
+    assert not it.waits("d")
+    assert it.take("g")
+
+
 STEPS = st.lists(st.tuples(st.sampled_from(["wants", "ends", "limit", "late"]), st.integers(0, 4), st.integers(1, 3)))
 
 

@@ -105,6 +105,8 @@ def test_progress_with_a_list() -> None:
     it, tags = Entry({"state": "x"}, Phase.RUNNING, {}), ["mine"]
     assert it.accept_progress({"transferred": 1}, False)
     assert it.is_nested is False
+    assert it.accept_progress({"a": None, "b": True, "c": "x", "d": 1.0}, False)
+    assert it.is_nested is False
     assert it.accept_progress({"tags": tags}, False)
     tags.append("by the writer")
     assert changed_by_a_reader(it) == ["mine"]
