@@ -28,6 +28,9 @@ from benchmarks.figures import describe_machine, folder_for, machine
 from benchmarks.fresh import command
 from benchmarks.harness import positive
 from haulier import DownloadEngine, Retention
+from haulier._engine.core.departed import MOST_DEPARTED
+from haulier._engine.shells.ids import new_id
+from haulier._engine.ticket import ID, make_success, make_ticket
 from haulier.verify import verify
 
 DOWNLOADS: Final = 1_000_000
@@ -128,6 +131,14 @@ def wait_for_threads(count: int) -> None:
 # ---- the run ---------------------------------------------------------------------------------------------------------
 
 
+def _fill_short_records(engine: DownloadEngine) -> None:
+    """Fill the bounded store of short records, as a daemon does in its first hours. What grows later is a leak."""
+    departed = engine._system.ledger.table.departed
+    for number in range(MOST_DEPARTED):
+        ticket = make_ticket(new_id(), "before")
+        departed.add("before", ticket[ID], make_success(ticket, 1, 0.0, "downloads/instant.bin", float(number), None))
+
+
 class Soak:
     """Runs one engine for a warm-up and ten tenths of equal length."""
 
@@ -135,6 +146,7 @@ class Soak:
         self.tenth = max(downloads // 10, 1_000) // 1_000 * 1_000
         retention = Retention(max_terminal=min(10_000, self.tenth // 2))  # full at the end of each tenth
         self.engine = DownloadEngine(retention=retention, idle_timeout=IDLE_S, trace=trace)
+        _fill_short_records(self.engine)
         self.daemon = Daemon(self.engine, self.tenth)
         self.tenths: list[Tenth] = []
         self._threads = threading.active_count()

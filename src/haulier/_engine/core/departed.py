@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from haulier._engine.core.entry import Stored, view
 from haulier._engine.ticket import SUCCESS_ENDED_ON, SUCCESS_PATH, is_success
@@ -17,8 +17,12 @@ then waits for all, finds each of them here."""
 
 _KEYS: Final = ("state", "phase", "file_path", "error", "error_type", "finished_at")
 
-_End: TypeAlias = tuple[str, str, float] | tuple[str, Record]
-"""Source, path and end of a success at the first attempt; or the source and what is kept of a record."""
+_ABSENT: Final = object()
+"""Stands for a key that a record does not have."""
+
+_End: TypeAlias = tuple[Any, ...]
+"""Source, path and end of a success at the first attempt; or the source and the value of each of ``_KEYS``. A tuple of
+plain values is nothing to the cycle collector."""
 
 
 class Departed:
@@ -35,8 +39,7 @@ class Departed:
             end: _End = (source, stored[SUCCESS_PATH], stored[SUCCESS_ENDED_ON])
         else:
             record = view(stored)
-            short: Record = {key: record[key] for key in _KEYS if key in record}
-            end = (source, short)
+            end = (source, *(record.get(key, _ABSENT) for key in _KEYS))
         if download_id not in self._ends:
             self._ids.append(download_id)
         self._ends[download_id] = end
@@ -49,8 +52,8 @@ class Departed:
         if end is None:
             return None
         about: Record = {"id": download_id, "source": end[0]}
-        if len(end) == 2:
-            return about | end[1]
+        if len(end) > 3:
+            return about | {key: value for key, value in zip(_KEYS, end[1:], strict=True) if value is not _ABSENT}
         phase = Phase.SUCCEEDED
         return about | {
             "state": STATE_OF_PHASE[phase], "phase": phase, "file_path": end[1], "error_type": None,
