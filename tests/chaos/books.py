@@ -88,6 +88,8 @@ class Books:
     """The books of one round."""
 
     def __init__(self, setups: tuple[Setup, ...]) -> None:
+        self.max_running: int | None = None
+        """How many impls may run at once over all sources; None for no limit."""
         self.lock = threading.Lock()
         self.done: Counter[str] = Counter()
         """What was done to the engine, and how often."""
@@ -191,6 +193,11 @@ class Books:
                 self.broken.append(
                     Broken("limit", f"{len(serious)} run at once at {floor.setup.name}, and {floor.ceiling} may")
                 )
+            if self.max_running is not None:
+                everywhere = [each for other in self._floors.values() for each in other.inside]
+                running = sum(not each.transfer.given_up for each in everywhere)
+                if running > self.max_running:
+                    self.broken.append(Broken("limit", f"{running} run at once in all, and {self.max_running} may"))
         return run
 
     def _wrong_start(self, floor: _Floor, fact: Fact, run: Run) -> Iterator[Broken]:

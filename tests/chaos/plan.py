@@ -117,6 +117,7 @@ class Plan:
     max_terminal: int
     max_age: float | None
     idle_timeout: float
+    max_running: int | None
     traced: bool
     verbose: bool
     """Whether everything is logged."""
@@ -150,6 +151,7 @@ def draw_plan(seed: int, number: int, size: float = 1.0) -> Plan:
         idle_timeout=draw.choice([600.0, 600.0, 0.2, 0.02, 0.005]),
         traced=draw.random() < 0.75,
         verbose=draw.random() < 0.3,
+        max_running=draw.choice([None, None, None, 6, 3, 2]),
     )
 
 

@@ -54,6 +54,8 @@ def _play(world: World, trace: Path | None, anywhere: bool) -> None:
     ledger = world.engine._system.ledger  # nobody else can be asked once the engine is dropped
     calls = Calls(world, Impls(world).forms)
     _meet(calls)
+    # Not before: to meet, as many had to run at once as each source may.
+    world.engine.max_running = books.max_running = plan.max_running
     with sabotaged(books, plan.sabotage):
         _let_loose(calls, anywhere)
         if plan.settles:
