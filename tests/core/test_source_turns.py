@@ -193,3 +193,22 @@ def test_the_delay_is_named_before_the_engine(make: MakeSource, limit: Limit) ->
     limit.waiting = True
     assert explanation_of("b", "queued", it.source, 2.0, ON)["reason"] == "delay"
     assert explanation_of("b", "queued", it.source, 9.0, ON)["reason"] == "engine"
+
+
+@pytest.mark.parametrize("why", ["wanted", "empty", "no slot", "refused", "paused"])
+def test_a_place_that_no_slot_will_use_is_passed_on(it: Told, limit: Limit, why: str) -> None:
+    source = it.source
+    if why == "empty":
+        source.queue.ids.clear()
+    elif why == "no slot":
+        source.slots.live = 0
+    elif why == "refused":
+        source.go_down("broken", ON)
+    elif why == "paused":
+        source.gate.set_paused(True)
+    source.pass_on_unless_wanted()
+    assert limit.asked == ([] if why == "wanted" else ["pass on"])
+
+
+def test_without_a_limit_there_is_no_place_to_pass_on(make: MakeSource) -> None:
+    make().source.pass_on_unless_wanted()

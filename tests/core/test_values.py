@@ -9,7 +9,7 @@ import pytest
 
 from haulier._engine.core.entry import Entry, entry_of, view
 from haulier._engine.core.ledger import Ledger
-from haulier._engine.core.values import are_plain, own
+from haulier._engine.core.values import MOST_LEVELS, are_plain, own
 from haulier._engine.messages import Patch, Put, Succeeded
 from haulier._engine.ticket import make_ticket
 from haulier.policies import Retention
@@ -66,6 +66,34 @@ def test_a_container_may_contain_itself() -> None:
     copy = own({"list": a_list, "dict": a_dict})
     assert copy["list"][0][0] is copy["list"] is not a_list
     assert copy["dict"]["self"] is copy["dict"] is not a_dict
+
+
+def nested(levels: int, kind: Any = list) -> Any:
+    value: Any = kind()
+    for _ in range(levels - 1):
+        value = kind([value]) if kind is not dict else {"k": value}
+    return value
+
+
+@pytest.mark.parametrize("kind", [list, dict, tuple])
+def test_more_levels_than_a_reader_could_follow_are_refused(kind: Any) -> None:
+    assert own({"a": nested(MOST_LEVELS, kind)}) == {"a": nested(MOST_LEVELS, kind)}
+    why = "^the value of 'a' has lists or dicts in one another on more than 100 levels$"
+    with pytest.raises(ValueError, match=why):
+        own({"b": [], "a": nested(MOST_LEVELS + 1, kind)})
+
+
+def test_a_tuple_that_is_there_often_is_copied_once() -> None:
+    inner: list[Any] = []
+    twice: Any = (inner, inner)
+    for _ in range(60):
+        twice = (twice, twice)
+    copy = own({"a": twice})["a"]
+    assert copy[0] is copy[1]
+    while isinstance(copy, tuple):
+        copy = copy[0]
+    assert copy == []
+    assert copy is not inner
 
 
 def test_any_other_object_is_shared() -> None:

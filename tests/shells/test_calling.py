@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
@@ -43,6 +44,16 @@ def wrapped(impl: Impl) -> Impl:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return impl(*args, **kwargs)
 
+    return wrapper
+
+
+def signed(impl: Impl) -> Impl:
+    """As decorator libraries do it: the signature of the wrapped function, and no ``__wrapped__``."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return impl(*args, **kwargs)
+
+    wrapper.__signature__ = inspect.signature(impl)  # type: ignore[attr-defined]
     return wrapper
 
 
@@ -94,6 +105,10 @@ class Client:
         pytest.param(with_its_own(four), "four 7 n 9", id="wrapped, with a transfer of its own"),
         pytest.param(with_its_own_by_name(by_name), "four 7 n 9", id="wrapped, with one of its own by name"),
         pytest.param(wrapped(with_its_own(four)), "four 7 n 9", id="wrapped twice"),
+        pytest.param(functools.cache(four), "four 7 n 7", id="cached, with a transfer"),
+        pytest.param(functools.cache(three), "three 7 n", id="cached"),
+        pytest.param(signed(four), "four 7 n 7", id="with a signature of its own"),
+        pytest.param(signed(alone), "alone 7", id="with a signature of its own, alone"),
         pytest.param(functools.partial(with_more, "more"), "more 7", id="partial"),
         pytest.param(functools.partial(by_name, transfer=None), "four 7 n None", id="partial with one of its own"),
         pytest.param(Mock(return_value="mocked"), "mocked", id="mock"),

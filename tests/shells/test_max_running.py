@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.dispatching import dispatch
 from tests.waiting import GUARD_S, Gatekeeper, wait_until
 
-from haulier import DownloadEngine, SourcePolicy, aio
+from haulier import DownloadEngine, SourceCrashed, SourcePolicy, aio
 
 
 class Crowd:
@@ -158,6 +159,78 @@ def test_with_a_durable_store(tmp_path: Path) -> None:
             engine.register_source(f"host-{number}", impl=crowd)
         list(engine.as_completed(ids, 3 * GUARD_S))
     assert (len(ids), crowd.peak, len(crowd.order)) == (50, 2, 50)
+
+
+def test_a_thousand_sources_that_are_called_in_vain_cost_no_success(gatekeeper: Gatekeeper) -> None:
+    with DownloadEngine(max_running=1) as engine:
+        first = dispatch(engine, gatekeeper, source="first")
+        gatekeeper.wait_inside()
+        for number in range(1_000):
+            dispatch(engine, lambda *_: "file.bin", source=f"host-{number}")
+            engine.pause(f"host-{number}")
+        gatekeeper.open()
+        assert engine.wait(first, GUARD_S)["phase"] == "succeeded"
+        engine.max_running = 2
+        assert engine.wait(dispatch(engine, gatekeeper, source="last"), GUARD_S)["phase"] == "succeeded"
+
+
+def test_a_paused_source_whose_slot_is_busy_keeps_no_place() -> None:
+    busy, other = Gatekeeper(), Gatekeeper()
+    with DownloadEngine(max_running=2, idle_timeout=0.05) as engine:
+        engine.register_source("a", SourcePolicy(concurrency=2))
+        dispatch(engine, busy, source="a")
+        busy.wait_inside()
+        held = dispatch(engine, other, source="b")
+        other.wait_inside()
+        dispatch(engine, busy, source="a")
+        wait_until(lambda: engine._system.turns is not None and engine._system.turns._turns.is_busy, "it waits")
+        engine.pause("a")
+        other.open()
+        more = [dispatch(engine, other, source="b") for _ in range(3)]
+        list(engine.as_completed([held, *more], 3.0))  # sooner than any place expires
+        busy.open()
+
+
+class _Slow(logging.Handler):
+    """Keeps the supervisor busy when it logs a crash, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.inside, self.go_on = threading.Event(), threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.inside.set()
+        self.go_on.wait(GUARD_S)
+
+
+@pytest.mark.expect_errors("crashed", "Unhandled exception")
+def test_a_source_that_is_paused_after_it_was_called_keeps_no_place(gatekeeper: Gatekeeper) -> None:
+    """The supervisor is asked for a slot, and finds the source paused when it comes to it."""
+    go = threading.Event()
+
+    def crash(download_id: str, target_id: Any, display_name: str) -> str:
+        assert go.wait(GUARD_S)
+        raise SourceCrashed("broken")
+
+    slow = _Slow()
+    logger = logging.getLogger("haulier.supervisor")
+    logger.addHandler(slow)
+    try:
+        with DownloadEngine(max_running=1, idle_timeout=0.1) as engine:
+            dispatch(engine, crash, source="b")
+            wait_until(lambda: engine.stats()["b"]["in_flight"] == 1, "b runs")
+            dispatch(engine, lambda *_: "file.bin", source="a")
+            c = dispatch(engine, lambda *_: "file.bin", source="c")
+            wait_until(lambda: engine.explain(c)["reason"] == "engine", "both wait")
+            go.set()
+            assert slow.inside.wait(GUARD_S)
+            engine.pause("a")
+            slow.go_on.set()
+            assert engine.wait(c, 3.0)["phase"] == "succeeded"
+            d = dispatch(engine, lambda *_: "file.bin", source="d")
+            assert engine.wait(d, 3.0)["phase"] == "succeeded"
+    finally:
+        logger.removeHandler(slow)
 
 
 @pytest.mark.parametrize(("limit", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])

@@ -193,11 +193,18 @@ class BackgroundDownloadWorker:
         mailbox.change(lambda source: source.gate.set_delay(seconds))
 
 
+def _is_coroutine_function(impl: object) -> bool:
+    try:
+        return inspect.iscoroutinefunction(impl)
+    except TypeError:  # a Mock with the attributes of a function
+        return False
+
+
 def check_impl(name: str, impl: object) -> None:
     """Raise ``TypeError`` if ``impl`` cannot be called with a download. ``name`` is the parameter's."""
     if not callable(impl):
         raise TypeError(f"{name} must be callable, not {impl!r}; or give the source its own impl: register_source")
-    if inspect.iscoroutinefunction(impl):
+    if _is_coroutine_function(impl):
         raise TypeError(f"{name} must be a blocking function, not a coroutine function: {impl!r}")
     check_callable_with_download(name, impl)
 

@@ -270,6 +270,12 @@ class Source:
             return False
         return self.turns is None or self.turns.admits(self.owner)
 
+    def pass_on_unless_wanted(self) -> None:
+        """Pass on a place that the engine keeps for this source, if it can start nothing now or has no slot for it."""
+        wanted = self.queue.ids and self.slots.live > len(self.attempts.in_flight)
+        if self.turns is not None and not (wanted and self.refusal is None and not self.gate.is_closed):
+            self.turns.pass_on(self.owner)
+
     def leave(self, opens_at: float, now: float, patience_s: float) -> bool:
         """Decide whether a slot that found nothing to start until ``opens_at`` may leave. Then it is counted off.
 

@@ -52,17 +52,18 @@ class Turns:
         self._called: dict[Hashable, float] = {}
         """Sources for which a place is kept, with the time of the call."""
 
-    def take(self, source: Hashable) -> bool:
+    def take(self, source: Hashable, now: float) -> bool:
         """Start a download at ``source`` if one may start now. Otherwise the source waits for its turn."""
-        if not self.admits(source):
+        if not self.admits(source, now):
             return False
         self._called.pop(source, None)
         self._waiting.pop(source, None)
         self._count(source, 1)
         return True
 
-    def admits(self, source: Hashable) -> bool:
+    def admits(self, source: Hashable, now: float) -> bool:
         """Whether a download may start at ``source`` now. Otherwise the source waits for its turn."""
+        self._drop_overdue(now)
         if source in self._called or (self._has_place and next(iter(self._waiting), source) == source):
             return True
         self._waiting.setdefault(source)
@@ -71,6 +72,16 @@ class Turns:
     def waits(self, source: Hashable) -> bool:
         """Whether ``source`` waits for its turn."""
         return source in self._waiting
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any source waits, or has been called."""
+        return bool(self._waiting or self._called)
+
+    def _drop_overdue(self, now: float) -> None:
+        """Take their places from the sources that were called and did not come."""
+        for source in [each for each, since in self._called.items() if since + CALL_S <= now]:
+            del self._called[source]
 
     @property
     def _has_place(self) -> bool:
@@ -107,7 +118,7 @@ class Turns:
 
     def call(self, now: float) -> list[Hashable]:
         """Keep the free places for the sources that have waited longest. Returns these sources."""
-        self._called = {source: since for source, since in self._called.items() if now < since + CALL_S}
+        self._drop_overdue(now)
         calls = []
         while self._waiting and self._has_place:
             source = next(iter(self._waiting))

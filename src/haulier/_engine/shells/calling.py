@@ -48,7 +48,7 @@ def caller_of(impl: Impl) -> Caller:
     signature (a builtin), or that takes anything (a ``Mock``), is called with the three arguments.
     """
     function = impl.__func__ if isinstance(impl, MethodType) else impl
-    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+    if type(function) is FunctionType and not (hasattr(function, "__wrapped__") or hasattr(function, "__signature__")):
         code = function.__code__
         named = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
         if "transfer" not in named:
@@ -73,22 +73,24 @@ def _parameters(impl: Impl) -> list[Parameter]:
     on whatever it gets (``*args, **kwargs``) do those of the wrapped function count.
     """
     function: Any = impl.__func__ if isinstance(impl, MethodType) else impl
-    try:
-        while True:
+    while True:
+        wrapped = getattr(function, "__wrapped__", None)
+        try:
             parameters = list(signature(function, follow_wrapped=False).parameters.values())
-            wrapped = getattr(function, "__wrapped__", None)
-            if wrapped is None or not {each.kind for each in parameters} >= _PASSES_ON:
-                break
-            function = wrapped
-    except (TypeError, ValueError):
-        return []
+        except (TypeError, ValueError):
+            if wrapped is None:
+                return []
+            parameters = _ANYTHING  # such as ``functools.cache``
+        if wrapped is None or not {each.kind for each in parameters} >= _PASSES_ON:
+            break
+        function = wrapped
     return parameters[1:] if isinstance(impl, MethodType) else parameters
 
 
 def _takes_three(impl: Impl) -> bool:
     """Whether a plain function or method certainly takes the three arguments: 20 times faster than its signature."""
     function = impl.__func__ if isinstance(impl, MethodType) else impl
-    if type(function) is not FunctionType:
+    if type(function) is not FunctionType or hasattr(function, "__signature__"):
         return False
     code = function.__code__
     places = code.co_argcount - isinstance(impl, MethodType)
@@ -119,6 +121,7 @@ def check_callable_with_download(name: str, impl: Impl) -> None:
         ) from None
 
 
+_ANYTHING: Final = [Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)]
 _PASSES_ON: Final = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 _BY_NAME: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _BY_PLACE: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

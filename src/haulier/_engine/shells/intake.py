@@ -165,7 +165,7 @@ class Intake:
     def is_idle(self) -> bool:
         """Whether a download would start at once, and no other has ended within ``IDLE_S``."""
         source = self._mailbox.source
-        if source.queue.pending or source.attempts.in_flight or source.slots.resting:
+        if source.queue.pending or source.attempts.in_flight or source.slots.resting or source.turns is not None:
             return False
         now = monotonic()
         return now - self._mailbox.last_end > IDLE_S and source.gate.closed_by(now) is None

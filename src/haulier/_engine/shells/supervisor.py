@@ -238,7 +238,7 @@ class SupervisorActor(Permanent):
         while True:
             with mailbox.lock:
                 if not mailbox.source.reserve_slot():
-                    return
+                    break
             slot = SourceActor(mailbox, next(_NUMBERS))
             mailbox.slots.add(slot)
             try:
@@ -253,6 +253,9 @@ class SupervisorActor(Permanent):
                 self._supervisor.later(m.Wake(mailbox, monotonic() + wait_s))
                 return
             self._audit_in(AUDIT_S)
+        if self._engine.turns is not None and not mailbox.source.lacks_slots:
+            with mailbox.lock:
+                mailbox.source.pass_on_unless_wanted()
 
     def _audit_in(self, seconds: float) -> None:
         supervisor = self._supervisor
@@ -276,8 +279,8 @@ class SupervisorActor(Permanent):
                 mailbox.changed()  # last: only now may the source need another slot
             if mailbox.slots:
                 self._audit_in(AUDIT_S)
-        if self._engine.turns is not None:
-            self._engine.turns.look()
+        if self._engine.turns is not None and self._engine.turns.look():
+            self._audit_in(AUDIT_S)
 
     def _repair(self, mailbox: Any) -> None:
         """Repair a source after an interrupted step, and fail the downloads that it lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,12 @@ class SharedTurns:
     def take(self, owner: Any) -> bool:
         """Start a download if one may start now. Otherwise the source waits for its turn."""
         with self._lock:
-            return self._turns.take(owner)
+            return self._turns.take(owner, monotonic())
 
     def admits(self, owner: Any) -> bool:
         """Whether a download may start now. Otherwise the source waits for its turn."""
         with self._lock:
-            return self._turns.admits(owner)
+            return self._turns.admits(owner, monotonic())
 
     def waits(self, owner: Any) -> bool:
         """Whether the source waits for its turn."""
@@ -68,15 +69,25 @@ class SharedTurns:
             called = self._turns.set_limit(limit, monotonic())
         self._call(called)
 
-    def look(self) -> None:
-        """Call further sources if one that was called did not come: its thread may have died."""
+    def look(self) -> bool:
+        """Call further sources if one that was called did not come. Returns whether any source waits or was called."""
         with self._lock:
             called = self._turns.call(monotonic())
         self._call(called)
+        return self._turns.is_busy
 
     def _call(self, mailboxes: Iterable[Any]) -> None:
-        mailbox: Mailbox
-        for mailbox in mailboxes:
+        """Have each called source look. One that cannot start anything now (it is paused, say) passes its place on.
+
+        This is a loop and no recursion: a thousand sources may be called in vain.
+        """
+        called: deque[Mailbox] = deque(mailboxes)
+        while called:
+            mailbox = called.popleft()
+            is_watched = mailbox.bell.armed  # then its leader looks
             mailbox.changed()
-            if not (mailbox.slots or mailbox.hiring):
-                self.pass_on(mailbox)  # it is paused or down by now, and has no slot that would look
+            if not (
+                is_watched or mailbox.hiring
+            ):  # what is hired looks; if none can be hired, the supervisor passes on
+                with self._lock:
+                    called.extend(self._turns.pass_on(mailbox, monotonic()))  # type: ignore[arg-type]
