@@ -46,7 +46,7 @@ class FileBusy(NotYet):
 
 
 class _Locked(Exception):
-    """Somebody else holds the lock of a part."""
+    """Another process or download has locked the part."""
 
 
 class Begun(NamedTuple):

@@ -130,7 +130,7 @@ class Target:
 
     @property
     def last_segment(self) -> str:
-        """What follows the last slash of the path, percent-decoded; it may be empty."""
+        """The last component of the path, percent-decoded; it may be empty."""
         segment = urlsplit(self.url).path.rpartition("/")[2]
         try:
             return unquote(segment, errors="strict")

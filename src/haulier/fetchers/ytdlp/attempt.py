@@ -1,4 +1,4 @@
-"""One run of yt-dlp inside a workplace: what it may do is watched, what it has made is found."""
+"""One run of yt-dlp inside a workplace: watch what it does, and find what it has made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
 
 class Attempt:
-    """Give it to yt-dlp with ``run``. ``look`` (see ``Order.look``) is called before the first byte, and may raise."""
+    """Runs yt-dlp with ``run``. ``look`` (see ``Order.look``) is called before the first byte, and may raise."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Attempt:
         self._expected: int | None = None
 
     def run(self, url: str, params: Mapping[str, Any]) -> list[Made]:
-        """Fetch ``url``, and say what was made. Raises whatever yt-dlp raises."""
+        """Fetch ``url``, and return what was made. Raises whatever yt-dlp raises."""
         ours = {
             "logger": _Log(self._secrets),
             "progress_hooks": [self._progress],
@@ -95,7 +95,7 @@ class Attempt:
         self._slowness.check()
 
     def begin_list(self, title: str) -> None:
-        """yt-dlp has found a list, and not yet looked into it."""
+        """Note that yt-dlp has found a list. It has not read its entries yet."""
         if not self.is_list:  # else one in another
             self.is_list = True
             self.list_title = safe_filename(self._secrets.hide(title)) or "list"
@@ -103,7 +103,7 @@ class Attempt:
             self._look(self.list_title, "", unmistakable=False)
 
     def begin(self, ydl: Ydl, info: dict[str, Any]) -> None:
-        """yt-dlp knows what it will download, and has not begun: give that a folder of its own."""
+        """Give the medium that yt-dlp is about to download a folder of its own."""
         self.check()
         title = self._title(ydl, info)
         formats = info.get("requested_formats") or [info]
@@ -118,7 +118,7 @@ class Attempt:
             slot = f"{base}-{len(self._titles)}"
         self._titles[slot] = title
         info[SLOT] = slot
-        # For an unknown page only its date tells whether a rest would belong to the same content.
+        # For an unknown page only its date shows whether a partial file belongs to the same content.
         self._workplace.expect(slot, fingerprint, goes_on=self._site_is_known or info.get("timestamp") is not None)
         sizes = [each.get("filesize") or each.get("filesize_approx") for each in formats]
         self._expected = sum(sizes) if all(sizes) else None
@@ -130,7 +130,7 @@ class Attempt:
         return safe_filename(self._secrets.hide(str(ydl.evaluate_outtmpl(template, dict(info))))) or "media"
 
     def _progress(self, status: Mapping[str, Any]) -> None:
-        """yt-dlp's hook: so many bytes of a file are here."""
+        """Report progress. yt-dlp calls this as bytes of a file arrive."""
         self.check()
         name = str(status.get("filename") or "")
         whole = status.get("total_bytes")
@@ -164,7 +164,7 @@ class Attempt:
             seconds -= SLICE_S
 
     def _processing(self, status: Mapping[str, Any]) -> None:
-        """yt-dlp's hook: what is here is converted, merged or moved. All bytes are here."""
+        """Report that all bytes are here. yt-dlp calls this as it converts, merges or moves them."""
         self.check()
         here = sum(self._here.values())
         if here and status["status"] == "started" and not self.is_list:
@@ -205,7 +205,7 @@ def _hash(about: list[Any]) -> str:
 
 
 def _downloads(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """What was downloaded, in order, whether ``info`` is of one medium or of a list of lists."""
+    """Return what was downloaded, in order, whether ``info`` is of one medium or of a list of lists."""
     if not info:
         return []
     if "entries" in info:

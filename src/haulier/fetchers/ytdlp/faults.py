@@ -36,7 +36,7 @@ _ASKS_FOR_A_PAUSE: Final = re.compile(
     r"rate.?limit|too many requests|confirm you.{1,3}re not a bot|try again (later|in a few)|temporarily blocked", re.I
 )
 _LONG_PAUSE_S: Final = 600.0
-"""A site that says in words that it has had enough forgets it slowly."""
+"""How long to pause if a site says in words, without a number, that there were too many requests."""
 
 _DISK: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOENT}
@@ -50,9 +50,9 @@ _BLURB: Final = re.compile(
 _CAUSE: Final = re.compile(r" \(caused by .*\)")
 _NO_WAY: Final = re.compile(r"No connection adapters|unsupported url scheme", re.I)
 _GAVE_UP: Final = "[download] Got error: "
-"""How yt-dlp begins to tell of what it would try again itself, if it were let."""
+"""How yt-dlp begins the message about a failure that it could retry itself."""
 _OF_WHAT: Final = re.compile(r"\w+://\S+|^\[[^\]]*\] .*?: ")
-"""What the site or the user calls something: no words of yt-dlp's."""
+"""Texts that come from the site or the user, not from yt-dlp."""
 
 
 def sorted_fault(error: BaseException, answer: HTTPError | None, secrets: Secrets, dest: str) -> Exception:
@@ -125,6 +125,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def text_of(error: BaseException, secrets: Secrets) -> str:
-    """What is said, in one line, without advice for yt-dlp's own users, without secrets."""
+    """Return the text of an error in one line, without secrets and without yt-dlp's advice to its own users."""
     text = secrets.hide(str(error)) or type(error).__name__
     return _BLURB.sub("", _CAUSE.sub("", _PREFIX.sub("", text)))

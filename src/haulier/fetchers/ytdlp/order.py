@@ -1,4 +1,4 @@
-"""Where what yt-dlp makes goes: under which name, beside what, instead of what."""
+"""Where the files go that yt-dlp makes: their names, and which existing files they replace."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LONG: Final = 100
 
 
 class AlreadyThere(Exception):
-    """What would be downloaded is here."""
+    """The medium has been downloaded already."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -50,7 +50,7 @@ class AlreadyThere(Exception):
 
 @dataclass
 class Order:
-    """What is wanted of the page ``url``, whose ``key`` is ``origin.key_of``: in ``folder`` of ``root``.
+    """A download of the page ``url``, whose ``key`` is ``origin.key_of``, into ``folder`` of ``root``.
 
     ``wanted``: the name that was asked for; '' for none.
     """
@@ -62,12 +62,12 @@ class Order:
     wanted: str
     overwrite: Overwrite
     fingerprint: str = ""
-    """What the site says of the medium, as a hash."""
+    """A hash of what the site says of the medium."""
     there: Path | None = None
-    """What was here of this very page, and is fetched again."""
+    """The file or folder of this page that was here, and is fetched again."""
 
     def look(self, title: str, fingerprint: str, *, unmistakable: bool) -> None:
-        """Raise ``AlreadyThere`` if what is called ``title`` need not be fetched.
+        """Raise ``AlreadyThere`` if the medium called ``title`` need not be fetched.
 
         ``unmistakable``: no other page's file would be called so, also if it carries no mark.
         """
@@ -80,7 +80,7 @@ class Order:
         self.there = there
 
     def land(self, made: list[Made], list_title: str, expected: Expected) -> Path:
-        """Give all of it its names, on disk; the path of the file, or of the folder of a list ('' for none).
+        """Give all files their final names. Returns the path of the file, or of a list's folder ('' for none).
 
         Raises ``FetchError`` or ``PermanentError``.
         """
@@ -103,7 +103,7 @@ class Order:
             return final
 
     def _found(self, title: str, *, unmistakable: bool) -> Path | None:
-        """What is here of this very page, and whole."""
+        """Return the complete file or folder of this page that is here already."""
         stem = _without_suffix(title)
         named = re.compile(re.escape(stem) + r"( \(\d+\))?(\.\w+)?")
         try:
@@ -120,7 +120,7 @@ class Order:
         return None
 
     def _file(self, made: Made, folder: Path, title: str, mark: Mark, overwrite: Overwrite | None = None) -> Path:
-        """One medium, and what belongs to it."""
+        """Move one medium and its companion files to their names."""
         overwrite = overwrite or self.overwrite
         suffixes = {each: each.name.removeprefix(made.path.stem) for each in (made.path, *made.beside)}
         room = MAX_NAME_BYTES - _NUMBER_BYTES - max(len(suffix.encode()) for suffix in suffixes.values())
@@ -136,7 +136,7 @@ class Order:
         return final
 
     def _list(self, made: list[Made], name: str) -> Path:
-        """A list: a folder with all of it."""
+        """Move all media of a list into its folder."""
         folder = self._list_folder(name)
         shown = redacted(self.url)
         _finish(folder, Mark(self.key, _BEGUN, shown))
@@ -181,7 +181,7 @@ def _without_suffix(name: str) -> str:
 
 
 def _finish(path: Path, mark: Mark) -> None:
-    """Mark a complete file or folder, and put it on disk."""
+    """Mark a complete file or folder, and flush it to disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         write_mark(fd, mark)

@@ -16,7 +16,10 @@ _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Secrets:
-    """Return the secrets in ``url``. ``known``: a value in its query that is not one, such as a video's id."""
+    """The secrets in ``url``, which ``hide`` removes from texts.
+
+    ``known``: a value in the query that is not one, such as a video's id.
+    """
 
     def __init__(self, url: str, known: str) -> None:
         parts = urlsplit(url)
@@ -27,7 +30,7 @@ class Secrets:
         self._values = sorted(found, key=len, reverse=True)
 
     def hide(self, text: str) -> str:
-        """``text`` in one line, without them: here and in whatever other URL is in it."""
+        """Return ``text`` in one line, with the secrets of this URL and of any URL in it hidden."""
         text = _COLOUR.sub("", " ".join(text.split()))
         text = _URL.sub(lambda url: self._without(redacted(url[0])), text)
         return self._without(text)

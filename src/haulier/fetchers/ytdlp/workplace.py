@@ -33,7 +33,7 @@ _MOST: Final = 100
 
 
 class Workplace:
-    """Use it in a ``with`` statement: it is taken at its beginning, and removed at its end, or kept.
+    """Use it in a ``with`` statement. Entering takes the folder; leaving removes it, or keeps it for a later attempt.
 
     Raises ``FetchError`` or ``PermanentError`` if it cannot be made.
     """
@@ -46,7 +46,7 @@ class Workplace:
         self._keeps = False
         self._seen: dict[str, str] = {}
         self.path = dest
-        """Where it is, without links in it."""
+        """The path of the folder, with links resolved."""
         self.found = self.kept = 0
         """Bytes of an earlier attempt that can be resumed, and bytes that stay for the next one."""
 
@@ -71,11 +71,11 @@ class Workplace:
             os.close(fd)
 
     def discard(self) -> None:
-        """Remove the folder at the end: its content is of no use, or has been moved out."""
+        """Remove the folder at the end, because its content is useless or was moved out."""
         self._keeps = False
 
     def expect(self, slot: str, fingerprint: str, *, goes_on: bool) -> None:
-        """Something will be worked on in the folder ``slot``; what is there of something else is removed.
+        """Prepare the folder ``slot``, and remove files of another fingerprint from it.
 
         ``goes_on``: whether files that were begun under the same fingerprint may be resumed.
         """
@@ -132,7 +132,7 @@ class Workplace:
         return True
 
     def _size(self) -> int:
-        """The bytes of all files in the folder."""
+        """Return the number of bytes of all files in the folder."""
         names = (Path(folder, name) for folder, _, files in os.walk(self.path) for name in files)
         return sum(each.lstat().st_size for each in names if each.name != _ABOUT)
 
@@ -144,7 +144,7 @@ class Workplace:
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any] | None:
-        """Read what a folder is for. None if its process was killed before it wrote that."""
+        """Return what the description in a folder says. None if its process was killed before it wrote one."""
         if not set(os.listdir(path)) - {_ABOUT + ".new"}:
             return None
         with suppress(OSError, ValueError):

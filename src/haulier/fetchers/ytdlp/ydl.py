@@ -1,4 +1,4 @@
-"""yt-dlp itself, kept to its workplace."""
+"""yt-dlp itself, confined to its workplace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOT: Final = "haulier_slot"
 """The key in yt-dlp's info of a medium that names its folder in the workplace."""
 
 _BLOCK_BYTES: Final = 16 * 1024
-"""What is read at once, at most: a cancel is seen in between."""
+"""The most bytes to read at once. A cancel is noticed between two reads."""
 
 _FIXED: Final[dict[str, Any]] = {
     "outtmpl": {"default": f"%({SLOT})s/media.%(ext)s"},
@@ -61,17 +61,17 @@ class Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         super().__exit__(*exc_info)
 
     def get_output_path(self, dir_type: str = "", filename: str | None = None) -> str:
-        """Inside the workplace, whatever its path looks like: yt-dlp would expand '$' and '~' in it."""
+        """Return a path inside the workplace: yt-dlp would expand '$' and '~' in it."""
         return os.path.join(self._attempt.path, filename or "")
 
     def process_ie_result(self, ie_result: Any, *args: Any, **kwargs: Any) -> Any:
-        """Say when it is a list."""
+        """Tell the attempt when the result is a list."""
         if ie_result.get("_type") in ("playlist", "multi_video"):
             self._attempt.begin_list(str(ie_result.get("title") or ie_result.get("id") or ""))
         return super().process_ie_result(ie_result, *args, **kwargs)
 
     def urlopen(self, req: Any) -> Any:
-        """Ask, if the result is still wanted."""
+        """Send the request, unless the download was cancelled."""
         attempt = self._attempt
         attempt.check()
         try:
@@ -102,7 +102,7 @@ class Ydl(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
 
 class _Gate(PostProcessor):  # type: ignore[misc]  # yt-dlp has no types
-    """Where yt-dlp has chosen the formats, and written nothing."""
+    """Runs after yt-dlp has chosen the formats, and before it writes a file."""
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__()
