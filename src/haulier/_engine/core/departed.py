@@ -12,7 +12,7 @@ from haulier.records import STATE_OF_PHASE, Phase, Record
 __all__ = ["MOST_DEPARTED", "Departed"]
 
 MOST_DEPARTED: Final = 50_000
-"""How many ends are kept, the latest: some 15 MB at most. A program that dispatches more than its engine retains, and
+"""How many ends are kept, the latest: some 16 MB at most. A program that dispatches more than its engine retains, and
 then waits for all, finds each of them here."""
 
 _KEYS: Final = ("state", "phase", "file_path", "error", "error_type", "finished_at")
